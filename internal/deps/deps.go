@@ -1,0 +1,26 @@
+package deps
+
+import (
+	_ "github.com/alicebob/miniredis/v2"
+	_ "github.com/cenkalti/backoff/v4"
+	_ "github.com/go-json-experiment/json"
+	_ "github.com/google/renameio/v2"
+	_ "github.com/google/uuid"
+	_ "github.com/hashicorp/golang-lru/v2"
+	_ "github.com/jedib0t/go-pretty/v6/progress"
+	_ "github.com/jedib0t/go-pretty/v6/table"
+	_ "github.com/nats-io/nats-server/v2/server"
+	_ "github.com/nats-io/nats.go/jetstream"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/prometheus/client_golang/prometheus/collectors"
+	_ "github.com/prometheus/client_golang/prometheus/testutil"
+	_ "github.com/redis/go-redis/v9"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/sony/gobreaker/v2"
+	_ "github.com/spf13/cobra"
+	_ "go.uber.org/goleak"
+	_ "golang.org/x/sys/unix"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "pgregory.net/rapid"
+)
