@@ -1,0 +1,48 @@
+package transcript
+
+import (
+	"errors"
+	"fmt"
+)
+
+// RuleError is well-formed input that breaks a rule. The gateway answers it
+// with 422 (400 for a bad session id), the consumer with a dead letter.
+type RuleError struct {
+	Member string // the member at fault, as in "usage.input_tokens"
+	Rule   string // what it breaks, to be read after the member's name
+}
+
+func (e *RuleError) Error() string { return e.Member + " " + e.Rule }
+
+// SyntaxError is input that is not acceptable JSON: bad syntax, a name twice in
+// one object, invalid UTF-8, a lone surrogate, nesting over [MaxDepth].
+type SyntaxError struct {
+	Offset int64 // bytes from the beginning at or after which it was noticed
+	Reason string
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("not acceptable JSON at byte %d: %s", e.Offset, e.Reason)
+}
+
+// TooLargeError is a turn whose encoding does not fit the stream.
+type TooLargeError struct {
+	Size, Limit int // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("the turn is %d bytes long; at most %d are allowed", e.Size, e.Limit)
+}
+
+// Malformed reports whether err says that the input itself is at fault, so that
+// trying again cannot help.
+func Malformed(err error) bool {
+	var rule *RuleError
+	var syntax *SyntaxError
+	var large *TooLargeError
+	return errors.As(err, &rule) || errors.As(err, &syntax) || errors.As(err, &large)
+}
+
+// ErrNoSession says that nothing is stored for a session. It is an answer, not
+// trouble: a read that failed or was late is never reported as this.
+var ErrNoSession = errors.New("no such session")

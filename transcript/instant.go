@@ -1,0 +1,86 @@
+package transcript
+
+import (
+	"errors"
+	"time"
+)
+
+// Instant is a moment in microseconds since 1970-01-01 UTC, the resolution of
+// everything afterword writes.
+type Instant int64
+
+const (
+	minInstant Instant = 0                // 1970-01-01T00:00:00.000000+00:00
+	maxInstant Instant = 7258118399999999 // 2199-12-31T23:59:59.999999+00:00
+
+	instantLen = len("2006-01-02T15:04:05.000000+00:00")
+)
+
+var errInstant = errors.New("must be an RFC 3339 time in the years 1970 to 2199")
+
+// InstantOf truncates t to microseconds.
+func InstantOf(t time.Time) Instant { return Instant(t.UnixMicro()) }
+
+// Time returns the instant in UTC.
+func (i Instant) Time() time.Time { return time.UnixMicro(int64(i)).UTC() }
+
+// String is the canonical form: UTC, six fractional digits, "+00:00".
+func (i Instant) String() string { return string(i.append(nil)) }
+
+func (i Instant) valid() bool { return i >= minInstant && i <= maxInstant }
+
+func (i Instant) append(dst []byte) []byte {
+	return i.Time().AppendFormat(dst, "2006-01-02T15:04:05.000000-07:00")
+}
+
+// ParseInstant reads an RFC 3339 time in the years 1970 to 2199 (in UTC); digits
+// past the microsecond are cut off.
+func ParseInstant(s string) (Instant, error) {
+	if i, ok := parseCanonicalInstant(s); ok {
+		return i, nil
+	}
+	var t time.Time
+	if err := t.UnmarshalText([]byte(s)); err != nil {
+		return 0, errInstant
+	}
+	i := Instant(t.Unix()*1e6 + int64(t.Nanosecond())/1e3)
+	if !i.valid() {
+		return 0, errInstant
+	}
+	return i, nil
+}
+
+// parseCanonicalInstant reads the canonical form without allocating; ok is
+// false for every other text.
+func parseCanonicalInstant[T string | []byte](s T) (i Instant, ok bool) {
+	const shape = "dddd-dd-ddTdd:dd:dd.dddddd+00:00"
+	if len(s) != len(shape) {
+		return 0, false
+	}
+	for k := range len(shape) {
+		if c := s[k]; shape[k] == 'd' {
+			if c < '0' || c > '9' {
+				return 0, false
+			}
+		} else if c != shape[k] {
+			return 0, false
+		}
+	}
+	num := func(from, to int) (n int) {
+		for ; from < to; from++ {
+			n = 10*n + int(s[from]-'0')
+		}
+		return n
+	}
+	year, month, day := num(0, 4), time.Month(num(5, 7)), num(8, 10)
+	hour, minute, sec := num(11, 13), num(14, 16), num(17, 19)
+	if hour > 23 || minute > 59 || sec > 59 {
+		return 0, false
+	}
+	t := time.Date(year, month, day, hour, minute, sec, 0, time.UTC)
+	if t.Month() != month || t.Day() != day { // 30 February and its like
+		return 0, false
+	}
+	i = Instant(t.Unix()*1e6 + int64(num(20, 26)))
+	return i, i.valid()
+}

@@ -1,0 +1,395 @@
+package transcript
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Decode reads an event: a whole turn with session, id and timestamp. limit
+// bounds its canonical encoding in bytes; 0 means [MaxPayload]. Its error is
+// one of those [Malformed] names.
+func Decode(payload []byte, limit int) (Snapshot, error) {
+	d, err := ParseDraft(payload)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	return d.Snapshot(limit)
+}
+
+// ParseDraft reads one turn as a client sent it. Unknown members are kept, names
+// are case-sensitive. Its error is a [*SyntaxError] for what is not acceptable
+// JSON and a [*RuleError] for a turn that breaks a rule; the whole payload is
+// read before a rule is reported, so broken JSON is always a syntax error. The
+// draft aliases payload.
+func ParseDraft(payload []byte) (Draft, error) {
+	p := parsers.Get().(*parser)
+	defer p.release()
+	p.reset(payload)
+	d, err := p.draft()
+	if err != nil {
+		return Draft{}, err
+	}
+	return d, d.check()
+}
+
+var parsers = sync.Pool{New: func() any { return &parser{dec: jsontext.NewDecoder(bytes.NewReader(nil))} }}
+
+// parser reads one object member by member.
+type parser struct {
+	src  bytes.Buffer
+	dec  *jsontext.Decoder
+	data []byte
+}
+
+func (p *parser) reset(data []byte) {
+	p.data = data
+	p.src = *bytes.NewBuffer(data) // a Buffer is decoded in place, without a copy
+	p.dec.Reset(&p.src)
+}
+
+func (p *parser) release() {
+	p.data = nil
+	p.src = bytes.Buffer{}
+	p.dec.Reset(&p.src)
+	parsers.Put(p)
+}
+
+// object calls fn for every member of the one object in the input. Its first
+// rule error is returned once all of the input has been read.
+func (p *parser) object(fn func(name string, value jsontext.Value) error) error {
+	if err := checkDepth(p.data); err != nil {
+		return err
+	}
+	kind := p.dec.PeekKind()
+	if kind != '{' {
+		if _, err := p.dec.ReadValue(); err != nil {
+			return syntaxError(err)
+		}
+		if err := p.end(); err != nil {
+			return err
+		}
+		return &RuleError{Member: "the turn", Rule: "must be a JSON object, not " + kindName(kind)}
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return syntaxError(err)
+	}
+	var rule error
+	for p.dec.PeekKind() != '}' {
+		tok, err := p.dec.ReadToken()
+		if err != nil {
+			return syntaxError(err)
+		}
+		name := tok.String()
+		value, err := p.dec.ReadValue()
+		if err != nil {
+			return syntaxError(err)
+		}
+		if rule == nil {
+			rule = fn(name, value)
+		}
+	}
+	if _, err := p.dec.ReadToken(); err != nil {
+		return syntaxError(err)
+	}
+	if err := p.end(); err != nil {
+		return err
+	}
+	return rule
+}
+
+// end expects nothing after the value.
+func (p *parser) end() error {
+	_, err := p.dec.ReadToken()
+	switch {
+	case err == io.EOF:
+		return nil
+	case err != nil:
+		return syntaxError(err)
+	}
+	return &SyntaxError{Offset: p.dec.InputOffset(), Reason: "there is more after the turn"}
+}
+
+func syntaxError(err error) error {
+	var syn *jsontext.SyntacticError
+	if errors.As(err, &syn) {
+		reason := syn.Err.Error()
+		if errors.Is(syn.Err, io.ErrUnexpectedEOF) {
+			reason = "it ends too early"
+		}
+		return &SyntaxError{Offset: syn.ByteOffset, Reason: reason}
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return &SyntaxError{Reason: "it ends too early"}
+	}
+	return &SyntaxError{Reason: err.Error()}
+}
+
+// checkDepth bounds nesting before anything recurses.
+func checkDepth(data []byte) error {
+	depth, inString := 0, false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case inString:
+			if c == '\\' {
+				i++
+			} else if c == '"' {
+				inString = false
+			}
+		case c == '"':
+			inString = true
+		case c == '{' || c == '[':
+			if depth++; depth > MaxDepth {
+				return &SyntaxError{Offset: int64(i), Reason: fmt.Sprintf("nested deeper than %d", MaxDepth)}
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return nil
+}
+
+func (p *parser) draft() (Draft, error) {
+	d := Draft{Rev: 1, Status: Complete}
+	err := p.object(func(name string, value jsontext.Value) error { return d.set(name, value) })
+	return d, err
+}
+
+// set takes one member of the input.
+func (d *Draft) set(name string, value jsontext.Value) error {
+	var err error
+	switch name {
+	case "id":
+		d.ID, err = stringOf(name, value)
+		if err == nil {
+			err = checkTurnID(name, d.ID) // an empty one is not an absent one
+		}
+	case sessionMember:
+		d.SessionID, err = stringOf(name, value)
+		if err == nil {
+			err = CheckSessionID(d.SessionID)
+		}
+	case "timestamp":
+		var t Instant
+		if t, err = instantOf(name, value); err == nil {
+			d.SetTimestamp(t)
+		}
+	case "user":
+		d.user, err = canonicalString(name, value)
+	case "assistant":
+		d.assistant, err = canonicalString(name, value)
+	case "status":
+		var s string
+		s, err = stringOf(name, value)
+		d.Status = Status(s)
+	case "rev":
+		var n int64
+		if n, err = integerOf(name, value, 1, RedactRev); err == nil {
+			d.Rev = int(n)
+		}
+	case "completed_at":
+		if d.completedAt, err = instantOf(name, value); err == nil {
+			d.add(name, quoted(d.completedAt))
+		}
+	case "supersedes":
+		if d.supersedes, err = stringOf(name, value); err == nil {
+			if err = checkTurnID(name, d.supersedes); err == nil {
+				err = d.addOther(name, value)
+			}
+		}
+	default:
+		err = d.addOther(name, value)
+	}
+	return err
+}
+
+// addOther takes a member that no other part of afterword looks into: it is
+// checked when it is known, and kept with its order and number literals.
+func (d *Draft) addOther(name string, value jsontext.Value) error {
+	if check := optional[name]; check != nil {
+		if err := check(name, value); err != nil {
+			return err
+		}
+	}
+	b, err := canonicalValue(name, value)
+	if err != nil {
+		return err
+	}
+	d.add(name, b)
+	return nil
+}
+
+// optional checks the types of the members of the wire contract that need no
+// other treatment.
+var optional = map[string]func(string, jsontext.Value) error{
+	"error":         checkString,
+	"finish_reason": checkString,
+	"model":         checkString,
+	"user_id":       checkString,
+	"trace_id":      checkString,
+	"meta":          checkObject(nil),
+	"usage":         checkObject(map[string]func(string, jsontext.Value) error{"input_tokens": checkCount, "output_tokens": checkCount}),
+	"tool_calls":    checkArray(checkObject(map[string]func(string, jsontext.Value) error{"id": checkString, "name": checkString, "status": checkString})),
+	"attachments":   checkArray(checkObject(map[string]func(string, jsontext.Value) error{"uri": checkString, "media_type": checkString, "size": checkCount, "sha256": checkString})),
+}
+
+func knownMember(name string) bool {
+	switch name {
+	case "id", sessionMember, "timestamp", "user", "assistant", "status", "rev", "completed_at", "supersedes":
+		return true
+	}
+	return optional[name] != nil
+}
+
+func checkString(name string, v jsontext.Value) error {
+	if v.Kind() != '"' {
+		return wrongType(name, "a string", v)
+	}
+	return nil
+}
+
+func checkCount(name string, v jsontext.Value) error {
+	_, err := integerOf(name, v, 0, 1<<53)
+	return err
+}
+
+func checkObject(members map[string]func(string, jsontext.Value) error) func(string, jsontext.Value) error {
+	return func(name string, v jsontext.Value) error {
+		if v.Kind() != '{' {
+			return wrongType(name, "an object", v)
+		}
+		if members == nil {
+			return nil
+		}
+		dec := jsontext.NewDecoder(bytes.NewBuffer(v))
+		if _, err := dec.ReadToken(); err != nil {
+			return syntaxError(err)
+		}
+		for dec.PeekKind() != '}' {
+			tok, err := dec.ReadToken()
+			if err != nil {
+				return syntaxError(err)
+			}
+			check, path := members[tok.String()], name+"."+tok.String()
+			value, err := dec.ReadValue()
+			if err != nil {
+				return syntaxError(err)
+			}
+			if check == nil {
+				continue
+			}
+			if err := check(path, value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func checkArray(element func(string, jsontext.Value) error) func(string, jsontext.Value) error {
+	return func(name string, v jsontext.Value) error {
+		if v.Kind() != '[' {
+			return wrongType(name, "an array", v)
+		}
+		dec := jsontext.NewDecoder(bytes.NewBuffer(v))
+		if _, err := dec.ReadToken(); err != nil {
+			return syntaxError(err)
+		}
+		for i := 0; dec.PeekKind() != ']'; i++ {
+			value, err := dec.ReadValue()
+			if err != nil {
+				return syntaxError(err)
+			}
+			if err := element(name+"["+strconv.Itoa(i)+"]", value); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func stringOf(name string, v jsontext.Value) (string, error) {
+	if err := checkString(name, v); err != nil {
+		return "", err
+	}
+	if text := v[1 : len(v)-1]; bytes.IndexByte(text, '\\') < 0 {
+		return string(text), nil
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	return string(b), err
+}
+
+func instantOf(name string, v jsontext.Value) (Instant, error) {
+	s, err := stringOf(name, v)
+	if err != nil {
+		return 0, err
+	}
+	i, err := ParseInstant(s)
+	if err != nil {
+		return 0, &RuleError{Member: name, Rule: err.Error()}
+	}
+	return i, nil
+}
+
+func integerOf(name string, v jsontext.Value, low, high int64) (int64, error) {
+	if v.Kind() != '0' {
+		return 0, wrongType(name, "an integer", v)
+	}
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	if err != nil || n < low || n > high {
+		return 0, &RuleError{Member: name, Rule: fmt.Sprintf("must be an integer from %d to %d, written without fraction or exponent", low, high)}
+	}
+	return n, nil
+}
+
+// canonicalString returns v itself when it is canonical already. Raw controls
+// are no JSON, so only a backslash can make a string less than canonical.
+func canonicalString(name string, v jsontext.Value) ([]byte, error) {
+	if err := checkString(name, v); err != nil {
+		return nil, err
+	}
+	if bytes.IndexByte(v, '\\') < 0 {
+		return v, nil
+	}
+	return canonicalValue(name, v)
+}
+
+// canonicalValue removes white space and needless escapes, and nothing else.
+func canonicalValue(name string, v jsontext.Value) ([]byte, error) {
+	b, err := jsontext.AppendFormat(make([]byte, 0, len(v)), v)
+	if err != nil {
+		return nil, &RuleError{Member: name, Rule: "cannot be encoded: " + err.Error()}
+	}
+	return b, nil
+}
+
+func wrongType(name, want string, v jsontext.Value) error {
+	hint := ""
+	if v.Kind() == 'n' {
+		hint = "; leave it out when there is none"
+	}
+	return &RuleError{Member: name, Rule: "must be " + want + ", not " + kindName(v.Kind()) + hint}
+}
+
+func kindName(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '[':
+		return "an array"
+	case '{':
+		return "an object"
+	}
+	return "nothing"
+}

@@ -1,0 +1,116 @@
+package transcript
+
+import (
+	"bytes"
+	"cmp"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Snapshot is a turn at one moment, whole and in its canonical encoding. It is
+// a value that nobody changes; copies share its bytes.
+type Snapshot struct {
+	SessionID   string
+	ID          string
+	Timestamp   Instant
+	Rev         int
+	Status      Status
+	CompletedAt Instant // 0 means absent
+	Supersedes  string  // "" means absent
+
+	raw         []byte // canonical; raw[from:to] is the session member, if it has one
+	from, to    int
+	text, texts int  // raw[text:texts] is "user":…,"assistant":…
+	empty       bool // the assistant said nothing
+}
+
+// AppendPayload appends the canonical event: what the stream and the tail hold.
+func (s *Snapshot) AppendPayload(dst []byte) []byte {
+	dst = append(dst, s.raw[:s.to]...)
+	if s.from == s.to {
+		dst = appendSession(dst, s.SessionID)
+	}
+	return append(dst, s.raw[s.to:]...)
+}
+
+// Payload returns the canonical event, which the caller does not change.
+func (s *Snapshot) Payload() []byte {
+	if s.from != s.to {
+		return s.raw
+	}
+	return s.AppendPayload(make([]byte, 0, len(s.raw)+len(s.SessionID)+24))
+}
+
+// AppendMessage appends the message of a document: the event without its session.
+func (s *Snapshot) AppendMessage(dst []byte) []byte {
+	dst = append(dst, s.raw[:s.from]...)
+	return append(dst, s.raw[s.to:]...)
+}
+
+// AppendExchange appends {"user":…,"assistant":…}, the form that existing chat
+// services read from Redis.
+func (s *Snapshot) AppendExchange(dst []byte) []byte {
+	dst = append(dst, '{')
+	dst = append(dst, s.raw[s.text:s.texts]...)
+	return append(dst, '}')
+}
+
+// Size is the length of the canonical event in bytes, near enough for budgets.
+func (s *Snapshot) Size() int { return len(s.raw) }
+
+// Answered reports whether a recent history lists the turn, unless a later turn
+// supersedes it: complete, partial or cancelled, with an answer.
+func (s *Snapshot) Answered() bool {
+	return !s.empty && (s.Status == Complete || s.Status == Partial || s.Status == Cancelled)
+}
+
+// At returns when the turn last changed: the later of completed_at and timestamp.
+func (s *Snapshot) At() Instant { return max(s.Timestamp, s.CompletedAt) }
+
+// Beats reports whether s wins over other, a snapshot of the same turn: higher
+// rev; then a final status over pending; then the earlier timestamp; then the
+// bytewise larger encoding. A snapshot does not beat its equal.
+func (s *Snapshot) Beats(other *Snapshot) bool {
+	if s.Rev != other.Rev {
+		return s.Rev > other.Rev
+	}
+	if s.Status.Final() != other.Status.Final() {
+		return s.Status.Final()
+	}
+	if s.Timestamp != other.Timestamp {
+		return s.Timestamp < other.Timestamp
+	}
+	if bytes.Equal(s.raw, other.raw) {
+		return false
+	}
+	return bytes.Compare(s.AppendMessage(nil), other.AppendMessage(nil)) > 0
+}
+
+// Compare orders turns in a transcript: by timestamp, then by id.
+func (s *Snapshot) Compare(other *Snapshot) int {
+	return cmp.Or(cmp.Compare(s.Timestamp, other.Timestamp), cmp.Compare(s.ID, other.ID))
+}
+
+// Turn decodes the snapshot for a Go program. Unknown members inside usage,
+// tool_calls and attachments are not in it; AppendPayload has them.
+func (s *Snapshot) Turn() (Turn, error) {
+	var w struct {
+		Turn
+		Extra map[string]jsontext.Value `json:",unknown"`
+	}
+	if err := json.Unmarshal(s.raw, &w, json.RejectUnknownMembers(false)); err != nil {
+		return Turn{}, err
+	}
+	t := w.Turn
+	t.SessionID, t.Timestamp = s.SessionID, s.Timestamp.Time()
+	if s.CompletedAt != 0 {
+		t.CompletedAt = s.CompletedAt.Time()
+	}
+	delete(w.Extra, "timestamp")
+	delete(w.Extra, "completed_at")
+	if len(w.Extra) > 0 {
+		t.Extra = w.Extra
+	}
+	return t, nil
+}
