@@ -1,0 +1,264 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// DefaultMaxAge is how long [Turns] keeps a turn. A turn that no consumer
+	// took within it is lost to transcripts.
+	DefaultMaxAge = 30 * 24 * time.Hour
+	// DuplicateWindow is how long the server remembers a [HeaderMsgID].
+	DuplicateWindow = time.Minute
+
+	// requestTimeout bounds one request to the JetStream API; the context may be shorter.
+	requestTimeout = 5 * time.Second
+)
+
+var (
+	// ErrNoStream says that a stream does not exist.
+	ErrNoStream = errors.New("stream does not exist")
+	// ErrMisconfigured says that a stream exists with a setting under which
+	// turns could be lost. A person has to decide.
+	ErrMisconfigured = errors.New("stream is misconfigured")
+)
+
+// StreamConfig holds the limits that an operator chooses. They apply when a
+// stream is created, or by [Init]; an existing stream keeps its own.
+type StreamConfig struct {
+	// Replicas of both streams: 1, 3 or 5. Zero means 1 for a new stream, and what it has for an existing one.
+	Replicas int
+	// MaxAge of a turn. Zero means [DefaultMaxAge] for a new stream, and what it has for
+	// an existing one; negative means for ever.
+	MaxAge time.Duration
+	// MaxBytes of [Turns]. Zero means unlimited for a new stream, and what it has for
+	// an existing one; negative means unlimited. A full stream refuses; nothing is dropped.
+	MaxBytes int64
+}
+
+// Ensure creates the streams that do not exist, and checks those that do. It
+// changes no existing stream.
+//
+// Errors: [ErrMisconfigured], naming each setting that breaks a promise and
+// what to do about it; [ErrUnreachable] when JetStream does not answer within
+// ctx or 5 s a request; otherwise what the server said.
+func Ensure(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error {
+	for _, want := range cfg.streams() {
+		have, err := lookUp(ctx, js, want.Name)
+		if errors.Is(err, ErrNoStream) {
+			have, err = create(ctx, js, want)
+		}
+		if err != nil {
+			return err
+		}
+		if err := check(have, want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Init creates the streams that do not exist and repairs those that do, where
+// that loses nothing: subjects, discard policy, per-subject limits, direct and
+// atomic access. Limits set in cfg are applied to an existing stream too. It fails as [Ensure]
+// does for what an update cannot repair, and then leaves that stream as it was.
+func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error {
+	for _, want := range cfg.streams() {
+		have, err := lookUp(ctx, js, want.Name)
+		if errors.Is(err, ErrNoStream) {
+			have, err = create(ctx, js, want)
+		}
+		if err != nil {
+			return err
+		}
+		fixed := cfg.repaired(have, want)
+		if err := check(fixed, want); err != nil {
+			return err
+		}
+		if err := update(ctx, js, fixed); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// streams is what both streams should be.
+func (c StreamConfig) streams() []jetstream.StreamConfig {
+	base := jetstream.StreamConfig{
+		Retention:  jetstream.LimitsPolicy,
+		Discard:    jetstream.DiscardNew, // a full stream refuses; the publisher keeps
+		Storage:    jetstream.FileStorage,
+		Replicas:   max(c.Replicas, 1),
+		Duplicates: DuplicateWindow,
+		MaxMsgs:    -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		AllowDirect: true,
+	}
+
+	turns := base
+	turns.Name, turns.Subjects = Turns, []string{TurnSubjects}
+	turns.Description = "afterword: turns of chat sessions"
+	turns.AllowAtomicPublish = true
+	switch {
+	case c.MaxAge == 0:
+		turns.MaxAge = DefaultMaxAge
+	case c.MaxAge > 0:
+		turns.MaxAge = c.MaxAge
+		turns.Duplicates = min(turns.Duplicates, c.MaxAge) // the server refuses a longer window
+	}
+	if c.MaxBytes > 0 {
+		turns.MaxBytes = c.MaxBytes
+	}
+
+	dead := base
+	dead.Name, dead.Subjects = Dead, []string{DeadSubjects}
+	dead.Description = "afterword: messages that could not be processed"
+	return []jetstream.StreamConfig{turns, dead}
+}
+
+// repaired is have with every setting that an update may change for the better.
+func (c StreamConfig) repaired(have, want jetstream.StreamConfig) jetstream.StreamConfig {
+	for _, s := range want.Subjects {
+		if !covered(have.Subjects, s) {
+			// The server refuses subjects that overlap.
+			rest := slices.DeleteFunc(slices.Clone(have.Subjects), func(h string) bool { return covered(want.Subjects, h) })
+			have.Subjects = append(rest, s)
+		}
+	}
+	have.Discard = want.Discard
+	have.DiscardNewPerSubject = false
+	have.MaxMsgsPerSubject = want.MaxMsgsPerSubject
+	have.MaxMsgSize = want.MaxMsgSize
+	have.NoAck = false
+	have.SubjectTransform = nil
+	have.SubjectDeleteMarkerTTL = 0
+	have.AllowDirect = true
+	have.AllowAtomicPublish = have.AllowAtomicPublish || want.AllowAtomicPublish
+	if c.Replicas != 0 {
+		have.Replicas = want.Replicas
+	}
+	if want.Name == Turns {
+		if c.MaxAge != 0 {
+			have.MaxAge, have.Duplicates = want.MaxAge, want.Duplicates
+		}
+		if c.MaxBytes != 0 {
+			have.MaxBytes = want.MaxBytes
+		}
+	}
+	return have
+}
+
+const (
+	byInit     = "run `afterword stream init`"
+	byRecreate = "copy its messages away, delete it and run `afterword stream init`"
+)
+
+// check reports every setting of have that a promise depends on and that is
+// not so, in one line. Limits are the operator's business.
+func check(have, want jetstream.StreamConfig) error {
+	var found []string
+	bad := func(is bool, what, remedy string) {
+		if is {
+			found = append(found, what+": "+remedy)
+		}
+	}
+	bad(have.PersistMode == jetstream.AsyncPersistMode, "persist_mode is async, which loses acknowledged turns on kill -9", byRecreate)
+	bad(have.Storage != jetstream.FileStorage, "storage is not file, so a restart loses it", byRecreate)
+	bad(have.Retention != jetstream.LimitsPolicy, "retention is "+strings.ToLower(have.Retention.String())+", not limits, so it cannot be replayed", byRecreate)
+	bad(have.Mirror != nil, "it is a mirror, which takes no publishes", "use the stream that it mirrors, or delete it")
+	bad(have.Sealed, "it is sealed, so it takes no turns", byRecreate)
+	bad(have.Discard != jetstream.DiscardNew, "discard is old, which drops turns that nobody has read", byInit)
+	bad(have.MaxMsgsPerSubject > 0, fmt.Sprintf("max_msgs_per_subject is %d, which limits the turns of a session", have.MaxMsgsPerSubject), byInit)
+	bad(have.MaxMsgSize > 0, fmt.Sprintf("max_msg_size is %d; turns are limited by the server's max_payload only", have.MaxMsgSize), byInit)
+	bad(have.NoAck, "no_ack is set, so nobody knows what is stored", byInit)
+	bad(have.SubjectTransform != nil, "subject_transform changes the subjects of turns", byInit)
+	bad(have.SubjectDeleteMarkerTTL > 0, "subject_delete_marker_ttl adds messages that are no turns", byInit)
+	for _, s := range want.Subjects {
+		bad(!covered(have.Subjects, s), fmt.Sprintf("subjects are %q, without %s", have.Subjects, s), byInit)
+	}
+	bad(!have.AllowDirect, "allow_direct is off", byInit)
+	bad(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic is off", byInit+", on nats-server 2.12 or later")
+	if len(found) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s: %s", ErrMisconfigured, want.Name, strings.Join(found, "; "))
+}
+
+// covered reports whether one of the subjects matches everything that want does.
+func covered(subjects []string, want string) bool {
+	w := strings.Split(want, ".")
+	return slices.ContainsFunc(subjects, func(s string) bool {
+		h := strings.Split(s, ".")
+		for i, t := range h {
+			if t == ">" {
+				return len(w) > i
+			}
+			if i >= len(w) || t != "*" && t != w[i] {
+				return false
+			}
+		}
+		return len(h) == len(w)
+	})
+}
+
+func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream.StreamConfig, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return jetstream.StreamConfig{}, explain("look up stream "+name, err)
+	}
+	return s.CachedInfo().Config, nil
+}
+
+func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
+	req, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s, err := js.CreateStream(req, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		return lookUp(ctx, js, want.Name) // another process was first, with other limits
+	}
+	if err != nil {
+		return jetstream.StreamConfig{}, explain("create stream "+want.Name, err)
+	}
+	return s.CachedInfo().Config, nil
+}
+
+func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if _, err := js.UpdateStream(ctx, cfg); err != nil {
+		return explain("update stream "+cfg.Name, err)
+	}
+	return nil
+}
+
+// explain wraps err with the operation and, where a caller would act on it,
+// with one of this package's sentinels.
+func explain(op string, err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("%s: %w", op, ErrNoStream)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
+		// A cluster that is still choosing its leader looks the same as a server without JetStream.
+		return fmt.Errorf("%s: %w: JetStream does not answer; wait for its leader, or enable it with `jetstream {}` in nats.conf: %w", op, ErrUnreachable, err)
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	for _, e := range []error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrConnectionClosed, nats.ErrDisconnected,
+		nats.ErrReconnectBufExceeded, nats.ErrStaleConnection, nats.ErrConnectionReconnecting, nats.ErrNoServers, nats.ErrConnectionDraining,
+	} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%s: %w: %w", op, ErrUnreachable, err)
+		}
+	}
+	return fmt.Errorf("%s: %w", op, err)
+}

@@ -1,0 +1,303 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Defaults of [Config] and the fixed settings of every connection.
+const (
+	// DefaultConnectTimeout bounds the first attempt to connect.
+	DefaultConnectTimeout = 4 * time.Second
+
+	perServerTimeout = 2 * time.Second // so that one dead server of a list does not use up the whole bound
+	flusherTimeout   = 5 * time.Second // a write into a full socket fails instead of hanging
+	reconnectWait    = 500 * time.Millisecond
+	reconnectJitter  = 500 * time.Millisecond // many VMs must not come back in step
+	pingInterval     = 5 * time.Second
+	maxPings         = 2 // a peer that vanished is noticed after 10 to 15 s
+	drainTimeout     = 20 * time.Second
+)
+
+var (
+	// ErrRefused says that a server refused the credentials. Waiting does not help.
+	ErrRefused = errors.New("NATS refused the credentials")
+	// ErrUnreachable says that no server, or no JetStream, answered in time. Waiting may help.
+	ErrUnreachable = errors.New("NATS is unreachable")
+)
+
+// Config says how to connect. The zero value connects to [DefaultURL] and
+// fails if nothing answers.
+type Config struct {
+	// URL is one server or a comma-separated list; user and password, or a
+	// token, may stand in it. Empty means [DefaultURL].
+	URL string
+	// Creds is the path of a NATS credentials file. Empty means none. The file
+	// is read again on every reconnect, so it may be replaced while running.
+	Creds string
+	// Name is shown by the server's monitoring. Empty means "afterword".
+	Name string
+	// Wait is for services: a server that is unreachable is waited for, and
+	// Connect returns a connection that is not connected yet. Otherwise that is
+	// an error.
+	Wait bool
+	// Timeout bounds the first attempt, over all servers. Zero means
+	// [DefaultConnectTimeout].
+	Timeout time.Duration
+	// Logger gets disconnects, reconnects and asynchronous errors, one line
+	// each. Nil discards them.
+	Logger *slog.Logger
+	// OnRefused, if set, is called at most once, with an [ErrRefused], when a server refuses
+	// the credentials after Connect has returned, twice in a row. The
+	// connection is closed then; a service should exit. It runs on the connection's
+	// callback goroutine and must not block.
+	OnRefused func(error)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = "afterword"
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = DefaultConnectTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Connect connects to NATS. While disconnected the connection buffers nothing:
+// a publish fails at once and whoever publishes keeps the turn. It reconnects
+// for ever.
+//
+// A malformed URL, an unreadable credentials file and refused credentials
+// ([ErrRefused]) are errors at once, in one line that says what to do. An
+// unreachable server is an [ErrUnreachable] within Timeout, or with Wait a
+// connection that keeps trying. The caller closes the connection.
+func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
+	cfg = cfg.withDefaults()
+	urls, err := parseURLs(cfg.URL)
+	if err != nil {
+		return nil, err
+	}
+	opts, watch, err := cfg.options(urls)
+	if err != nil {
+		return nil, err
+	}
+
+	where := watch.where
+	try, cancel := context.WithTimeout(ctx, cfg.Timeout)
+	defer cancel()
+	// A plain attempt comes first even for services: with RetryOnFailedConnect
+	// nats.go hides refused credentials from the caller.
+	nc, err := attempt(try, opts)
+	if err == nil {
+		watch.returned()
+		return nc, nil
+	}
+	if !isRefused(err) && len(urls) > 1 {
+		// Of several servers nats.go reports only what the last one said.
+		err = refusedByAny(try, opts, urls, err)
+	}
+	switch {
+	case isRefused(err):
+		return nil, refused(where, cfg.Creds, err)
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("connect to NATS: %w", ctx.Err())
+	case !cfg.Wait:
+		return nil, fmt.Errorf("%w at %s: %v; start it, or give its address with --nats-url", ErrUnreachable, where, plain(err))
+	}
+
+	cfg.Logger.Warn("NATS is unreachable, waiting for it", "url", where, "err", plain(err))
+	opts.RetryOnFailedConnect = true
+	nc, err = opts.Connect()
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", where, err)
+	}
+	watch.returned()
+	return nc, nil
+}
+
+func (c Config) options(urls []string) (nats.Options, *watcher, error) {
+	w := &watcher{log: c.Logger, cfg: c, where: RedactURL(strings.Join(urls, ","))}
+	o := nats.GetDefaultOptions()
+	for _, set := range []nats.Option{
+		nats.Name(c.Name),
+		nats.Timeout(min(c.Timeout, perServerTimeout)),
+		nats.ReconnectBufSize(-1),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.FlusherTimeout(flusherTimeout),
+		nats.PingInterval(pingInterval),
+		nats.MaxPingsOutstanding(maxPings),
+		nats.DrainTimeout(drainTimeout),
+		nats.ConnectHandler(w.connected),
+		nats.DisconnectErrHandler(w.disconnected),
+		nats.ReconnectHandler(w.reconnected),
+		nats.ErrorHandler(w.failed),
+		nats.ClosedHandler(w.closed),
+	} {
+		if err := set(&o); err != nil {
+			return o, nil, fmt.Errorf("NATS option: %w", err)
+		}
+	}
+	o.Servers = urls
+	if c.Creds != "" {
+		err := nats.UserCredentials(c.Creds)(&o)
+		if err == nil { // the file was readable; what it holds is looked at only while connecting
+			_, err = o.UserJWT()
+		}
+		if err == nil {
+			_, err = o.SignatureCB([]byte("afterword"))
+		}
+		if err != nil {
+			return o, nil, fmt.Errorf("NATS credentials file %s cannot be used: %w; give a readable .creds file with --nats-creds", c.Creds, err)
+		}
+	}
+	return o, w, nil
+}
+
+// attempt is opts.Connect bounded by ctx: a list of servers that accept and
+// then say nothing would otherwise take a timeout each.
+func attempt(ctx context.Context, opts nats.Options) (*nats.Conn, error) {
+	type result struct {
+		nc  *nats.Conn
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		nc, err := opts.Connect()
+		done <- result{nc, err}
+	}()
+	select {
+	case r := <-done:
+		return r.nc, r.err
+	case <-ctx.Done():
+		go func() {
+			if r := <-done; r.nc != nil {
+				r.nc.Close()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+// refusedByAny asks each server by itself and returns its refusal if one
+// refuses, otherwise fallback.
+func refusedByAny(ctx context.Context, opts nats.Options, urls []string, fallback error) error {
+	if ctx.Err() != nil { // the bound is used up
+		return fallback
+	}
+	opts.ConnectedCB, opts.DisconnectedErrCB, opts.ReconnectedCB, opts.ClosedCB = nil, nil, nil, nil
+	errs := make(chan error, len(urls))
+	for _, u := range urls {
+		one := opts
+		one.Servers = []string{u}
+		go func() {
+			nc, err := attempt(ctx, one)
+			if nc != nil {
+				nc.Close()
+			}
+			errs <- err
+		}()
+	}
+	for range urls {
+		if err := <-errs; isRefused(err) {
+			return err
+		}
+	}
+	return fallback
+}
+
+func isRefused(err error) bool {
+	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthExpired, nats.ErrAuthRevoked, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func refused(where, creds string, err error) error {
+	from := "the user and password, or the token, in --nats-url"
+	if creds != "" {
+		from = "the file given with --nats-creds (" + creds + ")"
+	}
+	return fmt.Errorf("%w at %s (%v): correct %s", ErrRefused, where, err, from)
+}
+
+// plain shortens what nats.go says when nothing listens.
+func plain(err error) error {
+	switch {
+	case errors.Is(err, nats.ErrNoServers):
+		return errors.New("nothing listens there")
+	case errors.Is(err, context.DeadlineExceeded):
+		return errors.New("no answer in time")
+	}
+	return err
+}
+
+// watcher turns the callbacks of one connection into log lines.
+type watcher struct {
+	log *slog.Logger
+	cfg Config
+	// where is what was connected to, redacted.
+	where string
+
+	mu    sync.Mutex
+	owned bool // Connect has returned the connection, so a refusal has to be reported by callback
+}
+
+func (w *watcher) returned() {
+	w.mu.Lock()
+	w.owned = true
+	w.mu.Unlock()
+}
+
+func (w *watcher) connected(nc *nats.Conn) {
+	w.log.Info("connected to NATS", "url", RedactURL(nc.ConnectedUrl()), "server", nc.ConnectedServerName())
+}
+
+func (w *watcher) disconnected(nc *nats.Conn, err error) {
+	if nc.IsClosed() {
+		return // our own Close
+	}
+	w.log.Warn("disconnected from NATS, reconnecting", "err", err)
+}
+
+func (w *watcher) reconnected(nc *nats.Conn) {
+	w.log.Info("reconnected to NATS", "url", RedactURL(nc.ConnectedUrl()), "server", nc.ConnectedServerName())
+}
+
+func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
+	if sub != nil {
+		w.log.Error("NATS error", "subject", sub.Subject, "err", err)
+		return
+	}
+	w.log.Error("NATS error", "err", err)
+}
+
+// closed reports a connection that nats.go gave up: it does so when one server
+// refuses twice in a row, which leaves a moment to replace a credentials file.
+func (w *watcher) closed(nc *nats.Conn) {
+	err := nc.LastError()
+	if !isRefused(err) {
+		return
+	}
+	w.mu.Lock()
+	owned := w.owned
+	w.owned = false
+	w.mu.Unlock()
+	if owned && w.cfg.OnRefused != nil {
+		w.cfg.OnRefused(refused(w.where, w.cfg.Creds, err))
+	}
+}

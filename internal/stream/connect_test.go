@@ -1,0 +1,279 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/afterword-io/afterword/internal/servertest"
+	"github.com/afterword-io/afterword/internal/stream"
+)
+
+const secret = "s3cr3t-p4ss"
+
+// logBuffer is a log that tests may read while it is written.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func (b *logBuffer) logger() *slog.Logger { return slog.New(slog.NewTextHandler(b, nil)) }
+
+// connect connects, closes at cleanup and waits until the callbacks are done.
+func connect(t *testing.T, cfg stream.Config) *nats.Conn {
+	t.Helper()
+	nc, err := stream.Connect(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// deadAddr is an address where nothing listens.
+func deadAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// hungAddr is an address that accepts and never says a word.
+func hungAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
+}
+
+func wantOneLine(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	if err == nil {
+		t.Fatal("no error")
+	}
+	msg := err.Error()
+	if strings.Contains(msg, "\n") {
+		t.Errorf("more than one line: %q", msg)
+	}
+	if strings.Contains(msg, secret) {
+		t.Errorf("the secret is in %q", msg)
+	}
+	for _, p := range parts {
+		if !strings.Contains(msg, p) {
+			t.Errorf("%q lacks %q", msg, p)
+		}
+	}
+}
+
+func TestConnectRefusesMalformedURLs(t *testing.T) {
+	for _, wait := range []bool{false, true} {
+		for url, part := range map[string]string{
+			"nats://host:port":                         "port",
+			"nats://host:99999":                        "port",
+			"nats://":                                  "no host",
+			"http://host:4222":                         "scheme",
+			"nats://a:4222,,nats://b:4222":             "URL 2 of 3",
+			"nats://user:" + secret + "/x@h:bad":       "***@",
+			"nats://u:" + secret + "%zz@host:4222":     "***@",
+			"nats://u:p," + secret + "@h:4222":         "malformed",
+			"nats://u:" + secret + ",b@h:4222":         "malformed",
+			"nats://a:4222,ws://b:80":                  "one kind",
+			"bogus://token" + secret + "@host:4222":    "scheme",
+			"nats://host:4222,nats://" + secret + ":x": "URL 2 of 2",
+		} {
+			_, err := stream.Connect(t.Context(), stream.Config{URL: url, Wait: wait})
+			if err == nil {
+				t.Errorf("%s: no error", url)
+				continue
+			}
+			wantOneLine(t, err, part)
+		}
+	}
+}
+
+func TestConnectRefusesUnreadableCreds(t *testing.T) {
+	garbage := filepath.Join(t.TempDir(), "garbage.creds")
+	if err := os.WriteFile(garbage, []byte("not credentials"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, wait := range []bool{false, true} {
+		for _, path := range []string{filepath.Join(t.TempDir(), "absent.creds"), garbage, t.TempDir()} {
+			_, err := stream.Connect(t.Context(), stream.Config{URL: deadAddr(t), Creds: path, Wait: wait})
+			wantOneLine(t, err, path, "--nats-creds")
+		}
+	}
+}
+
+func TestConnectRefusedCredentials(t *testing.T) {
+	srv := servertest.NATS(t, servertest.UserPass("app", "right"))
+	wrong := "nats://app:" + secret + "@" + srv.Addr()
+	for _, wait := range []bool{false, true} {
+		for name, url := range map[string]string{
+			"alone":               wrong,
+			"none":                "nats://" + srv.Addr(),
+			"before a dead one":   wrong + ",nats://" + deadAddr(t),
+			"behind a hung one":   "nats://" + hungAddr(t) + "," + wrong,
+			"in front of a hung":  wrong + ",nats://" + hungAddr(t),
+			"token":               "nats://" + secret + "@" + srv.Addr(),
+			"special characters":  "nats://app:" + secret + "%2F%40@" + srv.Addr(),
+			"behind two that are": "nats://" + deadAddr(t) + ",nats://" + deadAddr(t) + "," + wrong,
+		} {
+			start := time.Now()
+			_, err := stream.Connect(t.Context(), stream.Config{URL: url, Wait: wait})
+			if !errors.Is(err, stream.ErrRefused) {
+				t.Errorf("%s: got %v, want ErrRefused", name, err)
+				continue
+			}
+			wantOneLine(t, err, "--nats-url")
+			if d := time.Since(start); d > 5*time.Second {
+				t.Errorf("%s: took %s", name, d)
+			}
+		}
+	}
+}
+
+func TestConnectUnreachableOnce(t *testing.T) {
+	for name, url := range map[string]string{
+		"dead":       "nats://app:" + secret + "@" + deadAddr(t),
+		"hung":       "nats://app:" + secret + "@" + hungAddr(t),
+		"three hung": hungAddr(t) + "," + hungAddr(t) + "," + hungAddr(t),
+	} {
+		start := time.Now()
+		_, err := stream.Connect(t.Context(), stream.Config{URL: url})
+		if !errors.Is(err, stream.ErrUnreachable) {
+			t.Errorf("%s: got %v, want ErrUnreachable", name, err)
+			continue
+		}
+		wantOneLine(t, err, "--nats-url")
+		if d := time.Since(start); d > 5*time.Second {
+			t.Errorf("%s: took %s", name, d)
+		}
+	}
+}
+
+func TestConnectCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, wait := range []bool{false, true} {
+		if _, err := stream.Connect(ctx, stream.Config{URL: hungAddr(t), Wait: wait}); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestConnectWaits(t *testing.T) {
+	srv := servertest.NATS(t, servertest.UserPass("app", secret))
+	srv.Stop()
+	var log logBuffer
+	nc := connect(t, stream.Config{URL: srv.URL(), Wait: true, Logger: log.logger()})
+	if nc.IsConnected() {
+		t.Fatal("connected to a stopped server")
+	}
+	if err := nc.Publish("x", nil); err == nil {
+		t.Error("a publish while disconnected was buffered")
+	}
+	srv.Restart()
+	servertest.Eventually(t, 10*time.Second, "the connection", nc.IsConnected)
+
+	srv.Stop()
+	servertest.Eventually(t, 10*time.Second, "the disconnect", func() bool { return !nc.IsConnected() })
+	srv.Restart()
+	servertest.Eventually(t, 10*time.Second, "the reconnect", nc.IsConnected)
+	for _, line := range []string{"NATS is unreachable, waiting for it", `msg="connected to NATS"`, "disconnected from NATS", "reconnected to NATS"} {
+		servertest.Eventually(t, 5*time.Second, "log line "+line, func() bool { return strings.Contains(log.String(), line) })
+		if n := strings.Count(log.String(), line); n != 1 {
+			t.Errorf("%q is logged %d times", line, n)
+		}
+	}
+	if strings.Contains(log.String(), secret) {
+		t.Errorf("the secret is logged:\n%s", &log)
+	}
+}
+
+// A service whose credentials are refused later must learn of it: after a
+// first connection, and when the server was not there at start.
+func TestConnectRefusedLater(t *testing.T) {
+	for _, there := range []bool{true, false} {
+		srv := servertest.NATS(t, servertest.UserPass("app", secret))
+		url := srv.URL()
+		if !there {
+			srv.Stop()
+		}
+		refused := make(chan error, 8)
+		nc := connect(t, stream.Config{URL: url, Wait: true, OnRefused: func(err error) { refused <- err }})
+		srv.Restart(servertest.UserPass("app", "changed"))
+		select {
+		case err := <-refused:
+			if !errors.Is(err, stream.ErrRefused) {
+				t.Errorf("got %v", err)
+			}
+			wantOneLine(t, err, "--nats-url")
+		case <-time.After(15 * time.Second):
+			t.Fatal("nobody was told")
+		}
+		nc.Close()
+		if len(refused) != 0 {
+			t.Error("told more than once")
+		}
+	}
+}
+
+// A connection whose credentials were changed and changed back in time goes on.
+func TestConnectList(t *testing.T) {
+	srv := servertest.NATS(t)
+	for _, url := range []string{deadAddr(t) + ", " + srv.Addr(), srv.URL() + "," + deadAddr(t)} {
+		nc := connect(t, stream.Config{URL: url, Name: "list"})
+		if nc.Opts.ReconnectBufSize != -1 || nc.Opts.MaxReconnect != -1 || nc.Opts.FlusherTimeout != 5*time.Second || nc.Opts.Name != "list" {
+			t.Errorf("options: %+v", nc.Opts)
+		}
+	}
+}
+
+func TestRedactURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"nats://h:4222":                     "nats://h:4222",
+		"h:4222":                            "h:4222",
+		"":                                  "",
+		"nats://u:p@h:4222":                 "nats://u:***@h:4222",
+		"u:p@h:4222":                        "u:***@h:4222",
+		"nats://token@h:4222":               "nats://***@h:4222",
+		"nats://u:p@a:1, nats://b:2":        "nats://u:***@a:1,nats://b:2",
+		"redis://:p@h:6379/0?password=x":    "redis://:***@h:6379/0",
+		"nats://u:12/3@h:4222":              "nats://***@h:4222",
+		"nats://u:a%zz@h:4222?x=p":          "nats://***@h:4222",
+		"nats://secret:x":                   "nats://***",
+		"rediss://default:p@redis.prod:1/2": "rediss://default:***@redis.prod:1/2",
+	} {
+		if got := stream.RedactURL(in); got != want {
+			t.Errorf("RedactURL(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// DefaultEmbeddedNATS is the address of the embedded NATS server.
+	DefaultEmbeddedNATS = "127.0.0.1:4222"
+	// DefaultEmbeddedMaxBytes is the most that [Turns] holds on an embedded server.
+	DefaultEmbeddedMaxBytes = 10 << 30
+
+	natsFlag     = "--embedded-nats"
+	natsURLFlag  = "--nats-url"
+	natsReady    = 5 * time.Second
+	natsLockName = "lock"
+)
+
+// EmbeddedConfig says where an embedded NATS server listens and keeps its data.
+type EmbeddedConfig struct {
+	// Dir holds the streams. It is created; one server uses it at a time.
+	Dir string
+	// Addr is a loopback host:port. Empty means [DefaultEmbeddedNATS]; port 0 takes a free one.
+	Addr string
+	// MaxBytes bounds all streams together. Zero means three quarters of what
+	// the disk has free.
+	MaxBytes int64
+	// MaxPayload in bytes. Zero means [DefaultMaxPayload].
+	MaxPayload int32
+	// Logger gets the server's log. Nil discards it.
+	Logger *slog.Logger
+}
+
+// EmbeddedNATS is a NATS server in this process, with JetStream. Every message is
+// synced to disk before it is acknowledged.
+type EmbeddedNATS struct {
+	srv  *server.Server
+	lock *os.File
+	once sync.Once
+}
+
+// StartNATS starts a server and returns when it accepts connections, or with
+// an error within 5 s: an address in use (naming --embedded-nats), one that is
+// not loopback, a folder that cannot be used or that another server uses. It starts recovered streams
+// first, so a large folder may take longer than that.
+func StartNATS(cfg EmbeddedConfig) (*EmbeddedNATS, error) {
+	if cfg.Addr == "" {
+		cfg.Addr = DefaultEmbeddedNATS
+	}
+	if cfg.MaxPayload == 0 {
+		cfg.MaxPayload = DefaultMaxPayload
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	host, port, err := loopback(cfg.Addr, natsFlag)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Dir == "" {
+		return nil, errors.New("embedded NATS: no folder given")
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("embedded NATS: create folder: %w", err)
+	}
+	// Before JetStream opens its files: two servers on one folder ruin it.
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	e, err := startNATS(cfg, host, port)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	e.lock = lock
+	return e, nil
+}
+
+func startNATS(cfg EmbeddedConfig, host string, port int) (*EmbeddedNATS, error) {
+	// The server opens its streams before its port; find out about the port first.
+	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return nil, listenError(cfg.Addr, natsFlag, natsURLFlag, err)
+	}
+	if err := l.Close(); err != nil {
+		return nil, fmt.Errorf("%s %s: %w", natsFlag, cfg.Addr, err)
+	}
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName:            "afterword-embedded",
+		Host:                  host,
+		Port:                  port,
+		JetStream:             true,
+		StoreDir:              cfg.Dir,
+		JetStreamMaxStore:     cfg.MaxBytes,
+		SyncAlways:            true, // the default syncs every 2 minutes: a power cut loses what was acknowledged
+		MaxPayload:            cfg.MaxPayload,
+		NoSigs:                true, // signals are the command's business
+		DisableShortFirstPing: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	log := &natsLog{log: cfg.Logger}
+	srv.SetLoggerV2(log, false, false, false)
+	srv.Start() // returns when it listens, or has logged a fatal error
+	if err := log.fatal(); err != nil {
+		srv.Shutdown()
+		return nil, fmt.Errorf("embedded NATS in %s at %s: %w", cfg.Dir, cfg.Addr, err)
+	}
+	if !srv.ReadyForConnections(natsReady) {
+		srv.Shutdown()
+		return nil, fmt.Errorf("embedded NATS at %s is not ready after %s", cfg.Addr, natsReady)
+	}
+	return &EmbeddedNATS{srv: srv}, nil
+}
+
+// ClientURL is the URL to connect to.
+func (e *EmbeddedNATS) ClientURL() string { return e.srv.ClientURL() }
+
+// MaxBytes is what all streams together may hold. A stream with a greater
+// limit of its own cannot be created.
+func (e *EmbeddedNATS) MaxBytes() int64 {
+	if c := e.srv.JetStreamConfig(); c != nil {
+		return c.MaxStore
+	}
+	return 0
+}
+
+// Running reports whether the server and its JetStream work. JetStream stops by
+// itself when its disk fails.
+func (e *EmbeddedNATS) Running() bool { return e.srv.Running() && e.srv.JetStreamEnabled() }
+
+// Shutdown stops the server and waits for it until ctx ends. What was
+// acknowledged is on disk whether it waits or not. A second call waits again.
+func (e *EmbeddedNATS) Shutdown(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		e.srv.Shutdown()
+		e.srv.WaitForShutdown()
+		e.once.Do(func() { e.lock.Close() })
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop embedded NATS: %w", ctx.Err())
+	}
+}
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, natsLockName), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: open lock: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("embedded NATS: another process uses %s: stop it, or choose another folder with --data-dir", dir)
+		}
+		return nil, fmt.Errorf("embedded NATS: lock %s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// natsLog is the server's logger. The server carries on after a fatal error
+// unless its logger exits, so the first one is kept.
+type natsLog struct {
+	log *slog.Logger
+
+	mu    sync.Mutex
+	first error
+}
+
+func (l *natsLog) fatal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.first
+}
+
+func (l *natsLog) line(level slog.Level, format string, v []any) {
+	if l.log.Enabled(context.Background(), level) {
+		l.log.Log(context.Background(), level, fmt.Sprintf(format, v...), "component", "nats-server")
+	}
+}
+
+func (l *natsLog) Fatalf(format string, v ...any) {
+	l.mu.Lock()
+	if l.first == nil {
+		l.first = fmt.Errorf(format, v...)
+	}
+	l.mu.Unlock()
+	l.line(slog.LevelError, format, v)
+}
+
+func (l *natsLog) Errorf(format string, v ...any)  { l.line(slog.LevelError, format, v) }
+func (l *natsLog) Warnf(format string, v ...any)   { l.line(slog.LevelWarn, format, v) }
+func (l *natsLog) Noticef(format string, v ...any) { l.line(slog.LevelDebug, format, v) } // chatter next to afterword's own log
+func (l *natsLog) Debugf(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }
+func (l *natsLog) Tracef(format string, v ...any)  { l.line(slog.LevelDebug, format, v) }

@@ -1,0 +1,116 @@
+package stream
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// StreamInfo is the state of one stream, as `afterword stream info` shows it.
+type StreamInfo struct {
+	Name      string     `json:"name"`
+	Messages  uint64     `json:"messages"`
+	Bytes     uint64     `json:"bytes"`
+	FirstSeq  uint64     `json:"first_seq"`
+	FirstTime *time.Time `json:"first_time,omitempty"` // absent when empty
+	LastSeq   uint64     `json:"last_seq"`
+	LastTime  *time.Time `json:"last_time,omitempty"` // absent when empty
+	Subjects  uint64     `json:"subjects"`            // sessions, in the stream of turns
+	Replicas  int        `json:"replicas"`
+	Leader    string     `json:"leader,omitempty"` // absent without a cluster
+	// Limits; 0 means none.
+	MaxAge   time.Duration `json:"max_age_ns"`
+	MaxBytes int64         `json:"max_bytes"`
+	MaxMsgs  int64         `json:"max_msgs"`
+	// Problem is what [Ensure] would refuse; empty when nothing.
+	Problem   string         `json:"problem,omitempty"`
+	Consumers []ConsumerInfo `json:"consumers"`
+}
+
+// ConsumerInfo is the state of one consumer.
+type ConsumerInfo struct {
+	Name        string `json:"name"`
+	Pending     uint64 `json:"pending"`     // not delivered yet
+	AckPending  int    `json:"ack_pending"` // delivered, not acknowledged yet
+	Redelivered int    `json:"redelivered"` // of those, delivered more than once
+	Delivered   uint64 `json:"delivered"`   // highest stream sequence delivered
+	AckFloor    uint64 `json:"ack_floor"`   // everything up to this stream sequence is acknowledged
+	Leader      string `json:"leader,omitempty"`
+}
+
+// Lag is the number of turns that the consumer has not acknowledged.
+func (c ConsumerInfo) Lag() uint64 { return c.Pending + uint64(c.AckPending) }
+
+// Info describes both streams, [Turns] first. It fails with [ErrNoStream] or
+// [ErrUnreachable]; a misconfigured stream is described, with its Problem.
+func Info(ctx context.Context, js jetstream.JetStream) ([]StreamInfo, error) {
+	wants := StreamConfig{}.streams()
+	infos := make([]StreamInfo, 0, len(wants))
+	for _, want := range wants {
+		info, err := describe(ctx, js, want)
+		if err != nil {
+			return nil, err
+		}
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
+func describe(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s, err := js.Stream(ctx, want.Name)
+	if err != nil {
+		return StreamInfo{}, explain("look up stream "+want.Name, err)
+	}
+	si := s.CachedInfo()
+	info := StreamInfo{
+		Name:      want.Name,
+		Messages:  si.State.Msgs,
+		Bytes:     si.State.Bytes,
+		FirstSeq:  si.State.FirstSeq,
+		FirstTime: present(si.State.FirstTime),
+		LastSeq:   si.State.LastSeq,
+		LastTime:  present(si.State.LastTime),
+		Subjects:  si.State.NumSubjects,
+		Replicas:  si.Config.Replicas,
+		MaxAge:    si.Config.MaxAge,
+		MaxBytes:  max(si.Config.MaxBytes, 0),
+		MaxMsgs:   max(si.Config.MaxMsgs, 0),
+		Consumers: []ConsumerInfo{},
+	}
+	if si.Cluster != nil {
+		info.Leader = si.Cluster.Leader
+	}
+	if err := check(si.Config, want); err != nil {
+		info.Problem = err.Error()
+	}
+	list := s.ListConsumers(ctx)
+	for ci := range list.Info() {
+		c := ConsumerInfo{
+			Name:        ci.Name,
+			Pending:     ci.NumPending,
+			AckPending:  ci.NumAckPending,
+			Redelivered: ci.NumRedelivered,
+			Delivered:   ci.Delivered.Stream,
+			AckFloor:    ci.AckFloor.Stream,
+		}
+		if ci.Cluster != nil {
+			c.Leader = ci.Cluster.Leader
+		}
+		info.Consumers = append(info.Consumers, c)
+	}
+	if err := list.Err(); err != nil {
+		return StreamInfo{}, explain("list consumers of "+want.Name, err)
+	}
+	return info, nil
+}
+
+func present(t time.Time) *time.Time {
+	if t.IsZero() || t.Unix() <= 0 { // the server sends year 1 or 1970 for "none"
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
