@@ -106,49 +106,60 @@ func (p *process) output() string {
 	return string(b[max(0, len(b)-2000):])
 }
 
-func (p *process) running() bool {
+// current is the running process and the channel that closes when it is gone;
+// nil when none runs.
+func (p *process) current() (*os.Process, chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd == nil {
-		return false
+		return nil, nil
 	}
 	select {
 	case <-p.done:
-		return false
+		return nil, nil
 	default:
-		return true
+		return p.cmd.Process, p.done
 	}
 }
 
 // signal sends sig to a running process and does nothing to one that is gone.
 func (p *process) signal(sig os.Signal) {
-	if p.running() {
-		p.cmd.Process.Signal(sig)
+	if proc, _ := p.current(); proc != nil {
+		proc.Signal(sig)
 	}
 }
 
 // kill ends the process at once, stopped or not, and waits until it is gone.
 func (p *process) kill() {
-	if !p.running() {
+	proc, done := p.current()
+	if proc == nil {
 		return
 	}
-	p.signal(syscall.SIGCONT)
-	p.signal(syscall.SIGKILL)
-	<-p.done
+	proc.Signal(syscall.SIGCONT)
+	proc.Signal(syscall.SIGKILL)
+	<-done
 }
 
 // stop asks the process to end and kills it if it does not.
 func (p *process) stop() {
-	if !p.running() {
+	proc, done := p.current()
+	if proc == nil {
 		return
 	}
-	p.signal(syscall.SIGCONT)
-	p.signal(syscall.SIGTERM)
+	proc.Signal(syscall.SIGCONT)
+	proc.Signal(syscall.SIGTERM)
 	late := time.NewTimer(stopTimeout)
 	defer late.Stop()
 	select {
-	case <-p.done:
+	case <-done:
 	case <-late.C:
 		p.kill()
 	}
+}
+
+// pid is the id of the process that was started last.
+func (p *process) pid() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd.Process.Pid
 }

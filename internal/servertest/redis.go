@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,21 +27,27 @@ type RedisServer struct {
 // Redis starts a redis-server; it is killed when the test ends.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
-	return startRedis(t, func([]int) []string { return args })
+	return startRedis(t, func([]int) []string { return append(withoutPersistence(), args...) })
+}
+
+// RedisConfig starts a redis-server with a configuration file, of which only
+// address and folder are overridden.
+func RedisConfig(t testing.TB, file string) *RedisServer {
+	t.Helper()
+	return startRedis(t, func([]int) []string { return nil }, file)
 }
 
 // startRedis starts one server with free ports, the first of which is its own;
 // args makes further arguments of three of them.
-func startRedis(t testing.TB, args func(ports []int) []string) *RedisServer {
+func startRedis(t testing.TB, args func(ports []int) []string, file ...string) *RedisServer {
 	t.Helper()
 	path := redisBinary(t)
 	for attempt := 1; ; attempt++ {
 		ports := freePorts(t, 3)
 		r := &RedisServer{t: t, port: ports[0]}
-		r.proc = newProcess(t, "redis", path, append([]string{
-			"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", t.TempDir(),
-			"--save", "", "--appendonly", "no", "--daemonize", "no",
-		}, args(ports)...)...)
+		r.proc = newProcess(t, "redis", path, slices.Concat(file, []string{
+			"--port", strconv.Itoa(r.port), "--bind", "127.0.0.1", "--dir", t.TempDir(), "--daemonize", "no",
+		}, args(ports))...)
 		err := r.proc.start(r.answers)
 		if err == nil {
 			return r
@@ -50,6 +57,8 @@ func startRedis(t testing.TB, args func(ports []int) []string) *RedisServer {
 		}
 	}
 }
+
+func withoutPersistence() []string { return []string{"--save", "", "--appendonly", "no"} }
 
 func redisBinary(t testing.TB) string {
 	t.Helper()
@@ -118,11 +127,7 @@ func (r *RedisServer) command(words ...string) (string, error) {
 }
 
 // Pid is the process id, for faults that this package does not know.
-func (r *RedisServer) Pid() int {
-	r.proc.mu.Lock()
-	defer r.proc.mu.Unlock()
-	return r.proc.cmd.Process.Pid
-}
+func (r *RedisServer) Pid() int { return r.proc.pid() }
 
 func writeFile(t testing.TB, path, text string) {
 	t.Helper()
