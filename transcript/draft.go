@@ -24,6 +24,7 @@ type Draft struct {
 	completedAt  Instant
 	supersedes   string
 	members      []member // every other member
+	unchecked    bool     // known members that nobody looks into are taken as they are
 }
 
 type member struct {
@@ -46,8 +47,6 @@ func (d *Draft) check() error {
 	switch {
 	case d.user == nil:
 		return &RuleError{Member: "user", Rule: "is missing"}
-	case !d.Status.valid():
-		return &RuleError{Member: "status", Rule: "must be one of pending, complete, partial, failed, cancelled, redacted"}
 	case d.Rev < 1 || d.Rev > RedactRev:
 		return &RuleError{Member: "rev", Rule: fmt.Sprintf("must be an integer from 1 to %d", MaxRev)}
 	case (d.Rev == RedactRev) != (d.Status == Redacted):
@@ -58,6 +57,9 @@ func (d *Draft) check() error {
 		return &RuleError{Member: "timestamp", Rule: "is missing: a turn that brings its own id brings its timestamp too, the same in every snapshot of it"}
 	case d.hasTimestamp && !d.timestamp.valid():
 		return &RuleError{Member: "timestamp", Rule: errInstant.Error()}
+	}
+	if err := checkStatus(d.Status); err != nil {
+		return err
 	}
 	if d.SessionID != "" {
 		if err := CheckSessionID(d.SessionID); err != nil {
@@ -71,6 +73,13 @@ func (d *Draft) check() error {
 	}
 	if d.supersedes != "" {
 		return checkTurnID("supersedes", d.supersedes)
+	}
+	return nil
+}
+
+func checkStatus(s Status) error {
+	if !s.valid() {
+		return &RuleError{Member: "status", Rule: "must be one of pending, complete, partial, failed, cancelled, redacted"}
 	}
 	return nil
 }

@@ -47,10 +47,10 @@ type parser struct {
 	data []byte
 }
 
-func (p *parser) reset(data []byte) {
+func (p *parser) reset(data []byte, opts ...jsontext.Options) {
 	p.data = data
 	p.src = *bytes.NewBuffer(data) // a Buffer is decoded in place, without a copy
-	p.dec.Reset(&p.src)
+	p.dec.Reset(&p.src, opts...)
 }
 
 func (p *parser) release() {
@@ -165,14 +165,16 @@ func (d *Draft) set(name string, value jsontext.Value) error {
 	var err error
 	switch name {
 	case "id":
-		d.ID, err = stringOf(name, value)
-		if err == nil {
-			err = checkTurnID(name, d.ID) // an empty one is not an absent one
+		var id string
+		if id, err = turnIDOf(name, value); err == nil {
+			d.ID = id
 		}
 	case sessionMember:
-		d.SessionID, err = stringOf(name, value)
-		if err == nil {
-			err = CheckSessionID(d.SessionID)
+		var id string
+		if id, err = stringOf(name, value); err == nil {
+			if err = CheckSessionID(id); err == nil {
+				d.SessionID = id
+			}
 		}
 	case "timestamp":
 		var t Instant
@@ -185,22 +187,27 @@ func (d *Draft) set(name string, value jsontext.Value) error {
 		d.assistant, err = canonicalString(name, value)
 	case "status":
 		var s string
-		s, err = stringOf(name, value)
-		d.Status = Status(s)
+		if s, err = stringOf(name, value); err == nil {
+			if err = checkStatus(Status(s)); err == nil {
+				d.Status = Status(s)
+			}
+		}
 	case "rev":
 		var n int64
 		if n, err = integerOf(name, value, 1, RedactRev); err == nil {
 			d.Rev = int(n)
 		}
 	case "completed_at":
-		if d.completedAt, err = instantOf(name, value); err == nil {
-			d.add(name, quoted(d.completedAt))
+		var t Instant
+		if t, err = instantOf(name, value); err == nil {
+			d.completedAt = t
+			d.add(name, quoted(t))
 		}
 	case "supersedes":
-		if d.supersedes, err = stringOf(name, value); err == nil {
-			if err = checkTurnID(name, d.supersedes); err == nil {
-				err = d.addOther(name, value)
-			}
+		var id string
+		if id, err = turnIDOf(name, value); err == nil {
+			d.supersedes = id
+			err = d.addOther(name, value)
 		}
 	default:
 		err = d.addOther(name, value)
@@ -211,7 +218,7 @@ func (d *Draft) set(name string, value jsontext.Value) error {
 // addOther takes a member that no other part of afterword looks into: it is
 // checked when it is known, and kept with its order and number literals.
 func (d *Draft) addOther(name string, value jsontext.Value) error {
-	if check := optional[name]; check != nil {
+	if check := optional[name]; check != nil && !d.unchecked {
 		if err := check(name, value); err != nil {
 			return err
 		}
@@ -322,6 +329,15 @@ func stringOf(name string, v jsontext.Value) (string, error) {
 	}
 	b, err := jsontext.AppendUnquote(nil, v)
 	return string(b), err
+}
+
+// turnIDOf reads an id. An empty one is not an absent one.
+func turnIDOf(name string, v jsontext.Value) (string, error) {
+	id, err := stringOf(name, v)
+	if err != nil {
+		return "", err
+	}
+	return id, checkTurnID(name, id)
 }
 
 func instantOf(name string, v jsontext.Value) (Instant, error) {

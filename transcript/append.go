@@ -1,0 +1,238 @@
+package transcript
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/record"
+)
+
+// Group is what one session gets from a batch.
+type Group struct {
+	SessionID string
+	Turns     []Snapshot
+}
+
+// Batch is a set of groups that were written and are not durable yet.
+type Batch struct {
+	store  *Store
+	groups []Group
+	errs   []error
+
+	mu      sync.Mutex
+	files   []*os.File        // to be synced one by one, where syncfs will not do
+	folders map[*os.Root]bool // with new names
+}
+
+// Append adds turns to their transcripts and returns when they are durable, or
+// with an error when that is not known. It waits for locked sessions. A session
+// at fault fails alone; the error then joins those of all sessions.
+func (s *Store) Append(ctx context.Context, turns ...Snapshot) error {
+	b := s.write(ctx, GroupBySession(turns), s.cfg.FileTimeout)
+	if err := b.Sync(ctx); err != nil {
+		return err
+	}
+	return errors.Join(b.errs...)
+}
+
+// GroupBySession groups turns by session, in the order of first appearance.
+func GroupBySession(turns []Snapshot) []Group {
+	at := make(map[string]int, len(turns))
+	groups := make([]Group, 0, len(turns))
+	for _, t := range turns {
+		i, ok := at[t.SessionID]
+		if !ok {
+			i = len(groups)
+			at[t.SessionID] = i
+			groups = append(groups, Group{SessionID: t.SessionID})
+		}
+		groups[i].Turns = append(groups[i].Turns, t)
+	}
+	return groups
+}
+
+// Write appends a batch to the tails, each session in one write. It does not
+// wait for locked sessions ([ErrBusy]). Nothing is durable before [Batch.Sync].
+// Each session appears in one group only.
+func (s *Store) Write(ctx context.Context, groups []Group) *Batch {
+	return s.write(ctx, groups, 0)
+}
+
+func (s *Store) write(ctx context.Context, groups []Group, wait time.Duration) *Batch {
+	b := &Batch{store: s, groups: groups, folders: make(map[*os.Root]bool)}
+	parallel := min(8, max(2, runtime.GOMAXPROCS(0)))
+	b.errs = s.each(ctx, "append", len(groups), parallel, func(i int) error {
+		if err := b.append(&groups[i], wait); err != nil {
+			return fmt.Errorf("append to session %s: %w", Token(groups[i].SessionID), err)
+		}
+		return nil
+	})
+	turns := 0
+	for i := range groups {
+		if b.errs[i] == nil {
+			turns += len(groups[i].Turns)
+		}
+	}
+	s.stats.appended.Add(int64(turns))
+	return b
+}
+
+// Err returns what became of group i.
+func (b *Batch) Err(i int) error { return b.errs[i] }
+
+// Sync makes what was written durable. After an error nothing of the batch
+// counts as durable. The batch is used up.
+func (b *Batch) Sync(ctx context.Context) error {
+	s := b.store
+	started := time.Now()
+	b.mu.Lock() // a late append may still add a file; it is closed when it ends
+	files, folders := b.files, b.folders
+	b.files, b.folders = nil, nil
+	b.mu.Unlock()
+	var err error
+	if s.durable.how == SyncFS {
+		err = s.sync.all(ctx)
+	} else {
+		errs := s.each(ctx, "fdatasync", len(files), 8, func(i int) error {
+			defer files[i].Close()
+			return s.syncFile(files[i])
+		})
+		if err = errors.Join(errs...); err == nil {
+			err = s.one(ctx, "fsync folders", func() error { return s.syncFolders(folders) })
+		}
+	}
+	s.stats.synced(time.Since(started))
+	if err != nil {
+		return err
+	}
+	s.dirty.add(b.groups, b.errs, &s.cfg)
+	return nil
+}
+
+// append writes one group. It holds the session for as long as the file
+// operations really take.
+func (b *Batch) append(g *Group, wait time.Duration) error {
+	s := b.store
+	if err := s.Err(); err != nil {
+		return err
+	}
+	if len(g.Turns) == 0 {
+		return nil
+	}
+	size := 0
+	for i := range g.Turns {
+		size += g.Turns[i].Size() + record.Overhead
+	}
+	lines := make([]byte, 0, size)
+	for i := range g.Turns {
+		if g.Turns[i].SessionID != g.SessionID {
+			return fmt.Errorf("a turn of session %s is in its group", Token(g.Turns[i].SessionID))
+		}
+		lines = record.Append(lines, g.Turns[i].Payload())
+	}
+	token := Token(g.SessionID)
+	if !s.locks.try(token) {
+		if wait == 0 {
+			return ErrBusy
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), wait)
+		defer cancel()
+		if err := s.locks.acquire(ctx, token); err != nil {
+			return err
+		}
+	}
+	defer s.locks.release(token)
+	return b.appendLocked(token, lines, wait)
+}
+
+func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) error {
+	s := b.store
+	dir, err := s.shards.folder(token, true)
+	if err != nil {
+		return err
+	}
+	f, info, err := lockTail(dir, token, true, wait)
+	if err != nil {
+		return err
+	}
+	keep := false
+	defer func() {
+		if !keep {
+			f.Close()
+		}
+	}()
+	size := info.Size()
+	if size == 0 && info.Mode().Perm() != 0o600 {
+		if err := f.Chmod(0o600); err != nil { // whatever the umask
+			return err
+		}
+	}
+	if size > 0 {
+		if size, err = cutTorn(f, size); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Write(lines); err != nil {
+		// Whole lines that got through are harmless; half a line is cut off here,
+		// or by the next append.
+		if terr := f.Truncate(size); terr != nil && !errors.Is(terr, fs.ErrClosed) {
+			return errors.Join(err, terr)
+		}
+		return err
+	}
+	if s.durable.how == SyncFS {
+		return nil
+	}
+	if keep = b.keep(f, dir, size == 0); keep {
+		return unlockTail(f) // stays open for fdatasync
+	}
+	return nil
+}
+
+// keep hands a file over to Sync. It refuses when Sync was there already.
+func (b *Batch) keep(f *os.File, dir *os.Root, isNew bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.folders == nil {
+		return false
+	}
+	b.files = append(b.files, f)
+	if isNew {
+		b.folders[dir] = true
+		b.folders[b.store.root] = true
+	}
+	return true
+}
+
+// cutTorn cuts a tail back to its last newline. What is after it is a write that
+// a crash cut short; nobody was told that it happened.
+func cutTorn(f *os.File, size int64) (int64, error) {
+	var last [1]byte
+	if _, err := f.ReadAt(last[:], size-1); err != nil {
+		return 0, err
+	}
+	if last[0] == '\n' {
+		return size, nil
+	}
+	buf := make([]byte, 64<<10)
+	for end := size; end > 0; {
+		from := max(0, end-int64(len(buf)))
+		chunk := buf[:end-from]
+		if _, err := f.ReadAt(chunk, from); err != nil {
+			return 0, err
+		}
+		if nl := bytes.LastIndexByte(chunk, '\n'); nl >= 0 {
+			size = from + int64(nl) + 1
+			return size, f.Truncate(size)
+		}
+		end = from
+	}
+	return 0, f.Truncate(0)
+}

@@ -1,0 +1,280 @@
+package transcript
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/record"
+	"github.com/google/renameio/v2"
+)
+
+// foldLoop folds what is dirty, oldest first. It blocks on a hung disk, where it
+// holds only sessions that nobody could write anyway.
+func (s *Store) foldLoop() {
+	for {
+		group, wait := s.dirty.take(time.Now())
+		if len(group) > 0 {
+			s.foldGroup(group)
+			continue
+		}
+		timer := time.NewTimer(max(wait, 10*time.Millisecond))
+		select {
+		case <-s.closing:
+			timer.Stop()
+			return
+		case <-s.dirty.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// tendLoop looks after what becomes due by time alone.
+func (s *Store) tendLoop() {
+	tick := time.NewTicker(max(min(s.cfg.QuietAfter, s.cfg.LargeAge)/2, 10*time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.closing:
+			return
+		case now := <-tick.C:
+			s.dirty.tend(now, &s.cfg)
+		}
+	}
+}
+
+// FoldAll folds everything that is committed, and returns when documents hold
+// all turns or ctx ends.
+func (s *Store) FoldAll(ctx context.Context) error {
+	for {
+		left, failed, changed := s.dirty.rush()
+		if left == 0 {
+			if failed > 0 {
+				return fmt.Errorf("%d sessions could not be folded; their turns are durable in their tails", failed)
+			}
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("fold: %d sessions are left; their turns are durable in their tails: %w", left, context.Cause(ctx))
+		}
+	}
+}
+
+// folding is one session's way through the fold of a group. It holds the
+// session from begin to end.
+type folding struct {
+	entry *entry
+	dir   *os.Root
+	tail  *os.File
+	data  []byte // all of the tail
+	file  *renameio.PendingFile
+	size  int64 // of the document
+	err   error
+	held  bool
+}
+
+// foldGroup merges tails into documents: write all, sync once, rename all, sync
+// once, and only then empty tails.
+func (s *Store) foldGroup(group []*entry) {
+	started := time.Now()
+	items := make([]folding, len(group))
+	replaced := make(map[*os.Root]bool)
+	for i := range items {
+		f := &items[i]
+		f.entry = group[i]
+		f.err = s.beginFold(f)
+		if f.file != nil {
+			replaced[f.dir] = true
+		}
+	}
+	if len(replaced) > 0 {
+		s.replace(items, replaced)
+	}
+	folded := 0
+	for i := range items {
+		f := &items[i]
+		if f.file != nil {
+			f.err = errors.Join(f.err, f.file.Cleanup()) // does nothing once renamed
+			if f.err == nil {
+				folded++
+			}
+		}
+		s.endFold(f)
+	}
+	s.dirty.settled()
+	s.stats.folded(folded, time.Since(started))
+}
+
+// beginFold locks a session, and writes its new document to a temporary file if
+// its tail has anything new.
+func (s *Store) beginFold(f *folding) error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	token := f.entry.token
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.FileTimeout)
+	defer cancel()
+	if err := s.locks.acquire(ctx, token); err != nil {
+		return err
+	}
+	f.held = true
+	var err error
+	if f.dir, err = s.shards.folder(token, false); err == nil {
+		f.tail, _, err = lockTail(f.dir, token, false, s.cfg.FileTimeout)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no tail, nothing to fold
+	}
+	if err != nil {
+		return err
+	}
+	if f.data, err = io.ReadAll(f.tail); err != nil {
+		return err
+	}
+	fresh := f.data
+	if n, prefix := s.dirty.known(f.entry); n > 0 && n <= int64(len(f.data)) && s.dirty.hash(f.data[:n]) == prefix {
+		fresh = f.data[n:]
+	}
+	turns, err := decodeTail(f.entry.session, f.entry.token, fresh)
+	if err != nil || len(turns) == 0 {
+		return err
+	}
+	doc, size, err := s.readDocument(f.dir, f.entry.session)
+	if err != nil {
+		return err
+	}
+	f.size = size
+	changed, err := doc.Merge(turns...)
+	if err != nil || !changed && !doc.foreign {
+		return err
+	}
+	return s.writeDocument(f, doc)
+}
+
+// writeDocument writes the new document beside the old one.
+func (s *Store) writeDocument(f *folding, doc *Document) (err error) {
+	f.file, err = renameio.NewPendingFile(f.entry.token+documentSuffix, renameio.WithRoot(f.dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("create temporary document: %w", err)
+	}
+	if f.size, err = doc.WriteTo(f.file); err != nil {
+		return fmt.Errorf("write temporary document: %w", err)
+	}
+	return nil
+}
+
+// replace makes the temporary files durable, renames them, and makes that
+// durable. A failed sync fails the store: nothing is renamed or emptied after it.
+func (s *Store) replace(items []folding, dirs map[*os.Root]bool) {
+	failAll := func(err error) {
+		for i := range items {
+			if f := &items[i]; f.file != nil && f.err == nil {
+				f.err = err
+			}
+		}
+	}
+	ctx := context.Background() // bounded by FileTimeout
+	if s.durable.how == SyncFS {
+		if err := s.sync.all(ctx); err != nil {
+			failAll(err)
+			return
+		}
+	}
+	for i := range items {
+		f := &items[i]
+		if f.file == nil || f.err != nil {
+			continue
+		}
+		if err := f.file.CloseAtomicallyReplace(); err != nil {
+			var path *fs.PathError
+			if errors.As(err, &path) && path.Op == "sync" {
+				err = s.fail("fsync temporary document", err)
+			}
+			f.err = fmt.Errorf("replace document: %w", err)
+		}
+	}
+	var err error
+	if s.durable.how == SyncFS {
+		err = s.sync.all(ctx)
+	} else {
+		err = s.syncFolders(dirs)
+	}
+	if err != nil {
+		failAll(err)
+	}
+}
+
+// endFold empties the tail if it is time, and lets the session go.
+func (s *Store) endFold(f *folding) {
+	o := outcome{err: f.err, size: f.size, emptied: f.tail == nil}
+	if f.err == nil && f.tail != nil {
+		o.folded = int64(len(f.data))
+		if n := len(f.data); n > 0 && f.data[n-1] != '\n' { // torn: the next append cuts it
+			o.folded = 0
+		}
+		o.prefix = s.dirty.hash(f.data[:o.folded])
+		if o.folded == 0 || o.folded > s.cfg.TailLimit || s.dirty.quiet(f.entry, time.Now(), &s.cfg) {
+			if o.emptied, o.err = s.emptyTail(f); o.emptied {
+				o.folded = 0
+			}
+		}
+	}
+	if f.tail != nil {
+		f.tail.Close()
+	}
+	if f.held {
+		s.locks.release(f.entry.token)
+	}
+	if o.err != nil {
+		s.stats.foldFailures.Add(1)
+		s.log.Warn("fold failed; the turns stay durable in the tail", "session", f.entry.token, "error", o.err)
+	}
+	s.dirty.settle(f.entry, o, &s.cfg)
+}
+
+// emptyTail truncates a tail whose lines are all durable in the document, unless
+// something was appended since it was read.
+func (s *Store) emptyTail(f *folding) (bool, error) {
+	info, err := f.tail.Stat()
+	if err != nil {
+		return false, err
+	}
+	if info.Size() != int64(len(f.data)) {
+		return false, nil
+	}
+	if info.Size() == 0 {
+		return true, nil
+	}
+	if err := f.tail.Truncate(0); err != nil {
+		return false, fmt.Errorf("empty tail: %w", err)
+	}
+	return true, nil
+}
+
+// decodeTail reads the lines of a tail. An unterminated last line is skipped: a
+// write under way, or one that a crash cut short.
+func decodeTail(session, token string, data []byte) ([]Snapshot, error) {
+	var turns []Snapshot
+	_, err := record.Scan(data, func(payload []byte) error {
+		t, err := Decode(payload, len(payload))
+		if err != nil {
+			return err
+		}
+		if t.SessionID != session {
+			return fmt.Errorf("a turn of session %s is in it", Token(t.SessionID))
+		}
+		turns = append(turns, t)
+		return nil
+	}, nil)
+	if err != nil {
+		return nil, &CorruptError{Path: token + tailSuffix, Reason: err.Error()}
+	}
+	return turns, nil
+}

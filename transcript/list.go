@@ -1,0 +1,253 @@
+package transcript
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/record"
+)
+
+// Session is what a listing tells of a session.
+type Session struct {
+	ID        string
+	UpdatedAt Instant // latest of timestamps and completed_at
+	Turns     int
+}
+
+// Page is a part of a listing. Next is the cursor of what follows, "" at the end.
+type Page struct {
+	Sessions []Session
+	Next     string
+}
+
+// List returns up to limit sessions whose id begins with prefix, in the order of
+// their files, after cursor. Sessions that cannot be read are left out here and
+// found by a walk.
+func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (Page, error) {
+	var page Page
+	err := s.names(ctx, cursor, func(name fileName) (bool, error) {
+		if !mayHavePrefix(name.token, prefix) {
+			return true, nil
+		}
+		if len(page.Sessions) == limit {
+			page.Next = cursor
+			return false, nil
+		}
+		cursor = name.shard + "/" + name.token
+		doc, err := s.summary(ctx, name)
+		if errors.Is(err, ErrNoSession) || SessionFault(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if strings.HasPrefix(doc.ID, prefix) {
+			page.Sessions = append(page.Sessions, doc)
+		}
+		return true, nil
+	})
+	return page, err
+}
+
+// mayHavePrefix says whether the session of a token can begin with prefix. A
+// hashed token has to be looked up.
+func mayHavePrefix(token, prefix string) bool {
+	want := Token(prefix)
+	return prefix == "" || strings.HasPrefix(token, want) || strings.Contains(token, "=~") || strings.Contains(want, "=~")
+}
+
+// summary reads what a listing tells of one session.
+func (s *Store) summary(ctx context.Context, name fileName) (Session, error) {
+	session, err := s.sessionOf(ctx, name)
+	if err != nil {
+		return Session{}, err
+	}
+	sum := Session{ID: session}
+	_, err = s.view(ctx, "list", session, func(dir *os.Root, tail []Snapshot) (*Document, error) {
+		doc, _, err := s.readEnd(dir, session, tail, 0)
+		if err != nil {
+			return nil, err
+		}
+		sum.UpdatedAt, sum.Turns = doc.updated, doc.count()
+		return doc, nil
+	})
+	return sum, err
+}
+
+// sessionOf returns the session of a file. A token that spells it out is
+// decoded; a hashed one is looked up in the document or the tail.
+func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
+	if id, ok := sessionOfToken(name.token); ok {
+		return id, nil
+	}
+	var session string
+	err := s.one(ctx, "identify "+name.token, func() error {
+		dir, err := s.shards.folder(name.token, false)
+		if err != nil {
+			return err
+		}
+		if data, err := readFile(dir, name.token+documentSuffix); err == nil {
+			if id, err := sessionOfDocument(data); err == nil && Token(id) == name.token {
+				session = id
+				return nil
+			}
+		}
+		data, err := readFile(dir, name.token+tailSuffix)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrNoSession
+		}
+		if err != nil {
+			return err
+		}
+		_, err = record.Scan(data, func(payload []byte) error {
+			if t, err := Decode(payload, len(payload)); err == nil && Token(t.SessionID) == name.token {
+				session = t.SessionID
+				return fs.SkipAll
+			}
+			return nil
+		}, func(*record.CorruptError) {})
+		if session != "" {
+			return nil
+		}
+		return errors.Join(err, ErrNoSession)
+	})
+	return session, err
+}
+
+// sessionOfToken decodes a token that spells its session out.
+func sessionOfToken(token string) (string, bool) {
+	id := make([]byte, 0, len(token))
+	for i := 0; i < len(token); i++ {
+		if token[i] != '=' {
+			id = append(id, token[i])
+			continue
+		}
+		if i+2 >= len(token) || token[i+1] == '~' {
+			return "", false
+		}
+		b, err := hex.DecodeString(token[i+1 : i+3])
+		if err != nil {
+			return "", false
+		}
+		id = append(id, b...)
+		i += 2
+	}
+	return string(id), Token(string(id)) == token
+}
+
+// fileName names the files of a session, as found in its folder.
+type fileName struct {
+	shard    string // "." in the flat layout
+	token    string
+	document fs.DirEntry // nil when there is none
+	tail     fs.DirEntry // nil when there is none
+}
+
+// names calls fn for every session that has files, ordered by folder and token,
+// after a cursor ("shard/token"). A folder is read at once: at most some
+// hundredth of all sessions, or all in the flat layout.
+func (s *Store) names(ctx context.Context, cursor string, fn func(fileName) (more bool, err error)) error {
+	afterShard, afterToken, _ := strings.Cut(cursor, "/")
+	for _, shard := range s.shardNames() {
+		if shard < afterShard {
+			continue
+		}
+		var entries []fs.DirEntry
+		err := s.one(ctx, "list folder "+shard, func() (err error) {
+			entries, err = s.readFolder(shard)
+			return err
+		})
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, n := range sessionFiles(shard, entries) {
+			if shard == afterShard && n.token <= afterToken {
+				continue
+			}
+			if more, err := fn(n); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) shardNames() []string {
+	if s.identity.Layout == Flat {
+		return []string{"."}
+	}
+	names := make([]string, 256)
+	for i := range names {
+		names[i] = hex.EncodeToString([]byte{byte(i)})
+	}
+	return names
+}
+
+func (s *Store) readFolder(shard string) ([]fs.DirEntry, error) {
+	dir := s.root
+	if shard != "." {
+		var err error
+		if dir, err = s.shards.named(shard, false); err != nil {
+			return nil, err
+		}
+	}
+	f, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return f.ReadDir(-1)
+}
+
+// sessionFiles pairs documents with tails.
+func sessionFiles(shard string, entries []fs.DirEntry) []fileName {
+	byToken := make(map[string]*fileName, len(entries))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		for _, suffix := range []string{documentSuffix, tailSuffix} {
+			token, ok := strings.CutSuffix(e.Name(), suffix)
+			if !ok {
+				continue
+			}
+			n := byToken[token]
+			if n == nil {
+				n = &fileName{shard: shard, token: token}
+				byToken[token] = n
+			}
+			if suffix == documentSuffix {
+				n.document = e
+			} else {
+				n.tail = e
+			}
+		}
+	}
+	names := make([]fileName, 0, len(byToken))
+	for _, n := range byToken {
+		names = append(names, *n)
+	}
+	slices.SortFunc(names, func(a, b fileName) int { return strings.Compare(a.token, b.token) })
+	return names
+}
+
+// modified returns when a file changed last; zero when it is gone.
+func modified(e fs.DirEntry) (time.Time, int64) {
+	if e == nil {
+		return time.Time{}, 0
+	}
+	info, err := e.Info()
+	if err != nil {
+		return time.Time{}, 0
+	}
+	return info.ModTime(), info.Size()
+}

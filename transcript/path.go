@@ -1,0 +1,179 @@
+package transcript
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Layout places the files of sessions in the transcripts folder.
+type Layout string
+
+const (
+	// Sharded spreads sessions over 256 folders, by the first byte of the
+	// SHA-256 of their token. It is the default.
+	Sharded Layout = "sharded"
+	// Flat keeps all files in one folder, for programs that open
+	// <session_id>.json themselves.
+	Flat Layout = "flat"
+)
+
+const (
+	documentSuffix = ".json"
+	tailSuffix     = ".tail"
+)
+
+// shardOf names the folder of a token in the sharded layout.
+func shardOf(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:1])
+}
+
+// DocumentPath returns where the document of a session is, from the transcripts
+// folder on.
+func DocumentPath(layout Layout, session string) string {
+	token := Token(session)
+	if layout == Flat {
+		return token + documentSuffix
+	}
+	return shardOf(token) + "/" + token + documentSuffix
+}
+
+// shards holds the folders that files are opened in, each once, so that opening
+// a file resolves one name and can never leave the tree.
+type shards struct {
+	root *os.Root
+	flat bool
+
+	mu   sync.RWMutex
+	open map[string]*os.Root
+}
+
+// folder returns the folder of a token. With create it is made; without, a
+// missing one is fs.ErrNotExist.
+func (h *shards) folder(token string, create bool) (*os.Root, error) {
+	if h.flat {
+		return h.root, nil
+	}
+	return h.named(shardOf(token), create)
+}
+
+func (h *shards) named(name string, create bool) (*os.Root, error) {
+	h.mu.RLock()
+	r := h.open[name]
+	h.mu.RUnlock()
+	if r != nil {
+		return r, nil
+	}
+	info, err := h.root.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && create:
+		if err := h.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		if err := h.root.Chmod(name, 0o700); err != nil { // whatever the umask
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	case info.Mode()&fs.ModeSymlink != 0:
+		return nil, &ForeignFileError{Path: name, Kind: "a symbolic link"}
+	}
+	r, err = h.root.OpenRoot(name)
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if other := h.open[name]; other != nil {
+		r.Close()
+		return other, nil
+	}
+	if h.open == nil {
+		h.open = make(map[string]*os.Root)
+	}
+	h.open[name] = r
+	return r, nil
+}
+
+func (h *shards) close() (err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.open {
+		err = errors.Join(err, r.Close())
+	}
+	h.open = nil
+	return err
+}
+
+// ForeignFileError is something other than a regular file or folder of ours at
+// one of our paths. It is refused: a symbolic link could lead a write anywhere.
+type ForeignFileError struct {
+	Path string // in the transcripts folder
+	Kind string
+}
+
+func (e *ForeignFileError) Error() string {
+	return fmt.Sprintf("%s is %s: move it out of the transcripts folder", e.Path, e.Kind)
+}
+
+// openFile opens a regular file of ours. The caller closes it.
+func openFile(dir *os.Root, name string, flag int) (*os.File, os.FileInfo, error) {
+	f, err := dir.OpenFile(name, flag|unix.O_NONBLOCK, 0o600) // never wait for the other end of a pipe
+	if err != nil {
+		if info, lerr := dir.Lstat(name); lerr == nil && !info.Mode().IsRegular() {
+			return nil, nil, foreign(name, info)
+		}
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() {
+		f.Close()
+		return nil, nil, foreign(name, info)
+	}
+	return f, info, nil
+}
+
+func foreign(name string, info os.FileInfo) error {
+	kind := "not a regular file"
+	if info.Mode()&fs.ModeSymlink != 0 {
+		kind = "a symbolic link"
+	}
+	return &ForeignFileError{Path: name, Kind: kind}
+}
+
+// stillThere checks that an open file is the one at its path, and no link.
+func stillThere(dir *os.Root, name string, info os.FileInfo) (bool, error) {
+	at, err := dir.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	case at.Mode()&fs.ModeSymlink != 0:
+		return false, foreign(name, at)
+	}
+	return os.SameFile(at, info), nil
+}
+
+// leftoverOf returns the token whose fold left a temporary file behind: renameio
+// names it "." + name + digits.
+func leftoverOf(name string) (token string, ok bool) {
+	rest, ok := strings.CutPrefix(name, ".")
+	if !ok {
+		return "", false
+	}
+	rest = strings.TrimRight(rest, "0123456789")
+	return strings.CutSuffix(rest, documentSuffix)
+}

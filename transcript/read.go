@@ -1,0 +1,214 @@
+package transcript
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+)
+
+const (
+	// tornReads is how often a reader without the lock looks again at a tail that
+	// does not check: it may have been emptied and refilled under its eyes.
+	tornReads = 3
+	// endSize is how much of a document's end is read at first for its last turns.
+	endSize = 32 << 10
+)
+
+// Read returns the merged transcript of a session: what its document and its
+// tail hold. It is [ErrNoSession] when there is neither; every other error means
+// that the answer is not known.
+func (s *Store) Read(ctx context.Context, session string) (*Document, error) {
+	return s.view(ctx, "read", session, func(dir *os.Root, tail []Snapshot) (*Document, error) {
+		doc, _, err := s.readDocument(dir, session)
+		if err != nil {
+			return nil, err
+		}
+		_, err = doc.Merge(tail...)
+		return doc, err
+	})
+}
+
+// Recent returns the last n answered turns of a session. It reads the tail and
+// the end of the document, not all of it. Errors are those of Read.
+func (s *Store) Recent(ctx context.Context, session string, n int) (Recent, error) {
+	var recent Recent
+	_, err := s.view(ctx, "read history of", session, func(dir *os.Root, tail []Snapshot) (doc *Document, err error) {
+		doc, recent, err = s.readEnd(dir, session, tail, n)
+		return doc, err
+	})
+	return recent, err
+}
+
+// view calls base with the tail of a session, to be merged into its document.
+// The tail is read first: the other way round, a fold in between would hide turns.
+func (s *Store) view(ctx context.Context, op, session string, base func(dir *os.Root, tail []Snapshot) (*Document, error)) (*Document, error) {
+	if err := CheckSessionID(session); err != nil {
+		return nil, err
+	}
+	token := Token(session)
+	var doc *Document
+	err := s.one(ctx, op+" session "+token, func() error {
+		dir, err := s.shards.folder(token, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrNoSession
+		}
+		if err != nil {
+			return err
+		}
+		var tail []Snapshot
+		for try := 0; try < tornReads; try++ {
+			if tail, err = s.readTail(dir, session, token); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if doc, err = base(dir, tail); err != nil {
+			return err
+		}
+		if doc.Len() == 0 && !doc.foreign {
+			return ErrNoSession
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return doc, nil
+}
+
+// readTail reads the tail of a session; a missing one is empty.
+func (s *Store) readTail(dir *os.Root, session, token string) ([]Snapshot, error) {
+	data, err := readFile(dir, token+tailSuffix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decodeTail(session, token, data)
+}
+
+// readDocument reads a document whole; a missing one is an empty transcript.
+func (s *Store) readDocument(dir *os.Root, session string) (*Document, int64, error) {
+	name := Token(session) + documentSuffix
+	data, err := readFile(dir, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return NewDocument(session), 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	doc, err := ParseDocument(session, data)
+	return doc, int64(len(data)), named(err, name)
+}
+
+// named puts the file's name into an error about its content.
+func named(err error, name string) error {
+	var bad *CorruptError
+	if errors.As(err, &bad) {
+		return &CorruptError{Path: name, Reason: bad.Reason}
+	}
+	var newer *SchemaError
+	if errors.As(err, &newer) {
+		return &SchemaError{Path: name, Schema: newer.Schema}
+	}
+	return err
+}
+
+func readFile(dir *os.Root, name string) ([]byte, error) {
+	f, info, err := openFile(dir, name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if _, err := stillThere(dir, name, info); err != nil { // a link; a file replaced just now is as good
+		return nil, err
+	}
+	data := make([]byte, info.Size(), info.Size()+1)
+	n, err := io.ReadFull(f, data)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF { // it may have been emptied
+		return nil, err
+	}
+	return data[:n], nil
+}
+
+// readEnd reads so much of a document's end that it has n answered turns and
+// everything the tail may have a newer snapshot of, and merges the tail. The
+// document it returns holds only that end, with the version of the whole.
+func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*Document, Recent, error) {
+	name := Token(session) + documentSuffix
+	f, info, err := openFile(dir, name, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return mergeRecent(NewDocument(session), tail, n)
+	}
+	if err != nil {
+		return nil, Recent{}, err
+	}
+	defer f.Close()
+	if _, err := stillThere(dir, name, info); err != nil {
+		return nil, Recent{}, err
+	}
+	oldest := maxInstant
+	for i := range tail {
+		oldest = min(oldest, tail[i].Timestamp)
+	}
+	size := info.Size()
+	for length := int64(endSize); length < size; length *= 2 {
+		data := make([]byte, length)
+		if _, err := f.ReadAt(data, size-length); err != nil {
+			return nil, Recent{}, fmt.Errorf("read the end of %s: %w", name, err)
+		}
+		doc, err := parseEnd(session, data)
+		if err != nil {
+			break // another layout, or corrupt: reading all of it will tell
+		}
+		if doc.Len() == 0 || doc.lines[0].at >= oldest {
+			continue
+		}
+		doc, recent, err := mergeRecent(doc, tail, n)
+		if err != nil || len(recent.Turns) >= n {
+			return doc, recent, named(err, name)
+		}
+	}
+	data := make([]byte, size)
+	if _, err := f.ReadAt(data, 0); err != nil && err != io.EOF {
+		return nil, Recent{}, fmt.Errorf("read %s: %w", name, err)
+	}
+	doc, err := ParseDocument(session, data)
+	if err != nil {
+		return nil, Recent{}, named(err, name)
+	}
+	doc, recent, err := mergeRecent(doc, tail, n)
+	return doc, recent, named(err, name)
+}
+
+func mergeRecent(doc *Document, tail []Snapshot, n int) (*Document, Recent, error) {
+	if _, err := doc.Merge(tail...); err != nil {
+		return nil, Recent{}, err
+	}
+	recent, err := doc.Recent(n)
+	return doc, recent, err
+}
+
+// parseEnd reads the last messages of a document from its last bytes. The sum is
+// of the whole document and cannot be checked here.
+func parseEnd(session string, data []byte) (*Document, error) {
+	at, t, err := parseTrailer(data)
+	if err != nil {
+		return nil, err
+	}
+	d := NewDocument(session)
+	d.updated, d.revision, d.partial = t.updated, t.own.Revision, true
+	first := bytes.IndexByte(data[:at], '\n') + 1 // the line before it is cut
+	if err := d.parseLines(data[first:at]); err != nil {
+		return nil, err
+	}
+	d.before = t.count - len(d.lines)
+	return d, nil
+}

@@ -1,0 +1,246 @@
+package transcript
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Defaults of a [Config].
+const (
+	DefaultFileTimeout = 5 * time.Second
+	DefaultMaxOps      = 64
+	DefaultFoldWorkers = 2
+	DefaultTailLimit   = 64 << 10
+	DefaultQuietAfter  = 2 * time.Second
+	DefaultLargeAge    = 60 * time.Second
+	DefaultLargeSize   = 256 << 10
+)
+
+// Config says where transcripts are and how they are kept. Only Dir is asked for.
+type Config struct {
+	// Dir is the transcripts folder. It is created, with its identity, unless ReadOnly.
+	Dir string
+	// Layout places the files; "" takes that of an existing folder, or else [Sharded].
+	Layout Layout
+	// ReadOnly opens for readers: nothing is created, locked or folded.
+	ReadOnly bool
+
+	// FileTimeout bounds every file operation that somebody waits for.
+	FileTimeout time.Duration
+	// MaxOps bounds file operations at one time, and so the goroutines that a
+	// hung disk can hold.
+	MaxOps int
+
+	// FoldWorkers is how many groups of sessions are folded at one time.
+	FoldWorkers int
+	// TailLimit is the size in bytes past which a tail is emptied at its fold; a
+	// smaller one is emptied once its session has been quiet for QuietAfter.
+	TailLimit  int64
+	QuietAfter time.Duration
+	// LargeSize is the size in bytes past which a document waits to be folded
+	// until its tail is 3 % of it, or LargeAge old.
+	LargeSize int64
+	LargeAge  time.Duration
+
+	// Durability overrides how writes are made durable; "" asks the file system.
+	Durability Durability
+
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	c.FileTimeout = cmp.Or(c.FileTimeout, DefaultFileTimeout)
+	c.MaxOps = cmp.Or(c.MaxOps, DefaultMaxOps)
+	c.FoldWorkers = cmp.Or(c.FoldWorkers, DefaultFoldWorkers)
+	c.TailLimit = cmp.Or(c.TailLimit, DefaultTailLimit)
+	c.QuietAfter = cmp.Or(c.QuietAfter, DefaultQuietAfter)
+	c.LargeAge = cmp.Or(c.LargeAge, DefaultLargeAge)
+	c.LargeSize = cmp.Or(c.LargeSize, DefaultLargeSize)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func (c Config) validate() error {
+	switch {
+	case c.Dir == "":
+		return errors.New("transcripts folder: no path given")
+	case c.FileTimeout < 0 || c.QuietAfter < 0 || c.LargeAge < 0:
+		return errors.New("transcript store: a time bound is negative")
+	case c.MaxOps < 4 || c.FoldWorkers < 1:
+		return fmt.Errorf("transcript store: at least 4 file operations and 1 fold worker are needed, not %d and %d", c.MaxOps, c.FoldWorkers)
+	case c.MaxOps <= c.FoldWorkers:
+		return fmt.Errorf("transcript store: %d file operations leave none beside %d fold workers", c.MaxOps, c.FoldWorkers)
+	}
+	return nil
+}
+
+var (
+	// ErrLate says that the file system did not answer within the bound. The
+	// operation may still happen; its session stays locked until it has ended.
+	ErrLate = errors.New("no answer from the file system in time")
+	// ErrBusy says that somebody else holds the session: try again.
+	ErrBusy = errors.New("the session is locked by another operation")
+	// ErrFailed says that making data durable failed. Nothing can be said of what
+	// was written since the last success, and no retry can tell: the process has
+	// to exit, so that its supervisor starts a new one and the events come back.
+	ErrFailed = errors.New("the file system failed to make data durable")
+	// ErrClosed says that the store was closed.
+	ErrClosed = errors.New("the transcript store is closed")
+)
+
+// Store keeps the transcripts of one folder. Its methods are safe for concurrent
+// use, and so are several stores, in one process or many, on one folder.
+type Store struct {
+	cfg      Config
+	log      *slog.Logger
+	root     *os.Root
+	identity Identity
+	durable  durability
+
+	slots  chan struct{} // one for every file operation under way
+	locks  locks
+	shards shards
+	sync   syncer
+	dirty  dirty
+
+	failed  atomic.Pointer[error] // the fsync error after which nothing is trusted
+	closing chan struct{}
+	once    sync.Once
+	workers sync.WaitGroup
+	stats   counters
+}
+
+// Open opens the transcripts folder, and creates it unless it is for reading
+// only. Its errors say what to do: a folder that cannot be written, a newer
+// schema, another layout.
+func Open(cfg Config) (*Store, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if !cfg.ReadOnly {
+		if err := makeFolder(cfg.Dir); err != nil {
+			return nil, err
+		}
+	}
+	root, err := os.OpenRoot(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("open transcripts folder: %w", err)
+	}
+	s := &Store{
+		cfg: cfg, log: cfg.Logger, root: root,
+		slots:   make(chan struct{}, cfg.MaxOps),
+		closing: make(chan struct{}),
+	}
+	s.locks.init()
+	s.dirty.init()
+	if s.identity, err = openIdentity(root, cfg); err != nil {
+		root.Close()
+		return nil, err
+	}
+	s.shards = shards{root: root, flat: s.identity.Layout == Flat}
+	if s.durable, err = openDurability(root, cfg.Durability); err != nil {
+		root.Close()
+		return nil, err
+	}
+	s.sync.store = s
+	if !cfg.ReadOnly {
+		for range cfg.FoldWorkers {
+			s.workers.Go(s.foldLoop)
+		}
+		s.workers.Go(s.tendLoop)
+	}
+	return s, nil
+}
+
+// makeFolder creates the transcripts folder, private, and makes it durable.
+func makeFolder(dir string) error {
+	var missing []string
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, at)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("create transcripts folder: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil { // whatever the umask
+		return fmt.Errorf("create transcripts folder: %w", err)
+	}
+	for _, at := range missing {
+		if err := syncPath(filepath.Dir(at)); err != nil {
+			return fmt.Errorf("create transcripts folder: %w", err)
+		}
+	}
+	return nil
+}
+
+func syncPath(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Close folds what is dirty until ctx ends and closes the folder. What is not
+// folded by then is durable in its tails and folded by the next store.
+func (s *Store) Close(ctx context.Context) error {
+	err := ErrClosed
+	s.once.Do(func() {
+		err = nil
+		if !s.cfg.ReadOnly && s.Err() == nil {
+			err = s.FoldAll(ctx)
+		}
+		close(s.closing)
+		done := make(chan struct{})
+		go func() {
+			s.workers.Wait()
+			close(done)
+		}()
+		select {
+		case <-done:
+			err = errors.Join(err, s.shards.close(), s.durable.close(), s.root.Close())
+		case <-ctx.Done(): // a hung disk holds a worker; the process is about to end anyway
+			err = errors.Join(err, fmt.Errorf("close transcripts folder: %w", context.Cause(ctx)))
+		}
+	})
+	return err
+}
+
+// Err returns why the store can no longer be trusted, an [ErrFailed], or nil.
+func (s *Store) Err() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (s *Store) fail(op string, err error) error {
+	failure := fmt.Errorf("%w: %s: %w", ErrFailed, op, err)
+	if s.failed.CompareAndSwap(nil, &failure) {
+		s.log.Error("transcripts can no longer be made durable; this process has to be restarted", "operation", op, "error", err)
+	}
+	return failure
+}
+
+// Identity tells which folder this is.
+func (s *Store) Identity() Identity { return s.identity }
+
+// Dir is the transcripts folder.
+func (s *Store) Dir() string { return s.cfg.Dir }
