@@ -1,0 +1,145 @@
+package publisher
+
+import (
+	"errors"
+	"sync"
+	"time"
+)
+
+// ErrOverflow says that the buffer is full: the turn was not accepted.
+var ErrOverflow = errors.New("publisher: the buffer is full")
+
+// ErrClosed says that the publisher was closed.
+var ErrClosed = errors.New("publisher: closed")
+
+// buffer holds every turn from its acceptance until it is stored, and then
+// until its session's history shows it. Its lock is the one that Publish needs, so
+// it is held for memory operations only, and in bounded steps.
+//
+// A spool is a second reader of unstored, with a cursor of its own beside
+// unsent: it writes what it takes, raises the receipts to Spooled, and learns
+// from markStored what it may forget.
+type buffer struct {
+	maxTurns    int
+	maxBytes    int64
+	settleFor   time.Duration
+	settleTurns int
+	settleBytes int64
+	wake        chan struct{} // tells the sender that there is something to take
+
+	mu        sync.Mutex
+	closed    bool
+	seq       uint64
+	unstored  queue
+	unsent    *entry // first of unstored that the sender has not taken yet
+	unsettled queue  // stored, and still in Pending
+	sessions  map[string]*entry
+	overflows uint64
+	stored    uint64
+}
+
+func newBuffer(cfg *Config) *buffer {
+	return &buffer{
+		maxTurns: cfg.BufferTurns, maxBytes: cfg.BufferBytes,
+		settleFor: cfg.SettleFor, settleTurns: cfg.SettleTurns, settleBytes: cfg.SettleBytes,
+		wake:     make(chan struct{}, 1),
+		sessions: make(map[string]*entry),
+	}
+}
+
+// add accepts e, or refuses it with ErrOverflow or ErrClosed.
+func (b *buffer) add(e *entry) error {
+	b.mu.Lock()
+	switch {
+	case b.closed:
+		b.mu.Unlock()
+		return ErrClosed
+	case b.unstored.turns >= b.maxTurns || b.unstored.bytes+e.size > b.maxBytes:
+		b.overflows++
+		b.mu.Unlock()
+		return ErrOverflow
+	}
+	b.seq++
+	e.seq = b.seq
+	b.unstored.push(e)
+	if b.unsent == nil {
+		b.unsent = e
+	}
+	b.link(e)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take appends to dst up to n turns that were never sent, oldest first.
+func (b *buffer) take(dst []*entry, n int) []*entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for ; n > 0 && b.unsent != nil; n-- {
+		dst = append(dst, b.unsent)
+		b.unsent = b.unsent.next
+	}
+	return dst
+}
+
+// markStored lets go of turns that the stream has, as far as sending goes.
+// Those that no history has shown yet stay in Pending.
+func (b *buffer) markStored(entries []*entry, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range entries {
+		b.unstored.remove(e)
+		b.stored++
+		e.stored, e.storedAt = true, now
+		if !e.shown {
+			b.unsettled.push(e)
+		}
+	}
+	for b.unsettled.turns > b.settleTurns || b.unsettled.bytes > b.settleBytes {
+		b.forget(b.unsettled.front)
+	}
+}
+
+// expire forgets turns that were stored long ago, at most a thousand at a time;
+// more is true when there are others.
+func (b *buffer) expire(now time.Time) (more bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for range 1000 {
+		e := b.unsettled.front
+		if e == nil || now.Sub(e.storedAt) < b.settleFor {
+			return false
+		}
+		b.forget(e)
+	}
+	return true
+}
+
+// forget takes e out of Pending.
+func (b *buffer) forget(e *entry) {
+	if e.shown {
+		return
+	}
+	if e.stored {
+		b.unsettled.remove(e)
+	}
+	b.unlink(e)
+	e.shown = true
+}
+
+// close makes every later add fail.
+func (b *buffer) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+}
+
+// left returns what is not stored yet.
+func (b *buffer) left() (turns int, bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.unstored.turns, b.unstored.bytes
+}

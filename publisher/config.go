@@ -1,0 +1,145 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Defaults of [Config].
+const (
+	DefaultBufferTurns   = 100_000
+	DefaultBufferBytes   = 256 << 20
+	DefaultWindow        = 512
+	DefaultAckTimeout    = 5 * time.Second
+	DefaultRetryMin      = 100 * time.Millisecond
+	DefaultRetryMax      = 30 * time.Second
+	DefaultClockSessions = 100_000
+	DefaultSettleFor     = 5 * time.Minute
+	DefaultSettleTurns   = 50_000
+	DefaultSettleBytes   = 64 << 20
+)
+
+// Config says how to publish. Only JS is asked for; zero means the default.
+type Config struct {
+	// JS gives the connection to publish over; it stays the caller's, to be closed after
+	// the publisher. Acknowledgements are handled in a context of the publisher's own. The connection
+	// should buffer nothing while it is disconnected (nats.ReconnectBufSize(-1)) and
+	// reconnect for ever.
+	JS jetstream.JetStream
+	// Logger gets a line when the stream stops or resumes taking turns, and one for
+	// each turn that is refused while others are taken. Nil discards them.
+	Logger *slog.Logger
+
+	// BufferTurns and BufferBytes (of payload) bound the turns that are not stored
+	// yet, those in flight included. BufferBytes is at least MaxPayload.
+	BufferTurns int
+	BufferBytes int64
+	// Window is how many turns wait for their acknowledgement at a time.
+	Window int
+	// AckTimeout is how long an acknowledgement may take before the turn is sent again.
+	AckTimeout time.Duration
+	// RetryMin and RetryMax bound the backoff between tries.
+	RetryMin, RetryMax time.Duration
+	// MaxPayload bounds the encoding of a turn, in bytes; 0 means
+	// [transcript.MaxPayload]. What the connected server allows bounds it too.
+	MaxPayload int
+
+	// ClockSessions is for how many sessions the last timestamp is remembered.
+	ClockSessions int
+	// SettleFor, SettleTurns and SettleBytes bound how long, and how many, stored turns
+	// stay in Pending when nobody settles them; the oldest go first.
+	SettleFor   time.Duration
+	SettleTurns int
+	SettleBytes int64
+
+	// Now is the wall clock of timestamps; nil means time.Now. Ages and waits
+	// are measured with the monotonic clock, whatever this says.
+	Now func() time.Time
+	// NewID makes the id of a turn without one; nil means UUIDv7. It is called concurrently.
+	NewID func() string
+	// Traceparent gives the W3C trace context of a call, for the header
+	// "traceparent"; "" means none. Nil sends no such header. It runs inside Publish.
+	Traceparent func(context.Context) string
+	// OnStored, if set, is told for every stored turn how long that took since it was
+	// accepted. It runs on the publishing goroutine and must not block.
+	OnStored func(took time.Duration)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	orDefault(&c.BufferTurns, DefaultBufferTurns)
+	orDefault(&c.BufferBytes, DefaultBufferBytes)
+	orDefault(&c.Window, DefaultWindow)
+	orDefault(&c.AckTimeout, DefaultAckTimeout)
+	orDefault(&c.RetryMin, DefaultRetryMin)
+	orDefault(&c.RetryMax, DefaultRetryMax)
+	orDefault(&c.MaxPayload, transcript.MaxPayload)
+	orDefault(&c.ClockSessions, DefaultClockSessions)
+	orDefault(&c.SettleFor, DefaultSettleFor)
+	orDefault(&c.SettleTurns, DefaultSettleTurns)
+	orDefault(&c.SettleBytes, DefaultSettleBytes)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.NewID == nil {
+		c.NewID = newUUID
+	}
+	return c
+}
+
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (c *Config) validate() error {
+	if c.JS == nil || c.JS.Conn() == nil {
+		return errors.New("publisher: Config.JS is missing")
+	}
+	for _, f := range [...]struct {
+		name  string
+		value int64
+	}{
+		{"BufferTurns", int64(c.BufferTurns)}, {"BufferBytes", c.BufferBytes}, {"Window", int64(c.Window)},
+		{"AckTimeout", int64(c.AckTimeout)}, {"RetryMin", int64(c.RetryMin)}, {"RetryMax", int64(c.RetryMax)},
+		{"MaxPayload", int64(c.MaxPayload)}, {"ClockSessions", int64(c.ClockSessions)},
+		{"SettleFor", int64(c.SettleFor)}, {"SettleTurns", int64(c.SettleTurns)}, {"SettleBytes", c.SettleBytes},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("publisher: Config.%s is negative", f.name)
+		}
+	}
+	if c.RetryMin > c.RetryMax {
+		return fmt.Errorf("publisher: Config.RetryMin %s is over RetryMax %s", c.RetryMin, c.RetryMax)
+	}
+	if c.BufferBytes < int64(c.MaxPayload) {
+		return fmt.Errorf("publisher: Config.BufferBytes %d is under MaxPayload %d, so the longest turns could never be accepted", c.BufferBytes, c.MaxPayload)
+	}
+	return nil
+}
+
+// backoff returns a new jittered exponential backoff that never ends.
+func (c *Config) backoff() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(c.RetryMin),
+		backoff.WithMaxInterval(c.RetryMax),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxElapsedTime(0))
+}
+
+func newUUID() string {
+	return uuid.Must(uuid.NewV7()).String() // crypto/rand does not fail
+}

@@ -1,0 +1,42 @@
+// Package publisher takes turns out of the response path: it accepts a turn in
+// memory, returns, and brings it to the stream afterwards.
+//
+// # Contract
+//
+// [Publisher.Publish] validates a turn, gives it an id and a timestamp if it has
+// none, encodes it and puts it into a bounded buffer. It touches neither network
+// nor disk and never waits for either; it does not look at its context's
+// deadline, because a turn belongs to the transcript even when its client has
+// gone. Its error is one of: what [transcript.Malformed] recognises (the turn is at
+// fault), [ErrOverflow] (the buffer is full), [ErrClosed], or a wall clock outside the
+// years 1970 to 2199. With an error nothing was accepted; without one the turn is
+// [Buffered], and the [Receipt] says when it is [Stored].
+//
+// Timestamps of one session come from a hybrid logical clock: the wall clock, but
+// always at least a microsecond after every timestamp of the session that was
+// published or observed ([Publisher.Observe]). Order within a session therefore
+// survives clocks that step. A timestamp that the caller supplies is kept as it is.
+//
+// [Publisher.Pending] gives the turns of a session that were accepted and perhaps
+// cannot be read elsewhere yet, so that the user's next question sees the last
+// answer even when consumers lag.
+//
+// # Behaviour on failure
+//
+// A turn stays in the buffer until the stream has acknowledged it. Whatever
+// fails is tried again with the same payload and the same message id, so that the
+// server drops a repetition and the merge absorbs the rest: a lost connection, an
+// acknowledgement that does not come, a missing or full stream, a cluster without a leader.
+// While nothing gets through, one turn at a time is tried, with jittered
+// exponential backoff; the first acknowledgement opens the full window again,
+// and a reconnect starts the backoff anew. The turns that are accepted meanwhile
+// wait in the buffer; when that is full, Publish refuses with [ErrOverflow] at once.
+//
+// A turn that the server refuses while it takes others (its max_payload was lowered
+// after the turn was accepted, for example) never gives up its place in the buffer: it is set aside,
+// tried again with a backoff of its own, logged as an error once, counted in [Stats], and its reason is in
+// [Receipt.Err]. It holds up no other turn.
+//
+// Kill -9 loses what is only buffered. [Publisher.Close] drains, and says how many
+// turns were left when its context ended first.
+package publisher

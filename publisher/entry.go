@@ -1,0 +1,71 @@
+package publisher
+
+import (
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// entry is one accepted snapshot, in one allocation together with its receipt.
+type entry struct {
+	receipt     Receipt
+	snap        transcript.Snapshot
+	size        int64 // of the payload
+	traceparent string
+	accepted    time.Time
+
+	// Owned by the buffer and guarded by its lock.
+	seq           uint64    // order of acceptance
+	prev, next    *entry    // in unstored, later in unsettled
+	newer, older  *entry    // of the same session
+	stored, shown bool      // shown: not (any more) in its session's chain
+	storedAt      time.Time // zero until stored
+
+	// Owned by the sender.
+	msg         *nats.Msg                   // of the try in flight
+	header      nats.Header                 // the same for every try
+	sent        time.Time                   // when the last try began
+	due         time.Time                   // when the next may begin; zero means at once
+	failedAfter uint64                      // how many turns were stored when it last failed
+	failures    int                         // since the last reconnect
+	overtaken   int                         // failures between which other turns were stored
+	own         *backoff.ExponentialBackOff // once it is refused while others are taken
+}
+
+// queue is a list of entries in the order in which they were added.
+type queue struct {
+	front, back *entry
+	turns       int
+	bytes       int64
+}
+
+func (q *queue) push(e *entry) {
+	e.prev, e.next = q.back, nil
+	if q.back != nil {
+		q.back.next = e
+	} else {
+		q.front = e
+	}
+	q.back = e
+	q.turns++
+	q.bytes += e.size
+}
+
+func (q *queue) remove(e *entry) {
+	if e.prev != nil {
+		e.prev.next = e.next
+	} else {
+		q.front = e.next
+	}
+	if e.next != nil {
+		e.next.prev = e.prev
+	} else {
+		q.back = e.prev
+	}
+	e.prev, e.next = nil, nil
+	q.turns--
+	q.bytes -= e.size
+}

@@ -1,0 +1,102 @@
+package publisher_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// exampleServer starts a NATS server with the streams, and connects to it.
+func exampleServer() (js jetstream.JetStream, stop func()) {
+	dir, err := os.MkdirTemp("", "publisher-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	srv, err := stream.StartNATS(stream.EmbeddedConfig{Dir: dir, Addr: "127.0.0.1:0"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	nc, err := stream.Connect(ctx, stream.Config{URL: srv.ClientURL()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if js, err = jetstream.New(nc); err != nil {
+		log.Fatal(err)
+	}
+	if err := stream.Ensure(ctx, js, stream.StreamConfig{MaxBytes: 1 << 20}); err != nil {
+		log.Fatal(err)
+	}
+	return js, func() {
+		nc.Close()
+		if err := srv.Shutdown(ctx); err != nil {
+			log.Fatal(err)
+		}
+		os.RemoveAll(dir)
+	}
+}
+
+func Example() {
+	js, stop := exampleServer()
+	defer stop()
+	p, err := publisher.New(publisher.Config{JS: js})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// In the request: no network, no disk, no waiting.
+	ctx := context.Background()
+	receipt, err := p.Publish(ctx, transcript.Turn{
+		SessionID: "42",
+		User:      "Will this slow down my reply?",
+		Assistant: "No.",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	// Only who cares waits for more.
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := receipt.Wait(wait, publisher.Stored); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(receipt.Level())
+
+	if err := p.Close(wait); err != nil {
+		log.Fatal(err)
+	}
+	// Output: stored
+}
+
+func ExamplePublisher_Begin() {
+	js, stop := exampleServer()
+	defer stop()
+	p, err := publisher.New(publisher.Config{JS: js})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(context.Background())
+
+	ctx := context.Background()
+	turn, _, err := p.Begin(ctx, transcript.Turn{SessionID: "42", User: "Hello"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	turn.Assistant = "Hi!" // the model answers
+	if _, err := p.Complete(ctx, turn); err != nil {
+		log.Fatal(err)
+	}
+	for _, s := range p.Pending("42") {
+		fmt.Println(s.Rev, s.Status)
+	}
+	// Output: 2 complete
+}

@@ -1,0 +1,132 @@
+package publisher
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// stopWait bounds how long Close waits, after its context has ended, for a
+// publishing goroutine that is in the middle of a write to a stuck connection.
+const stopWait = time.Second
+
+// Publisher accepts turns in memory and brings them to the stream. It is safe
+// for concurrent use.
+type Publisher struct {
+	cfg    Config
+	clock  *clock
+	buffer *buffer
+	sender *sender
+
+	closeOnce, stopOnce sync.Once
+}
+
+// New starts a publisher. The connection need not be up yet. The caller closes
+// the publisher, then the connection.
+func New(cfg Config) (*Publisher, error) {
+	p := &Publisher{cfg: cfg.withDefaults()}
+	if err := p.cfg.validate(); err != nil {
+		return nil, err
+	}
+	var err error
+	if p.clock, err = newClock(p.cfg.Now, p.cfg.ClockSessions); err != nil {
+		return nil, fmt.Errorf("publisher: %w", err)
+	}
+	p.buffer = newBuffer(&p.cfg)
+	if p.sender, err = newSender(&p.cfg, p.buffer); err != nil {
+		return nil, err
+	}
+	go p.sender.run()
+	return p, nil
+}
+
+// Publish accepts a whole turn and returns. See the package comment for what
+// its error can be. ctx serves [Config.Traceparent] only.
+func (p *Publisher) Publish(ctx context.Context, t transcript.Turn) (*Receipt, error) {
+	d, err := t.Draft()
+	if err != nil {
+		return nil, err
+	}
+	return p.PublishDraft(ctx, &d)
+}
+
+// PublishDraft is Publish for a turn that came as JSON: members that this
+// version does not know are kept. It sets the draft's id and timestamp if they are absent.
+func (p *Publisher) PublishDraft(ctx context.Context, d *transcript.Draft) (*Receipt, error) {
+	if err := transcript.CheckSessionID(d.SessionID); err != nil {
+		return nil, err
+	}
+	at, given := d.Timestamp()
+	switch {
+	case given:
+	case d.ID != "":
+		return nil, &transcript.RuleError{Member: "timestamp", Rule: "is missing: a turn that brings its own id brings its timestamp too"}
+	default:
+		var err error
+		if at, err = p.clock.stamp(d.SessionID); err != nil {
+			return nil, fmt.Errorf("publish: %w", err)
+		}
+		d.SetTimestamp(at)
+	}
+	if d.ID == "" {
+		d.ID = p.cfg.NewID()
+	}
+	snap, err := d.Snapshot(int(p.sender.maxPayload.Load()))
+	if err != nil {
+		return nil, err
+	}
+	if given {
+		p.clock.observe(d.SessionID, at)
+	}
+	e := &entry{
+		receipt:  Receipt{ID: snap.ID, Timestamp: snap.Timestamp, Rev: snap.Rev, ended: p.sender.ended},
+		snap:     snap,
+		size:     int64(snap.Size()),
+		accepted: time.Now(),
+	}
+	if p.cfg.Traceparent != nil {
+		e.traceparent = p.cfg.Traceparent(ctx)
+	}
+	if err := p.buffer.add(e); err != nil {
+		return nil, err
+	}
+	return &e.receipt, nil
+}
+
+// Observe says that a turn of the session has this timestamp, so that every
+// turn stamped later comes after it. Call it with history that was loaded before answering.
+func (p *Publisher) Observe(session string, at transcript.Instant) {
+	p.clock.observe(session, at)
+}
+
+// Close stops accepting turns and returns when all that were accepted are
+// stored, when ctx ends, or when the connection is closed for good. If turns are
+// left by then, the error says how many; they are lost with the process. A second Close waits too.
+func (p *Publisher) Close(ctx context.Context) error {
+	p.closeOnce.Do(func() {
+		p.buffer.close()
+		close(p.sender.closing)
+	})
+	cause := nats.ErrConnectionClosed
+	select {
+	case <-p.sender.ended:
+	case <-ctx.Done():
+		cause = ctx.Err()
+		p.stopOnce.Do(func() { close(p.sender.stop) })
+		timer := time.NewTimer(stopWait)
+		defer timer.Stop()
+		select {
+		case <-p.sender.ended:
+		case <-timer.C:
+		}
+	}
+	if turns, bytes := p.buffer.left(); turns > 0 {
+		return fmt.Errorf("close publisher: %d turns (%d bytes) were not stored: %w", turns, bytes, cause)
+	}
+	return nil
+}

@@ -1,0 +1,46 @@
+package publisher
+
+import "time"
+
+// Stats is the state of a publisher at one moment, and what it did since it started.
+type Stats struct {
+	// Now.
+	Turns     int           // accepted and not stored yet, those in flight included
+	Bytes     int64         // of their payloads
+	Oldest    time.Duration // since the oldest of them was accepted
+	InFlight  int           // sent and not acknowledged yet
+	Unsettled int           // stored, and still in Pending
+	Blocked   time.Duration // how long nothing has got through to the stream; 0 while turns do
+
+	// Since the start.
+	Accepted   uint64
+	Stored     uint64
+	Retries    uint64 // tries after the first of a turn
+	Duplicates uint64 // of the stored, those that the stream already had
+	Overflows  uint64 // refused because the buffer was full
+	SetAside   uint64 // turns that were refused while others were stored
+}
+
+// Stats returns the publisher's figures, for metrics and readiness.
+func (p *Publisher) Stats() Stats {
+	now := time.Now()
+	c := &p.sender.counts
+	s := Stats{
+		InFlight:   int(c.inFlight.Load()),
+		Retries:    c.retries.Load(),
+		Duplicates: c.duplicates.Load(),
+		SetAside:   c.setAside.Load(),
+	}
+	if at := c.blockedAt.Load(); at >= 0 {
+		s.Blocked = max(0, now.Sub(p.sender.started)-time.Duration(at))
+	}
+	b := p.buffer
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.Turns, s.Bytes, s.Unsettled = b.unstored.turns, b.unstored.bytes, b.unsettled.turns
+	if b.unstored.front != nil {
+		s.Oldest = now.Sub(b.unstored.front.accepted)
+	}
+	s.Accepted, s.Stored, s.Overflows = b.seq, b.stored, b.overflows
+	return s
+}
