@@ -1,0 +1,59 @@
+package cache
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const noRetries = -1
+
+// newClient makes the client of t; nothing is connected yet.
+func newClient(t target, c Config) redis.UniversalClient {
+	o := &redis.UniversalOptions{
+		Addrs: t.addrs, DB: t.db, MasterName: t.master,
+		Username: t.user, Password: t.password,
+		SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPassword,
+		ClientName: "afterword",
+
+		DialTimeout: c.DialTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
+		ContextTimeoutEnabled: true,
+		MaxRetries:            noRetries,
+		DialerRetries:         1, // the default dials five times, each with its own timeout
+		PoolSize:              c.PoolSize,
+		PoolTimeout:           c.PoolTimeout,
+		PipelinePoolSize:      -1, // or pipelines have ten connections of their own
+
+		IsClusterMode:            t.mode == cluster,
+		DisableIdentity:          true, // a round trip less when connecting
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if t.tls {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if t.mode == cluster {
+		co := o.Cluster()
+		// Otherwise the first command asks a node for COMMAND, for up to 5 s and
+		// with no regard to the operation's context.
+		co.DisableRoutingPolicies = true
+		return redis.NewClusterClient(co)
+	}
+	return redis.NewUniversalClient(o)
+}
+
+// LogClient makes the Redis client library log to l. The library has one logger
+// for the whole process, standard error unless told otherwise, so a program
+// calls this once, before it uses Redis. Nil discards its lines.
+func LogClient(l *slog.Logger) { redis.SetLogger(clientLogger{orDiscard(l)}) }
+
+type clientLogger struct{ log *slog.Logger }
+
+func (c clientLogger) Printf(ctx context.Context, format string, v ...any) {
+	if c.log.Enabled(ctx, slog.LevelDebug) {
+		c.log.DebugContext(ctx, "Redis client", "msg", fmt.Sprintf(format, v...))
+	}
+}

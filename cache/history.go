@@ -1,0 +1,257 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Defaults of [HistoryConfig].
+const (
+	DefaultHistoryTimeout = 7 * time.Second
+	DefaultFileTimeout    = 5 * time.Second
+	DefaultStreamTimeout  = 5 * time.Second
+	DefaultMaxReads       = 64
+	DefaultMaxRepopulate  = 256
+)
+
+// Source says where a history was found.
+type Source string
+
+// The sources, in the order in which they are asked.
+const (
+	FromRedis  Source = "redis"
+	FromFile   Source = "file"
+	FromStream Source = "stream"
+	FromNone   Source = "none"
+)
+
+var sources = [...]Source{FromRedis, FromFile, FromStream, FromNone}
+
+// PendingTurns is what a publisher in this process has accepted and what may
+// not be readable elsewhere yet.
+type PendingTurns interface {
+	// Pending returns the snapshots of a session, in any order.
+	Pending(session string) []transcript.Snapshot
+	// Settle says that every later Load will show this revision, or a newer one,
+	// without help.
+	Settle(session, id string, rev int)
+}
+
+// HistoryConfig says where histories are. The zero value of every member means
+// its default, or that there is no such source.
+type HistoryConfig struct {
+	Redis  *Redis // nil means no cache
+	File   Reader // the transcript store; nil on a machine without the files
+	Stream Reader // the session's subject in the stream
+	// Trimmed reports whether old events may be gone from the stream. A stream's
+	// answer with fewer turns than Redis keeps may then be a part of the truth,
+	// and is not cached. Nil means that they may.
+	Trimmed func() bool
+	// Pending is overlaid on what was found.
+	Pending PendingTurns
+	// Observe is told the last timestamp of every history that was found.
+	Observe func(session string, at transcript.Instant)
+
+	// Timeout bounds a Load over all sources; FileTimeout and StreamTimeout bound
+	// theirs, even if the reader does not return.
+	Timeout, FileTimeout, StreamTimeout time.Duration
+	// MaxReads bounds the reads at work on files, and those on the stream.
+	MaxReads int
+	// MaxRepopulate bounds the sessions that wait to be written to Redis after a
+	// miss. More are not written; their next miss is another chance.
+	MaxRepopulate int
+}
+
+func (c HistoryConfig) withDefaults() HistoryConfig {
+	c.Timeout = cmp.Or(c.Timeout, DefaultHistoryTimeout)
+	c.FileTimeout = cmp.Or(c.FileTimeout, DefaultFileTimeout)
+	c.StreamTimeout = cmp.Or(c.StreamTimeout, DefaultStreamTimeout)
+	c.MaxReads = cmp.Or(c.MaxReads, DefaultMaxReads)
+	c.MaxRepopulate = cmp.Or(c.MaxRepopulate, DefaultMaxRepopulate)
+	if c.Trimmed == nil {
+		c.Trimmed = func() bool { return true }
+	}
+	if c.Observe == nil {
+		c.Observe = func(string, transcript.Instant) {}
+	}
+	return c
+}
+
+func (c HistoryConfig) validate() error {
+	if c.Timeout < 0 || c.FileTimeout < 0 || c.StreamTimeout < 0 {
+		return errors.New("cache: Timeout, FileTimeout and StreamTimeout must not be negative")
+	}
+	if c.MaxReads < 1 || c.MaxRepopulate < 1 {
+		return errors.New("cache: MaxReads and MaxRepopulate must be 1 or more")
+	}
+	return nil
+}
+
+// Result is the recent history of a session.
+type Result struct {
+	SessionID string
+	Source    Source
+	// Degraded says that something that should have answered did not. Turns may
+	// be missing then, and with [FromNone] nobody knows whether there are any.
+	Degraded bool
+	// Revision is the sum of rev over the transcript where it was found; pending
+	// turns are not in it.
+	Revision int64
+	Turns    []transcript.Snapshot // the last answered ones, oldest first; never nil
+}
+
+// History answers what was said last in a session.
+type History struct {
+	cfg          HistoryConfig
+	file, stream *boundedReader // nil when there is none
+	repopulate   *repopulation  // nil without Redis
+	counters     historyCounters
+}
+
+// NewHistory makes a History. The caller closes it, before its Redis.
+func NewHistory(cfg HistoryConfig) (*History, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	h := &History{cfg: cfg}
+	if cfg.File != nil {
+		h.file = newBoundedReader(cfg.File, cfg.FileTimeout, cfg.MaxReads)
+	}
+	if cfg.Stream != nil {
+		h.stream = newBoundedReader(cfg.Stream, cfg.StreamTimeout, cfg.MaxReads)
+	}
+	if cfg.Redis != nil {
+		h.repopulate = newRepopulation(cfg.Redis, cfg.MaxRepopulate)
+	}
+	return h, nil
+}
+
+// Load returns the last answered turns of a session, at most limit (0 means
+// [DefaultLimit]), within Timeout. It asks Redis, then the file, then the stream,
+// and takes the first that has the session; a limit over what Redis keeps, or an
+// id that cannot be cached, leaves Redis out, which is no degradation.
+//
+// Turns that were accepted by this process and not found are overlaid, the
+// newest revision of each winning, so a user's next question sees the last answer
+// at once. Where such a turn supersedes or revises one that was found, fewer than
+// limit may be listed.
+//
+// Trouble is not an error: what does not answer is passed over, the result says
+// so with Degraded, and nothing is cached on its account. When nobody who could
+// know has answered, that is [FromNone] and degraded: no claim that the session is
+// empty. An error means a bad session id or limit, or that ctx was cancelled.
+func (h *History) Load(ctx context.Context, session string, limit int) (Result, error) {
+	if err := transcript.CheckSessionID(session); err != nil {
+		return Result{}, err
+	}
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	if limit < 0 {
+		return Result{}, &transcript.RuleError{Member: "limit", Rule: "must not be negative"}
+	}
+	inner, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
+	defer cancel()
+
+	// Pending turns first: one that is settled while we read is in what we read.
+	var pending []transcript.Snapshot
+	if h.cfg.Pending != nil {
+		pending = h.cfg.Pending.Pending(session)
+	}
+	f := h.find(inner, session, limit)
+	if errors.Is(ctx.Err(), context.Canceled) {
+		return Result{}, fmt.Errorf("load history: %w", context.Cause(ctx))
+	}
+	if f.repopulate {
+		h.repopulate.add(Entry{session, f.recent}, f.corrupt)
+	}
+	if at := f.recent.Version.LastTimestamp; at > 0 {
+		h.cfg.Observe(session, at)
+	}
+	turns, shown := overlay(f.recent.Turns, pending, limit)
+	if f.lasting {
+		for _, s := range shown {
+			h.cfg.Pending.Settle(session, s.ID, s.Rev)
+		}
+	}
+	h.counters.add(f.source, f.degraded)
+	return Result{session, f.source, f.degraded, f.recent.Version.Revision, turns}, nil
+}
+
+// Close waits for what is being written to Redis, or for ctx.
+func (h *History) Close(ctx context.Context) error {
+	if h.repopulate == nil {
+		return nil
+	}
+	return h.repopulate.close(ctx)
+}
+
+// found is a history as a source has it.
+type found struct {
+	recent     transcript.Recent
+	source     Source
+	degraded   bool
+	corrupt    bool // Redis holds what does not parse
+	repopulate bool // Redis should hold recent, and nothing was in trouble on the way to it
+	// lasting says that the next Load finds at least this. While Redis may hold
+	// the session only Redis itself proves it, since it is asked first and may be
+	// behind the file; and the file may be behind the stream.
+	lasting bool
+}
+
+func (h *History) find(ctx context.Context, session string, limit int) found {
+	f := found{source: FromNone}
+	want := limit
+	missed, cacheable := false, h.cfg.Redis != nil && Cacheable(session)
+	if cacheable && limit <= h.cfg.Redis.Limit() {
+		rec, hit, err := h.cfg.Redis.Recent(ctx, session)
+		switch {
+		case hit:
+			return found{recent: rec, source: FromRedis, lasting: true}
+		case err == nil:
+			missed = true
+		default:
+			f.degraded, f.corrupt = true, errors.Is(err, ErrCorrupt)
+		}
+		want = h.cfg.Redis.Limit() // what goes into Redis is whole
+	}
+
+	fallbacks := [...]struct {
+		reader *boundedReader
+		source Source
+	}{{h.file, FromFile}, {h.stream, FromStream}}
+	asked, late := false, false
+	for _, b := range fallbacks {
+		if b.reader == nil {
+			continue
+		}
+		asked = true
+		rec, err := b.reader.Recent(ctx, session, want)
+		switch {
+		case errors.Is(err, transcript.ErrNoSession):
+			continue
+		case err != nil:
+			f.degraded, late = true, true
+			continue
+		}
+		f.recent, f.source = rec, b.source
+		f.lasting = !cacheable && (b.source == FromFile || h.file == nil)
+		f.repopulate = (missed || f.corrupt) && !late && h.whole(b.source, rec)
+		return f
+	}
+	if !asked {
+		f.degraded = true // a cache that misses knows nothing
+	}
+	return f
+}
+
+// whole reports whether rec is all that Redis should hold of the session.
+func (h *History) whole(source Source, rec transcript.Recent) bool {
+	return source == FromFile || len(rec.Turns) >= h.cfg.Redis.Limit() || !h.cfg.Trimmed()
+}

@@ -1,0 +1,52 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Reader reads the end of a transcript, from files or from the stream: the last
+// n answered turns and the version of the whole. [transcript.ErrNoSession] says
+// that there is none. Every other error means that nobody knows; in particular,
+// what could not be read whole and in time is never an empty history.
+type Reader interface {
+	Recent(ctx context.Context, session string, n int) (transcript.Recent, error)
+}
+
+// ErrLate says that a reader did not answer in time.
+var ErrLate = errors.New("no answer in time")
+
+// boundedReader bounds a reader in time, even if it does not return, and in
+// number, so that reads of a hung disk do not pile up.
+type boundedReader struct {
+	reader  Reader
+	timeout time.Duration
+	slots   chan struct{}
+}
+
+func newBoundedReader(r Reader, timeout time.Duration, slots int) *boundedReader {
+	return &boundedReader{r, timeout, make(chan struct{}, slots)}
+}
+
+func (b *boundedReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
+	rec, err := bounded(ctx, b.timeout, func(ctx context.Context) (transcript.Recent, error) {
+		select {
+		case b.slots <- struct{}{}:
+		case <-ctx.Done():
+			return transcript.Recent{}, context.Cause(ctx)
+		}
+		defer func() { <-b.slots }()
+		return b.reader.Recent(ctx, session, n)
+	})
+	switch {
+	case err == nil:
+		return rec, nil
+	case errors.Is(err, context.DeadlineExceeded):
+		return transcript.Recent{}, fmt.Errorf("%w: %w", ErrLate, err)
+	}
+	return transcript.Recent{}, err
+}

@@ -1,0 +1,67 @@
+-- Writes the recent history of one session unless Redis holds a newer one.
+--
+-- KEYS  1 chat:conversation:<session_id>
+--       2 afterword:recent:{chat:conversation:<session_id>}
+-- ARGV  1 version  2 value of the first key  3 turns  4 TTL in milliseconds
+--
+-- Returns 1 when it was written, 0 when a newer version is there.
+--
+-- Numbers are compared as decimal strings, so none is rounded; ids byte by byte,
+-- because Lua's < follows the server's locale.
+
+local function parse(version)
+  local erased, last, id, revision = string.match(version, '^(%d+) (%d+) (%S*) (%d+)$')
+  if erased then
+    return { erased, last, id, revision }
+  end
+end
+
+local function bytes(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then
+      return x - y
+    end
+  end
+  return #a - #b
+end
+
+local function number(a, b)
+  if #a ~= #b then
+    return #a - #b
+  end
+  return bytes(a, b)
+end
+
+local function older(a, b)
+  for i, compare in ipairs({ number, number, bytes, number }) do
+    local c = compare(a[i], b[i])
+    if c ~= 0 then
+      return c < 0
+    end
+  end
+  return false
+end
+
+local new = parse(ARGV[1])
+if not new then
+  return redis.error_reply('ERR malformed version')
+end
+
+local stored = redis.pcall('HGET', KEYS[2], 'version')
+if type(stored) == 'table' then
+  if not string.find(stored.err, 'WRONGTYPE', 1, true) then
+    return redis.error_reply(stored.err)
+  end
+  redis.call('DEL', KEYS[2])
+elseif stored then
+  local old = parse(stored) -- nil for what is no version, which is replaced
+  if old and older(new, old) then
+    return 0
+  end
+end
+
+redis.call('HSET', KEYS[2], 'version', ARGV[1], 'turns', ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
+return 1
