@@ -13,18 +13,22 @@ const maxErrorText = 4096
 
 // Begin accepts what the user said, before the model is called, as revision 1
 // with status pending: a crash of the call keeps it. It returns the turn with its
-// id and timestamp, to be given to Complete or Fail.
+// id and timestamp, to be given to Complete or Fail. It does so with
+// [ErrOverflow] too: the answer may still find room.
 func (p *Publisher) Begin(ctx context.Context, t transcript.Turn) (transcript.Turn, *Receipt, error) {
 	if t.Rev > 1 {
 		return t, nil, &transcript.RuleError{Member: "rev", Rule: "must be 1, or left out, in a turn that begins"}
 	}
 	t.Rev, t.Status = 1, transcript.Pending
-	r, err := p.Publish(ctx, t)
+	d, err := t.Draft()
 	if err != nil {
 		return t, nil, err
 	}
-	t.ID, t.Timestamp = r.ID, r.Timestamp.Time()
-	return t, r, nil
+	r, err := p.PublishDraft(ctx, &d)
+	if at, ok := d.Timestamp(); ok {
+		t.ID, t.Timestamp = d.ID, at.Time()
+	}
+	return t, r, err
 }
 
 // Complete accepts the turn with its answer, as the next revision: status complete unless

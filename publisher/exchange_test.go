@@ -37,6 +37,20 @@ func TestBeginThenComplete(t *testing.T) {
 	}
 }
 
+func TestCompleteAfterBeginFoundNoRoom(t *testing.T) {
+	w := newWorld(t)
+	p := w.publisher(func(c *publisher.Config) { c.BufferTurns = 1 })
+	r := must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"}))
+	turn, _, err := p.Begin(t.Context(), transcript.Turn{SessionID: "s", User: "q"})
+	if !errors.Is(err, publisher.ErrOverflow) {
+		t.Fatal(err)
+	}
+	w.ensure()
+	waitStored(t, r)
+	turn.Assistant = "a"
+	waitStored(t, must(t)(p.Complete(t.Context(), turn)))
+}
+
 func TestCompleteKeepsStatusAndTime(t *testing.T) {
 	w := newWorld(t)
 	p := w.publisher(nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
@@ -175,11 +176,40 @@ func TestFullStreamHeals(t *testing.T) {
 
 func TestMissingStreamIsWaitedFor(t *testing.T) {
 	w := newWorld(t)
-	p := w.publisher(nil)
-	r := must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"}))
-	servertest.Eventually(t, patience, "a refusal", func() bool { return errors.Is(r.Err(), jetstream.ErrNoStreamResponse) })
+	var lines syncBuffer
+	p := w.publisher(func(c *publisher.Config) { c.Logger = slog.New(slog.NewTextHandler(&lines, nil)) })
+	var rs []*publisher.Receipt
+	for range 20 {
+		rs = append(rs, must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"})))
+	}
+	servertest.Eventually(t, patience, "refusals", func() bool {
+		return errors.Is(rs[0].Err(), jetstream.ErrNoStreamResponse) && p.Stats().Retries > 3
+	})
 	w.ensure()
-	waitStored(t, r)
+	waitStored(t, rs...)
+	closeNow(t, p)
+	// An outage is two lines, however many turns and tries it had.
+	log := lines.String()
+	if n := strings.Count(log, "\n"); n != 2 || !strings.Contains(log, "level=WARN") || !strings.Contains(log, "level=INFO") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 func TestNoAnswerIsRetried(t *testing.T) {

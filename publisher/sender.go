@@ -49,6 +49,7 @@ type sender struct {
 	fresh       []*entry // taken from the buffer, never sent
 	freshBuf    []*entry
 	inFlight    map[*nats.Msg]*entry
+	heard       bool // a result has come
 	stored      []*entry
 	spare       []result
 	storedSoFar uint64
@@ -96,7 +97,7 @@ func newSender(cfg *Config, b *buffer) (*sender, error) {
 func (s *sender) run() {
 	defer close(s.ended)
 	defer s.nc.RemoveStatusListener(s.status)
-	defer s.js.CleanupPublisher()
+	defer s.cleanup()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	closing := s.closing
@@ -124,6 +125,15 @@ func (s *sender) run() {
 		case <-s.results.signal:
 		case <-timer.C:
 		}
+	}
+}
+
+// cleanup ends what nats.go runs for the publishing context. Before the first
+// result its goroutine may not have begun, and nats.go 1.55 would then leave it
+// behind for ever; so in that case it is left to end with the connection.
+func (s *sender) cleanup() {
+	if s.heard {
+		s.js.CleanupPublisher()
 	}
 }
 
@@ -251,6 +261,7 @@ func (s *sender) transmit(e *entry, now time.Time) {
 // collect takes in how tries ended.
 func (s *sender) collect(now time.Time) {
 	list := s.results.swap(s.spare)
+	s.heard = s.heard || len(list) > 0
 	for _, r := range list {
 		s.end(r, now)
 	}
