@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,8 @@ const (
 
 	// requestTimeout bounds one request to the JetStream API; the context may be shorter.
 	requestTimeout = 5 * time.Second
+	// noStorage is the server's code for a stream that does not fit, which nats.go has no name for.
+	noStorage jetstream.ErrorCode = 10047
 )
 
 var (
@@ -243,6 +246,7 @@ func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamCon
 // explain wraps err with the operation and, where a caller would act on it,
 // with one of this package's sentinels.
 func explain(op string, err error) error {
+	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%s: %w", op, ErrNoStream)
@@ -251,6 +255,10 @@ func explain(op string, err error) error {
 		return fmt.Errorf("%s: %w: JetStream does not answer; wait for its leader, or enable it with `jetstream {}` in nats.conf: %w", op, ErrUnreachable, err)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", op, err)
+	case errors.As(err, &api) && api.ErrorCode == noStorage:
+		return fmt.Errorf("%s: %w: give it a smaller max bytes, or raise max_file_store of the server", op, err)
+	case errors.As(err, &api) && api.Code == http.StatusServiceUnavailable:
+		return fmt.Errorf("%s: %w: %w", op, ErrUnreachable, err) // a cluster without its leader, or a stream without its own
 	}
 	for _, e := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrConnectionClosed, nats.ErrDisconnected,

@@ -168,7 +168,7 @@ func TestEnsureAcceptsWiderSubjects(t *testing.T) {
 	}
 }
 
-// Sources outlive their server; every request to it is bounded and says so.
+// What may heal by itself is told apart from what needs a person.
 func TestUnreachable(t *testing.T) {
 	srv := servertest.NATS(t)
 	js := jetStream(t, srv.URL())
@@ -195,7 +195,7 @@ func TestUnreachable(t *testing.T) {
 func TestEnsureReportsTheServer(t *testing.T) {
 	js := jetStream(t, servertest.NATS(t, servertest.MaxStore(1<<20)).URL())
 	err := stream.Ensure(t.Context(), js, stream.StreamConfig{MaxBytes: 1 << 30})
-	wantOneLine(t, err, "create stream AFTERWORD_TURNS", "storage")
+	wantOneLine(t, err, "create stream AFTERWORD_TURNS", "storage", "max_file_store")
 	err = stream.Ensure(t.Context(), js, stream.StreamConfig{Replicas: 3})
 	wantOneLine(t, err, "create stream AFTERWORD_TURNS", "replicas")
 }
@@ -253,4 +253,47 @@ func TestInfo(t *testing.T) {
 	if infos, err = stream.Info(t.Context(), js); err != nil || !strings.Contains(infos[1].Problem, "discard is old") {
 		t.Errorf("%+v, %v", infos, err)
 	}
+}
+
+// Losing a leader is survived, losing more is something to wait for.
+func TestEnsureOnCluster(t *testing.T) {
+	nodes := servertest.NATSCluster(t, 3)
+	var urls []string
+	for _, n := range nodes {
+		urls = append(urls, n.URL())
+	}
+	js := jetStream(t, strings.Join(urls, ","))
+	ensure := func() error { return stream.Ensure(t.Context(), js, stream.StreamConfig{Replicas: 3}) }
+	servertest.Eventually(t, 20*time.Second, "the streams", func() bool { return ensure() == nil })
+	if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := stream.Info(t.Context(), js)
+	if err != nil || infos[0].Replicas != 3 || infos[0].Leader == "" {
+		t.Fatalf("%+v, %v", infos, err)
+	}
+	left := nodes[:0:0]
+	for _, n := range nodes {
+		if n.Name() == infos[0].Leader {
+			n.Kill9()
+		} else {
+			left = append(left, n)
+		}
+	}
+	servertest.Eventually(t, 30*time.Second, "another leader", func() bool {
+		infos, err := stream.Info(t.Context(), js)
+		return err == nil && infos[0].Leader != "" && ensure() == nil
+	})
+	left[0].Kill9()
+	// The last node may still answer for the streams that it leads (for more than 30 s, measured),
+	// but whatever else is said must be that waiting helps.
+	start := time.Now()
+	if err := ensure(); err != nil && !errors.Is(err, stream.ErrUnreachable) {
+		t.Errorf("without a majority: got %v, want ErrUnreachable", err)
+	}
+	if d := time.Since(start); d > 12*time.Second {
+		t.Errorf("took %s", d)
+	}
+	left[1].Kill9()
+	servertest.Eventually(t, 10*time.Second, "the loss of the last node", func() bool { return errors.Is(ensure(), stream.ErrUnreachable) })
 }

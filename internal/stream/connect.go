@@ -279,6 +279,10 @@ func (w *watcher) reconnected(nc *nats.Conn) {
 }
 
 func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
+	if isRefused(err) {
+		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "err", err)
+		return
+	}
 	if sub != nil {
 		w.log.Error("NATS error", "subject", sub.Subject, "err", err)
 		return
@@ -297,7 +301,12 @@ func (w *watcher) closed(nc *nats.Conn) {
 	owned := w.owned
 	w.owned = false
 	w.mu.Unlock()
-	if owned && w.cfg.OnRefused != nil {
-		w.cfg.OnRefused(refused(w.where, w.cfg.Creds, err))
+	if !owned {
+		return
+	}
+	err = refused(w.where, w.cfg.Creds, err)
+	w.log.Error("NATS connection closed", "err", err)
+	if w.cfg.OnRefused != nil {
+		w.cfg.OnRefused(err)
 	}
 }

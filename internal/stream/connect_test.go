@@ -246,7 +246,6 @@ func TestConnectRefusedLater(t *testing.T) {
 	}
 }
 
-// A connection whose credentials were changed and changed back in time goes on.
 func TestConnectList(t *testing.T) {
 	srv := servertest.NATS(t)
 	for _, url := range []string{deadAddr(t) + ", " + srv.Addr(), srv.URL() + "," + deadAddr(t)} {
