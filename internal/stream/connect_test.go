@@ -132,6 +132,30 @@ func TestConnectRefusesUnreadableCreds(t *testing.T) {
 	}
 }
 
+// A credentials file that can be read is used, and one that the server does not know is refused.
+func TestConnectCreds(t *testing.T) {
+	// The seed is that of nats.go's own tests, so no secret.
+	creds := filepath.Join(t.TempDir(), "user.creds")
+	err := os.WriteFile(creds, []byte(`-----BEGIN NATS USER JWT-----
+e30.e30.e30
+------END NATS USER JWT------
+-----BEGIN USER NKEY SEED-----
+SUAGMJH5XLGZKQQWAWKRZJIGMOU4HPFUYLXJMXOO5NLFEO2OOQJ5LPRDPM
+------END USER NKEY SEED------
+`), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect(t, stream.Config{URL: servertest.NATS(t).URL(), Creds: creds}) // it asks nobody
+
+	strict := servertest.NATS(t, servertest.UserPass("app", "right"))
+	_, err = stream.Connect(t.Context(), stream.Config{URL: strict.Addr(), Creds: creds, Wait: true})
+	if !errors.Is(err, stream.ErrRefused) {
+		t.Fatalf("got %v, want ErrRefused", err)
+	}
+	wantOneLine(t, err, creds, "--nats-creds")
+}
+
 func TestConnectRefusedCredentials(t *testing.T) {
 	srv := servertest.NATS(t, servertest.UserPass("app", "right"))
 	wrong := "nats://app:" + secret + "@" + srv.Addr()

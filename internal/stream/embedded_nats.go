@@ -53,8 +53,8 @@ type EmbeddedNATS struct {
 
 // StartNATS starts a server and returns when it accepts connections, or with
 // an error within 5 s: an address in use (naming --embedded-nats), one that is
-// not loopback, a folder that cannot be used or that another server uses. It starts recovered streams
-// first, so a large folder may take longer than that.
+// not loopback, a folder that cannot be used or that another server uses.
+// Recovering the streams of a large folder comes on top of the 5 s.
 func StartNATS(cfg EmbeddedConfig) (*EmbeddedNATS, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = DefaultEmbeddedNATS
