@@ -40,6 +40,10 @@ func newClient(t target, c Config) redis.UniversalClient {
 		// Otherwise the first command asks a node for COMMAND, for up to 5 s and
 		// with no regard to the operation's context.
 		co.DisableRoutingPolicies = true
+		// One more try finds the node that a slot has moved to. The default of
+		// three takes longer than OpTimeout while one node hangs, and the sessions
+		// of the others, which were written, would count as failed.
+		co.MaxRedirects = 1
 		return redis.NewClusterClient(co)
 	}
 	return redis.NewUniversalClient(o)

@@ -14,7 +14,7 @@ import (
 // pending turns lets those go by age.
 func overlay(base, pending []transcript.Snapshot, limit int) (turns, shown []transcript.Snapshot) {
 	if len(pending) == 0 {
-		return slices.Clone(base[max(0, len(base)-limit):]), nil
+		return append([]transcript.Snapshot{}, base[max(0, len(base)-limit):]...), nil
 	}
 	merged := make([]transcript.Snapshot, len(base), len(base)+len(pending))
 	copy(merged, base)

@@ -45,7 +45,7 @@ func (b *boundedReader) Recent(ctx context.Context, session string, n int) (tran
 	switch {
 	case err == nil:
 		return rec, nil
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, transcript.ErrLate):
 		return transcript.Recent{}, fmt.Errorf("%w: %w", ErrLate, err)
 	}
 	return transcript.Recent{}, err

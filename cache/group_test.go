@@ -1,0 +1,64 @@
+package cache
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/afterword-io/afterword/internal/servertest"
+)
+
+func TestCluster(t *testing.T) {
+	s := servertest.RedisCluster(t, 3)
+	r := newRedis(t, Config{URL: "redis+cluster://" + strings.Join(s.Addrs(), ",")})
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()})
+	defer c.Close()
+	testRoundTrip(t, r, c)
+	testVersions(t, r)
+	for i, node := range s.Nodes {
+		if n := bare(t, node.Addr()).DBSize(t.Context()).Val(); n < 100 {
+			t.Errorf("node %d has only %d keys, so the sessions are not spread", i, n)
+		}
+	}
+
+	// One node forgets the script, the others do not.
+	ctx := t.Context()
+	check(t, bare(t, s.Nodes[1].Addr()).ScriptFlush(ctx).Err())
+	var many []Entry
+	for i := range 60 {
+		session := fmt.Sprintf("forgotten-%d", i)
+		many = append(many, Entry{session, recentOf(turns(t, session, 1, 12), 10)})
+	}
+	for i, err := range r.RefreshMany(ctx, many) {
+		check(t, err)
+		holds(t, c, turns(t, many[i].SessionID, 1, 12), DefaultTTL)
+	}
+
+	// While one node hangs, the sessions of the others are written.
+	s.Nodes[2].Hang()
+	defer s.Nodes[2].Resume()
+	written := 0
+	for _, err := range r.RefreshMany(ctx, many) {
+		if err == nil {
+			written++
+		}
+	}
+	if written == 0 || written == len(many) {
+		t.Errorf("%d of %d sessions were written with one of three nodes hung", written, len(many))
+	}
+}
+
+func TestSentinelFailover(t *testing.T) {
+	s := servertest.RedisSentinel(t)
+	r := newRedis(t, Config{URL: "redis+sentinel://" + strings.Join(s.SentinelAddrs(), ",") + "/" + s.MasterName()})
+	testRoundTrip(t, r, bare(t, s.Master.Addr()))
+	s.Master.Kill()
+	all := turns(t, "after", 1, 12)
+	eventually(t, "a write to the new master", func() bool { return r.Refresh(t.Context(), "after", recentOf(all, 10)) == nil })
+	holds(t, bare(t, s.Replica.Addr()), all, DefaultTTL)
+	if _, hit, err := r.Recent(t.Context(), "abc"); !hit || err != nil {
+		t.Errorf("what was replicated is %v, %v", hit, err)
+	}
+}
