@@ -175,11 +175,17 @@ func TestHungRedisDegradesHistory(t *testing.T) {
 	file.put(all...)
 	h := newHistory(t, HistoryConfig{Redis: r, File: file})
 	s.Hang()
-	for range DefaultBreakerFailures {
-		within(t, 2500*time.Millisecond, "a load with Redis hung", func() {
-			sameTurns(t, load(t, h, "s", 0, FromFile, true).Turns, all[2:])
+	var users sync.WaitGroup
+	for range 50 { // more than there are connections
+		users.Go(func() {
+			within(t, 2500*time.Millisecond, "a load with Redis hung", func() {
+				if got, err := h.Load(t.Context(), "s", 0); err != nil || got.Source != FromFile || !got.Degraded || len(got.Turns) != 10 {
+					t.Error(got, err)
+				}
+			})
 		})
 	}
+	users.Wait()
 	for range 100 {
 		within(t, 50*time.Millisecond, "a load with the breaker open", func() {
 			sameTurns(t, load(t, h, "s", 0, FromFile, true).Turns, all[2:])
