@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxLine bounds a line of input, in bytes: the longest payload, all of it
+// written with \u escapes, and some white space.
+const maxLine = 8 << 20
+
+// errLongLine says that a line is longer than maxLine; it was passed over.
+var errLongLine = errors.New("the line is too long")
+
+// lineReader reads numbered lines, gzip or not, in bounded memory.
+type lineReader struct {
+	r      *bufio.Reader
+	number int
+}
+
+func newLineReader(r io.Reader) (*lineReader, error) {
+	const buffer = 64 << 10
+	br := bufio.NewReaderSize(r, buffer)
+	if magic, _ := br.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(br)
+		if err != nil {
+			return nil, fmt.Errorf("gzip: %w", err)
+		}
+		br = bufio.NewReaderSize(z, buffer)
+	}
+	if bom, _ := br.Peek(3); bytes.Equal(bom, []byte("\xef\xbb\xbf")) { // as some editors begin a file
+		br.Discard(len(bom))
+	}
+	return &lineReader{r: br}, nil
+}
+
+// next returns the next line that is not blank, without its end, and its number,
+// counted from 1. At the end it returns io.EOF. After errLongLine the next line can be read.
+func (l *lineReader) next() (line []byte, number int, err error) {
+	for {
+		line, err = l.line()
+		if err != nil {
+			return nil, l.number, err
+		}
+		if len(bytes.TrimSpace(line)) > 0 {
+			return line, l.number, nil
+		}
+	}
+}
+
+func (l *lineReader) line() ([]byte, error) {
+	var line []byte
+	long := false
+	for {
+		part, err := l.r.ReadSlice('\n')
+		switch {
+		case len(line)+len(part) > maxLine:
+			long, line = true, nil
+		case !long:
+			line = append(line, part...)
+		}
+		switch {
+		case err == bufio.ErrBufferFull:
+			continue
+		case err == io.EOF && (len(line) > 0 || long): // the last line has no end
+		case err != nil:
+			return nil, err
+		}
+		l.number++
+		if long {
+			return nil, errLongLine
+		}
+		return bytes.TrimRight(line, "\r\n"), nil
+	}
+}

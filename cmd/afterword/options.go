@@ -1,0 +1,110 @@
+package main
+
+import (
+	"path/filepath"
+	"time"
+
+	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Each group of options is defined once; a command takes the groups it uses.
+
+// natsOptions say where NATS is.
+type natsOptions struct{ url, creds string }
+
+func (o *natsOptions) add(f flags, without string) {
+	f.text(&o.url, "", "nats-url", "NATS_URL", "`URL` of NATS, comma-separated for a cluster; none means "+without)
+	f.text(&o.creds, "", "nats-creds", "NATS_CREDS", "NATS credentials `FILE`")
+}
+
+// ownNATS is what a command without an embedded server connects to by default.
+const ownNATS = stream.DefaultURL
+
+// streamOptions are the limits that a stream is created with.
+type streamOptions struct {
+	maxAge   time.Duration
+	maxBytes int64
+	replicas int
+}
+
+// add defines the flags with a prefix. Their environment variables are the same everywhere.
+func (o *streamOptions) add(f flags, prefix string) {
+	f.age(&o.maxAge, prefix+"max-age", "AFTERWORD_STREAM_MAX_AGE",
+		"how long the stream keeps turns, as in 12h or 30d, or unlimited; of a new stream 30d")
+	f.bytes(&o.maxBytes, 0, prefix+"max-bytes", "AFTERWORD_STREAM_MAX_BYTES",
+		"how much the stream holds before it refuses, as in 10GiB, or unlimited; of a new stream unlimited, embedded 10GiB", true)
+	f.count(&o.replicas, 0, prefix+"replicas", "AFTERWORD_STREAM_REPLICAS",
+		"copies that a cluster keeps of the stream: 1, 3 or 5; of a new stream 1")
+}
+
+func (o *streamOptions) config() stream.StreamConfig {
+	return stream.StreamConfig{MaxAge: o.maxAge, MaxBytes: o.maxBytes, Replicas: o.replicas}
+}
+
+// redisOptions say where Redis is and how long it may take.
+type redisOptions struct {
+	url                              string
+	timeout, dial, read, write, pool time.Duration
+	poolSize                         int
+}
+
+// noRedis as a URL means that there is no cache.
+const noRedis = "none"
+
+func (o *redisOptions) add(f flags, without string) {
+	f.text(&o.url, "", "redis-url", "REDIS_URL", "`URL` of Redis, or \"none\" for no cache; none given means "+without)
+	f.wait(&o.timeout, cache.DefaultOpTimeout, "redis-timeout", "bound of one Redis operation")
+	f.wait(&o.dial, cache.DefaultDialTimeout, "redis-dial-timeout", "bound of connecting to Redis")
+	f.wait(&o.read, cache.DefaultReadTimeout, "redis-read-timeout", "bound of reading one answer of Redis")
+	f.wait(&o.write, cache.DefaultWriteTimeout, "redis-write-timeout", "bound of writing to Redis")
+	f.count(&o.poolSize, cache.DefaultPoolSize, "redis-pool-size", "", "connections to Redis, per node")
+	f.wait(&o.pool, cache.DefaultPoolTimeout, "redis-pool-timeout", "bound of waiting for one of them")
+}
+
+func (o *redisOptions) none() bool { return o.url == noRedis }
+
+// storeOptions say where the files are.
+type storeOptions struct {
+	dir         string
+	fileTimeout time.Duration
+	layout      string
+}
+
+func (o *storeOptions) add(f flags) {
+	f.text(&o.dir, "./data", "data-dir", "", "`FOLDER` of all data; transcripts are in transcripts/ under it")
+	f.wait(&o.fileTimeout, transcript.DefaultFileTimeout, "file-timeout", "bound of one file operation")
+}
+
+// addLayout is for commands that may create the folder.
+func (o *storeOptions) addLayout(f flags) {
+	f.choice(&o.layout, "", "layout", "how a new transcripts folder is laid out: sharded over 256 folders (the default), or flat, as <session>.json in one folder",
+		string(transcript.Sharded), string(transcript.Flat))
+}
+
+func (o *storeOptions) transcripts() string { return filepath.Join(o.dir, "transcripts") }
+
+// publisherOptions bound what waits for the stream.
+type publisherOptions struct {
+	turns, window                  int
+	bytes                          int64
+	ackTimeout, retryMin, retryMax time.Duration
+}
+
+func (o *publisherOptions) add(f flags) {
+	f.count(&o.turns, publisher.DefaultBufferTurns, "buffer-turns", "", "turns that may wait for the stream")
+	f.bytes(&o.bytes, publisher.DefaultBufferBytes, "buffer-bytes", "", "bytes of turns that may wait for the stream", false)
+	f.count(&o.window, publisher.DefaultWindow, "publish-window", "", "turns that are sent and not yet acknowledged")
+	f.wait(&o.ackTimeout, publisher.DefaultAckTimeout, "publish-ack-timeout", "how long an acknowledgement may take before a turn is sent again")
+	f.wait(&o.retryMin, publisher.DefaultRetryMin, "publish-retry-min", "shortest wait between tries")
+	f.wait(&o.retryMax, publisher.DefaultRetryMax, "publish-retry-max", "longest wait between tries")
+}
+
+func (o *publisherOptions) config() publisher.Config {
+	return publisher.Config{
+		BufferTurns: o.turns, BufferBytes: o.bytes, Window: o.window,
+		AckTimeout: o.ackTimeout, RetryMin: o.retryMin, RetryMax: o.retryMax,
+	}
+}

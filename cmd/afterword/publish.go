@@ -1,0 +1,209 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// defaultStall is how long `publish` goes on while the stream takes nothing.
+const defaultStall = 30 * time.Second
+
+// publishOptions are the flags of `publish`.
+type publishOptions struct {
+	nats      natsOptions
+	limits    streamOptions
+	publisher publisherOptions
+	logs      logOptions
+
+	file     string
+	baseTime string
+	stall    time.Duration
+	dryRun   bool
+	json     bool
+}
+
+func (c *cli) publish() *cobra.Command {
+	var o publishOptions
+	cmd := &cobra.Command{
+		Use:   "publish --file FILE|-",
+		Short: "Publish turns from a file of JSON lines",
+		Long: `Publish turns from a file of JSON lines, plain or gzip, and wait until the stream
+has stored all of them. Every line has at least session_id and user.
+
+A line without an id or a timestamp gets one that is made from the input alone
+(session, line number, content; base time + line number in µs), so publishing the
+same file again adds nothing. A line that cannot be accepted is reported with its
+number and the rule that it breaks; all others are published, and the exit code is 1.`,
+		Example: `  afterword publish --file turns.jsonl.gz
+  zcat old.gz | afterword publish --file - --base-time 2026-01-31T00:00:00Z
+  afterword publish --file turns.jsonl --dry-run | head`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.file == "" {
+				return usage(cmd, errors.New("--file is missing: give a file, or - for standard input"))
+			}
+			in, err := openInput(o.file, o.baseTime, c.stdin)
+			if err != nil {
+				return err
+			}
+			defer in.close()
+			if o.dryRun {
+				return c.dryRun(cmd.Context(), in)
+			}
+			return c.publishInput(cmd.Context(), o, in)
+		},
+	}
+	f := flags{cmd.Flags()}
+	f.StringVar(&o.file, "file", "", "`FILE` of JSON lines, plain or gzip; - is standard input")
+	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which lines without a timestamp are dated; the default is the file's modification time")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the filled-in turns instead; needs no server")
+	f.BoolVar(&o.json, "json", false, "print a summary as JSON")
+	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
+	o.nats.add(f, ownNATS)
+	o.publisher.add(f)
+	o.limits.add(f, "stream-")
+	o.logs.add(f, "error") // it says itself what went wrong
+	return cmd
+}
+
+// dryRun prints the turns as they would be published.
+func (c *cli) dryRun(ctx context.Context, in *input) error {
+	out := bufio.NewWriter(c.stdout)
+	var line []byte
+	bad, err := c.eachTurn(ctx, in, func(d *transcript.Draft, _ int) error {
+		snap, err := d.Snapshot(0)
+		if err != nil {
+			return err
+		}
+		line = append(snap.AppendPayload(line[:0]), '\n')
+		_, err = out.Write(line)
+		return err
+	})
+	return errors.Join(out.Flush(), err, badLines(bad, in.turns, "printed"))
+}
+
+// summary is what `publish --json` prints.
+type summary struct {
+	Turns      int     `json:"turns"`      // lines that are not blank
+	Stored     uint64  `json:"stored"`     // acknowledged by the stream
+	Duplicates uint64  `json:"duplicates"` // of those, already there by their message id
+	Bad        int     `json:"bad"`        // lines that cannot be accepted
+	Seconds    float64 `json:"seconds"`
+}
+
+func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) error {
+	log, err := c.logger(o.logs)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	start, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	nc, js, err := connectOnce(start, o.nats, "publish", log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if err := stream.Ensure(start, js, o.limits.config()); err != nil {
+		return err
+	}
+	pub, err := newFeeder(js, o)
+	if err != nil {
+		return err
+	}
+
+	m := c.meter("publish", in.size)
+	defer m.stop()
+	step := func() { m.set(in.read.Load(), fmt.Sprintf("%d turns stored", pub.Stats().Stored)) }
+	f := &feed{pub: pub, stall: o.stall, onStep: step}
+	bad, err := c.eachTurn(ctx, in, func(d *transcript.Draft, number int) error {
+		if number%256 == 0 {
+			step()
+		}
+		return f.publish(ctx, d, number)
+	})
+	if err == nil {
+		err = f.drain(ctx)
+	}
+	m.stop()
+	if err != nil {
+		left, cancel := context.WithCancel(ctx)
+		cancel() // what is in flight is not waited for
+		pub.Close(left)
+		return errors.Join(fmt.Errorf("%w: %d turns were stored; publish the same input again for the rest, which adds nothing twice", err, pub.Stats().Stored))
+	}
+	if err := pub.Close(ctx); err != nil {
+		return err
+	}
+	st := pub.Stats()
+	took := time.Since(began)
+	if o.json {
+		err = c.printJSON(summary{in.turns, st.Stored, st.Duplicates, bad, took.Seconds()})
+	}
+	if bad == 0 {
+		fmt.Fprintf(c.stderr, "%d turns stored in %s (%.0f/s)\n", st.Stored, took.Round(time.Millisecond), float64(st.Stored)/took.Seconds())
+	}
+	return errors.Join(err, badLines(bad, in.turns, "stored"))
+}
+
+func newFeeder(js jetstream.JetStream, o publishOptions) (*publisher.Publisher, error) {
+	cfg := o.publisher.config()
+	cfg.JS = js
+	cfg.SettleTurns, cfg.SettleBytes = 1, 1 // nobody reads what is pending
+	return publisher.New(cfg)
+}
+
+// eachTurn calls fn with every turn of the input, filled in. What is at fault is
+// reported and counted, be it the line or what fn says of it; every other error ends it.
+func (c *cli) eachTurn(ctx context.Context, in *input, fn func(d *transcript.Draft, number int) error) (bad int, err error) {
+	report := func(number int, err error) {
+		bad++
+		fmt.Fprintf(c.stderr, "line %d: %s\n", number, oneLine(err))
+	}
+	for l := range in.lines(ctx) {
+		switch {
+		case l.err == io.EOF:
+			return bad, nil
+		case l.err == errLongLine:
+			in.turns++
+			report(l.number, fmt.Errorf("%w: at most %d bytes are allowed", l.err, maxLine))
+			continue
+		case l.err != nil:
+			return bad, fmt.Errorf("read %s after line %d: %w", in.name, l.number, l.err)
+		}
+		in.turns++
+		d, err := transcript.ParseDraft(l.text)
+		if err == nil {
+			err = fillIn(&d, l.number, in.base)
+		}
+		if err == nil {
+			err = fn(&d, l.number)
+		}
+		switch {
+		case transcript.Malformed(err):
+			report(l.number, err)
+		case err != nil:
+			return bad, err
+		}
+	}
+	return bad, context.Cause(ctx)
+}
+
+// badLines is the result of an input with lines that cannot be accepted.
+func badLines(bad, all int, others string) error {
+	if bad == 0 {
+		return nil
+	}
+	return failed(fmt.Errorf("%d of %d turns cannot be accepted (see above), the others were %s: correct those lines and run it again, which adds nothing twice", bad, all, others))
+}

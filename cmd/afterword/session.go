@@ -1,0 +1,180 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/spf13/cobra"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// listPage is how many sessions a listing takes at a time.
+const listPage = 500
+
+func (c *cli) session() *cobra.Command {
+	return c.group(&cobra.Command{
+		Use:     "session",
+		Short:   "Look at transcripts",
+		Example: "  afterword session ls\n  afterword session show abc",
+	}, c.sessionList(), c.sessionShow())
+}
+
+// sessionLine is a session as `session ls --json` prints it.
+type sessionLine struct {
+	SessionID string `json:"session_id"`
+	Turns     int    `json:"turns"`
+	UpdatedAt string `json:"updated_at"`
+}
+
+func (c *cli) sessionList() *cobra.Command {
+	var store storeOptions
+	var prefix string
+	var limit int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List sessions",
+		Long:  "List the sessions that have a transcript, in the order of their files.",
+		Example: `  afterword session ls --prefix customer-
+  afterword session ls --limit 0 --json | wc -l`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usage(cmd, errors.New("--limit is negative"))
+			}
+			return withTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
+				return c.list(ctx, s, prefix, limit, asJSON)
+			})
+		},
+	}
+	f := flags{cmd.Flags()}
+	store.add(f)
+	f.StringVar(&prefix, "prefix", "", "only sessions whose id begins so")
+	f.IntVar(&limit, "limit", 100, "at most so many; 0 means all")
+	f.BoolVar(&asJSON, "json", false, "print JSON: one object per line")
+	return cmd
+}
+
+func (c *cli) list(ctx context.Context, s *transcript.Store, prefix string, limit int, asJSON bool) error {
+	out := bufio.NewWriter(c.stdout)
+	listed, cursor := 0, ""
+	for {
+		n := listPage
+		if limit > 0 {
+			n = min(n, limit-listed)
+		}
+		page, err := s.List(ctx, prefix, cursor, n)
+		if err != nil {
+			return errors.Join(out.Flush(), err)
+		}
+		if err := printSessions(out, page.Sessions, asJSON); err != nil {
+			return err
+		}
+		listed += len(page.Sessions)
+		cursor = page.Next
+		if cursor == "" || listed == limit && limit > 0 {
+			break
+		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	if cursor != "" {
+		fmt.Fprintf(c.stderr, "only the first %d are listed: --limit 0 lists all\n", limit)
+	}
+	return nil
+}
+
+func printSessions(out *bufio.Writer, sessions []transcript.Session, asJSON bool) error {
+	if len(sessions) == 0 {
+		return nil
+	}
+	if asJSON {
+		c := cli{stdout: out}
+		for _, s := range sessions {
+			if err := c.printJSON(sessionLine{s.ID, s.Turns, s.UpdatedAt.String()}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	t := newTable("session", "turns", "updated")
+	for _, s := range sessions {
+		t.AppendRow(table.Row{s.ID, s.Turns, s.UpdatedAt})
+	}
+	_, err := fmt.Fprintln(out, t.Render())
+	return err
+}
+
+func (c *cli) sessionShow() *cobra.Command {
+	var store storeOptions
+	var last int
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Print a transcript",
+		Long: `Print the document of a session, with the turns that are committed and not yet
+folded into its file.`,
+		Example: `  afterword session show abc
+  afterword session show abc --turns 3`,
+		Args: oneArg("the session id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if last < 0 {
+				return usage(cmd, errors.New("--turns is negative"))
+			}
+			if err := transcript.CheckSessionID(args[0]); err != nil {
+				return usage(cmd, err)
+			}
+			return withTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
+				doc, err := s.Read(ctx, args[0])
+				if errors.Is(err, transcript.ErrNoSession) {
+					return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, args[0], s.Dir()))
+				}
+				if err != nil {
+					return err
+				}
+				if cmd.Flags().Changed("turns") {
+					return c.printLast(doc, last)
+				}
+				_, err = doc.WriteTo(c.stdout)
+				return err
+			})
+		},
+	}
+	f := flags{cmd.Flags()}
+	store.add(f)
+	f.IntVar(&last, "turns", 0, "print only the last so many turns, one per line")
+	return cmd
+}
+
+func (c *cli) printLast(doc *transcript.Document, n int) error {
+	turns, err := doc.Turns()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(c.stdout)
+	var line []byte
+	for _, t := range turns[max(len(turns)-n, 0):] {
+		line = append(t.AppendMessage(line[:0]), '\n')
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// withTranscripts calls fn with the transcripts folder, opened for reading.
+func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
+	s, err := transcript.Open(transcript.Config{
+		Dir: o.transcripts(), ReadOnly: true, FileTimeout: o.fileTimeout,
+		Logger: slog.New(slog.DiscardHandler), // what goes wrong is returned
+	})
+	if err != nil {
+		return fmt.Errorf("%w: give the folder that the consumer writes with --data-dir", err)
+	}
+	return errors.Join(fn(ctx, s), s.Close(context.WithoutCancel(ctx)))
+}
