@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Defaults of [Config].
+const (
+	DefaultMaxWait           = 30 * time.Second
+	DefaultRetryAfter        = time.Second
+	DefaultLookupTimeout     = 7 * time.Second
+	DefaultCheckTimeout      = 2 * time.Second
+	DefaultReadHeaderTimeout = 5 * time.Second
+	DefaultReadTimeout       = 30 * time.Second
+	DefaultSendTimeout       = 30 * time.Second
+	DefaultIdleTimeout       = 2 * time.Minute
+	DefaultMaxHeaderBytes    = 64 << 10
+	DefaultDrainTimeout      = 20 * time.Second
+)
+
+// Publisher takes turns in, as [publisher.Publisher] does.
+type Publisher interface {
+	PublishDraft(ctx context.Context, d *transcript.Draft) (*publisher.Receipt, error)
+	// Level and Pending tell of turns that perhaps nobody else knows yet.
+	Level(session, id string, rev int) (level publisher.Level, ok bool)
+	Pending(session string) []transcript.Snapshot
+}
+
+// History loads recent histories, as [cache.History] does.
+type History interface {
+	Load(ctx context.Context, session string, limit int) (cache.Result, error)
+}
+
+// Transcripts reads whole transcripts. [transcript.ErrNoSession] says that there
+// is none; every other error, that nobody knows.
+type Transcripts interface {
+	Read(ctx context.Context, session string) (*transcript.Document, error)
+}
+
+// Store is the transcript store, as [transcript.Store] is. What it holds is written.
+type Store interface {
+	Transcripts
+	List(ctx context.Context, prefix, cursor string, limit int) (transcript.Page, error)
+}
+
+// Turns looks for one turn. ok is false when it is certainly not there.
+type Turns interface {
+	Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error)
+}
+
+// Check reports why something is not ready, and what to do about it. Its text is
+// shown to whoever asks /readyz, so it holds no secrets.
+type Check func(ctx context.Context) error
+
+// Config says what a gateway serves. A source that is absent is a nil interface;
+// what depends on it is 501. Zero durations and sizes mean their defaults.
+type Config struct {
+	// Publisher takes turns in. Without one nothing under /v1 is served: that is
+	// the server of a process that only needs /healthz, /readyz and /metrics.
+	Publisher Publisher
+	History   History
+	// Store is the transcript store, where it is at hand.
+	Store Store
+	// Transcripts answers for whole transcripts, from the stream perhaps; nil means Store.
+	Transcripts Transcripts
+	// Stream and Dead look for turns that are stored, and for dead letters.
+	Stream, Dead Turns
+
+	// Healthy reports a fault that only a restart mends; nil means never.
+	Healthy func() error
+	// Ready are the named checks of /readyz.
+	Ready map[string]Check
+	// Registry is what /metrics shows. [New] adds the HTTP figures to it, so it
+	// belongs to one gateway. Nil means one with nothing else in it.
+	Registry *prometheus.Registry
+	// Logger gets one line per failed request; others at debug. Nil discards them.
+	Logger *slog.Logger
+
+	// MaxBody is the payload limit in bytes; 0 means [transcript.MaxPayload].
+	MaxBody int64
+	// MaxWait caps what "Prefer: wait=N" may ask for.
+	MaxWait time.Duration
+	// RetryAfter is what a 503 advises, in whole seconds.
+	RetryAfter time.Duration
+	// LookupTimeout bounds the reads of one request.
+	LookupTimeout time.Duration
+	// CheckTimeout bounds each check of /readyz, even one that does not return.
+	CheckTimeout time.Duration
+
+	// ReadHeaderTimeout, ReadTimeout (the body included), SendTimeout (of an answer, once
+	// a request was read and has waited as long as it may) and IdleTimeout bound connections.
+	ReadHeaderTimeout, ReadTimeout, SendTimeout, IdleTimeout time.Duration
+	MaxHeaderBytes                                           int
+	// DrainTimeout bounds how long [Gateway.Serve] waits for requests when it is told to stop.
+	DrainTimeout time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Transcripts == nil && c.Store != nil {
+		c.Transcripts = c.Store
+	}
+	if c.Healthy == nil {
+		c.Healthy = func() error { return nil }
+	}
+	if c.Registry == nil {
+		c.Registry = prometheus.NewRegistry()
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.MaxBody = cmp.Or(c.MaxBody, transcript.MaxPayload)
+	c.MaxWait = cmp.Or(c.MaxWait, DefaultMaxWait)
+	c.RetryAfter = cmp.Or(c.RetryAfter, DefaultRetryAfter)
+	c.LookupTimeout = cmp.Or(c.LookupTimeout, DefaultLookupTimeout)
+	c.CheckTimeout = cmp.Or(c.CheckTimeout, DefaultCheckTimeout)
+	c.ReadHeaderTimeout = cmp.Or(c.ReadHeaderTimeout, DefaultReadHeaderTimeout)
+	c.ReadTimeout = cmp.Or(c.ReadTimeout, DefaultReadTimeout)
+	c.SendTimeout = cmp.Or(c.SendTimeout, DefaultSendTimeout)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
+	c.MaxHeaderBytes = cmp.Or(c.MaxHeaderBytes, DefaultMaxHeaderBytes)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
+	return c
+}
+
+// Gateway answers HTTP. It is safe for concurrent use.
+type Gateway struct {
+	cfg     Config
+	log     *slog.Logger
+	routes  routes
+	metrics *metrics
+	checks  []*check
+
+	stopOnce sync.Once
+	stopping chan struct{} // closed when Serve is told to stop
+}
+
+// New makes a gateway. It starts nothing.
+func New(cfg Config) *Gateway {
+	cfg = cfg.withDefaults()
+	g := &Gateway{cfg: cfg, log: cfg.Logger, stopping: make(chan struct{})}
+	g.metrics = newMetrics(cfg.Registry)
+	g.checks = newChecks(cfg.Ready)
+	g.routes = routes{
+		newRoute(http.MethodGet, "/healthz", g.health),
+		newRoute(http.MethodGet, "/readyz", g.ready),
+		newRoute(http.MethodGet, "/metrics", serveMetrics(cfg.Registry)),
+	}
+	if cfg.Publisher != nil {
+		g.routes = append(g.routes,
+			newRoute(http.MethodPost, "/v1/sessions/{id}/turns", g.postTurn),
+			newRoute(http.MethodGet, "/v1/sessions/{id}/turns/{turn}", g.getTurn),
+			newRoute(http.MethodGet, "/v1/sessions/{id}/history", g.getHistory),
+			newRoute(http.MethodGet, "/v1/sessions/{id}/transcript", g.getTranscript),
+			newRoute(http.MethodGet, "/v1/sessions", g.listSessions),
+		)
+	}
+	return g
+}
+
+// Handler returns what answers requests.
+func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }

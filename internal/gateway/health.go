@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// fault is what keeps a process from being ready, and what to do about it.
+type fault struct {
+	Check  string `json:"check"`
+	Detail string `json:"detail"`
+}
+
+type readiness struct {
+	Status string   `json:"status"`
+	Checks []string `json:"checks"` // all of them passed
+}
+
+// health depends on this process alone, so that a supervisor does not restart it
+// for trouble elsewhere.
+func (g *Gateway) health(w http.ResponseWriter, _ *http.Request, _ place) error {
+	if err := g.cfg.Healthy(); err != nil {
+		return newProblem(http.StatusServiceUnavailable, "unhealthy", "Unhealthy", err.Error()+". Restart this process.")
+	}
+	return writeJSON(w, http.StatusOK, readiness{Status: "ok", Checks: []string{}})
+}
+
+// ready runs all checks at one time.
+func (g *Gateway) ready(w http.ResponseWriter, r *http.Request, _ place) error {
+	faults := make([]fault, len(g.checks))
+	names := make([]string, len(g.checks))
+	var all sync.WaitGroup
+	for i, c := range g.checks {
+		names[i] = c.name
+		all.Go(func() {
+			if err := c.ask(r.Context(), g.cfg.CheckTimeout); err != nil {
+				faults[i] = fault{c.name, err.Error()}
+			}
+		})
+	}
+	all.Wait()
+	faults = slices.DeleteFunc(faults, func(f fault) bool { return f.Check == "" })
+	select {
+	case <-g.stopping:
+		faults = append(faults, fault{"shutdown", "this process is shutting down"})
+	default:
+	}
+	if len(faults) == 0 {
+		return writeJSON(w, http.StatusOK, readiness{Status: "ready", Checks: names})
+	}
+	p := newProblem(http.StatusServiceUnavailable, "not-ready", "Not ready", "")
+	for i, f := range faults {
+		if i > 0 {
+			p.Detail += "; "
+		}
+		p.Detail += f.Check + ": " + f.Detail
+	}
+	p.NotReady = faults
+	return p
+}
+
+// check runs a [Check] once at a time, so that one that hangs holds one goroutine
+// however often it is asked for.
+type check struct {
+	name string
+	run  Check
+	slot chan struct{}
+}
+
+func newChecks(named map[string]Check) []*check {
+	checks := make([]*check, 0, len(named))
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		checks = append(checks, &check{name, named[name], make(chan struct{}, 1)})
+	}
+	return checks
+}
+
+// ask returns what the check says, or that it does not answer within the bound.
+func (c *check) ask(ctx context.Context, bound time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, bound)
+	defer cancel()
+	late := fmt.Errorf("no answer within %s", bound)
+	select {
+	case c.slot <- struct{}{}:
+	case <-ctx.Done():
+		return late
+	}
+	answer := make(chan error, 1)
+	go func() {
+		defer func() { <-c.slot }()
+		answer <- c.run(ctx)
+	}()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return late
+	}
+}

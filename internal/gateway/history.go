@@ -1,0 +1,88 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+const (
+	maxLimit        = 1000
+	defaultSessions = 100
+)
+
+// getHistory shows the last answered turns. A session that nobody knows has an
+// empty history: a chat service asks before the first turn.
+func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) error {
+	if g.cfg.History == nil {
+		return absent("histories")
+	}
+	query, err := parseQuery(r)
+	if err != nil {
+		return err
+	}
+	limit, err := query.integer("limit", cache.DefaultLimit, 1, maxLimit)
+	if err != nil {
+		return err
+	}
+	history, err := g.cfg.History.Load(r.Context(), at.session, limit)
+	if err != nil {
+		return unavailable("The history cannot be read now.", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	writeHistory(w, &history)
+	return nil
+}
+
+// writeHistory writes turn by turn: a thousand of them may be large.
+func writeHistory(w http.ResponseWriter, history *cache.Result) {
+	out := bufio.NewWriter(w)
+	defer out.Flush()
+	b := appendString([]byte(`{"session_id":`), history.SessionID)
+	b = appendString(append(b, `,"source":`...), string(history.Source))
+	b = strconv.AppendBool(append(b, `,"degraded":`...), history.Degraded)
+	b = strconv.AppendInt(append(b, `,"revision":`...), history.Revision, 10)
+	b = append(b, `,"turns":[`...)
+	for i := range history.Turns {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		out.Write(b)
+		b = history.Turns[i].AppendMessage(b[:0])
+	}
+	out.Write(append(b, `]}`...))
+}
+
+// getTranscript shows the merged document, byte for byte what a fold would write.
+func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place) error {
+	if g.cfg.Transcripts == nil {
+		return absent("transcripts")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.LookupTimeout)
+	defer cancel()
+	doc, err := g.cfg.Transcripts.Read(ctx, at.session)
+	if errors.Is(err, transcript.ErrNoSession) {
+		return notFound("Nothing is stored for this session.")
+	}
+	if err != nil {
+		return unavailable("The transcript cannot be read now.", err)
+	}
+	body, err := doc.Bytes()
+	if err != nil {
+		return err
+	}
+	return writeRaw(w, http.StatusOK, body)
+}
+
+// appendString appends a JSON string. What is not valid UTF-8 in s is replaced.
+func appendString(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}

@@ -1,0 +1,58 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are the figures of HTTP. Labels are routes, methods and codes, never ids.
+type metrics struct {
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	inFlight prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "afterword_http_requests_total",
+			Help: "Requests answered, by route, method and status code; 499 is a client that went away.",
+		}, []string{"route", "method", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "afterword_http_request_duration_seconds",
+			Help:    "Time from a request's header to the end of its answer, the waits that clients asked for included.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}, []string{"route", "method"}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "afterword_http_requests_in_flight",
+			Help: "Requests that are being answered.",
+		}),
+	}
+	reg.MustRegister(m.requests, m.duration, m.inFlight)
+	return m
+}
+
+func (m *metrics) answered(pattern, method string, status int, took time.Duration) {
+	if pattern == "" {
+		pattern = "unknown"
+	}
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+	default:
+		method = "other"
+	}
+	m.requests.WithLabelValues(pattern, method, strconv.Itoa(status)).Inc()
+	m.duration.WithLabelValues(pattern, method).Observe(took.Seconds())
+}
+
+func serveMetrics(reg *prometheus.Registry) handler {
+	h := promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, EnableOpenMetrics: true})
+	return func(w http.ResponseWriter, r *http.Request, _ place) error {
+		h.ServeHTTP(w, r)
+		return nil
+	}
+}

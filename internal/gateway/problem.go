@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// typePrefix and a word make the type of a problem that its status alone does not
+// tell from others.
+const typePrefix = "urn:afterword:problem:"
+
+// statusGone stands in logs and figures for a request whose client went away
+// before it was answered, as nginx has it.
+const statusGone = 499
+
+// problem is an error as a client sees it (RFC 9457).
+type problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	Member string `json:"member,omitempty"` // of the turn or the query, when one is at fault
+
+	// Turn is what was accepted all the same.
+	Turn *accepted `json:"turn,omitempty"`
+	// NotReady names what /readyz found.
+	NotReady []fault `json:"not_ready,omitempty"`
+
+	allow string // of a 405
+	cause error  // for the log; nil when Detail says it all
+}
+
+func (p *problem) Error() string {
+	if p.cause != nil {
+		return p.cause.Error()
+	}
+	return p.Detail
+}
+
+func (p *problem) Unwrap() error { return p.cause }
+
+func newProblem(status int, word, title, detail string) *problem {
+	p := &problem{Type: "about:blank", Title: title, Status: status, Detail: detail}
+	if word != "" {
+		p.Type = typePrefix + word
+	}
+	if title == "" {
+		p.Title = http.StatusText(status)
+	}
+	return p
+}
+
+func (p *problem) of(member string) *problem { p.Member = member; return p }
+
+func (p *problem) because(err error) *problem { p.cause = err; return p }
+
+func notFound(detail string) *problem { return newProblem(http.StatusNotFound, "", "", detail) }
+
+func notAllowed(allow string) *problem {
+	p := newProblem(http.StatusMethodNotAllowed, "", "", "This path answers "+allow+".")
+	p.allow = allow
+	return p
+}
+
+func badRequest(member, detail string) *problem {
+	return newProblem(http.StatusBadRequest, "request", "Bad request", detail).of(member)
+}
+
+// badSession is a session id in the path that breaks a rule.
+func badSession(err error) *problem {
+	return newProblem(http.StatusBadRequest, "session", "Bad session id", err.Error()).of("session_id")
+}
+
+func tooLarge(limit int64) *problem {
+	return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
+		"A turn is at most "+strconv.FormatInt(limit, 10)+" bytes long.")
+}
+
+// absent is what this gateway has no source for.
+func absent(what string) *problem {
+	return newProblem(http.StatusNotImplemented, "absent", "", "This gateway has no "+what+" at hand; ask one that has.")
+}
+
+// unavailable is trouble that may pass.
+func unavailable(detail string, cause error) *problem {
+	return newProblem(http.StatusServiceUnavailable, "unavailable", "", detail).because(cause)
+}
+
+// problemOf tells a client what err means.
+func problemOf(err error) *problem {
+	var (
+		p      *problem
+		syntax *transcript.SyntaxError
+		rule   *transcript.RuleError
+		large  *transcript.TooLargeError
+		body   *http.MaxBytesError
+	)
+	switch {
+	case errors.As(err, &p):
+		return p
+	case errors.As(err, &syntax):
+		// The reason may quote the payload: it is for the client, not for the log.
+		return newProblem(http.StatusBadRequest, "json", "Not acceptable JSON", err.Error()).
+			because(errors.New("not acceptable JSON at byte " + strconv.FormatInt(syntax.Offset, 10)))
+	case errors.As(err, &rule):
+		return newProblem(http.StatusUnprocessableEntity, "rule", "The turn breaks a rule", rule.Error()).of(rule.Member)
+	case errors.As(err, &large):
+		return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large", large.Error())
+	case errors.As(err, &body):
+		return tooLarge(body.Limit)
+	case errors.Is(err, publisher.ErrOverflow):
+		return newProblem(http.StatusServiceUnavailable, "overflow", "The buffer is full",
+			"The turn was not accepted: the stream takes turns more slowly than they come. Try again later.").because(err)
+	case errors.Is(err, publisher.ErrClosed):
+		return newProblem(http.StatusServiceUnavailable, "closing", "Shutting down",
+			"The turn was not accepted: this gateway is shutting down. Try again.").because(err)
+	}
+	return newProblem(http.StatusInternalServerError, "internal", "", "See the log of the gateway.").because(err)
+}
+
+// gone is the problem of a request whose client has left; nobody will read it.
+func gone(r *http.Request) *problem {
+	return newProblem(statusGone, "gone", "Client closed request", "").because(context.Cause(r.Context()))
+}
+
+func (p *problem) write(w http.ResponseWriter, retryAfter time.Duration) {
+	h := w.Header()
+	if p.allow != "" {
+		h.Set("Allow", p.allow)
+	}
+	if p.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
+	}
+	h.Set("Content-Type", "application/problem+json")
+	body, err := json.Marshal(p)
+	if err != nil { // not with these members
+		body = []byte(`{"type":"about:blank"}`)
+	}
+	w.WriteHeader(p.Status)
+	w.Write(append(body, '\n'))
+}

@@ -1,0 +1,31 @@
+package gateway
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// query is what follows the path of a request.
+type query struct{ url.Values }
+
+func parseQuery(r *http.Request) (query, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return query{}, badRequest("", "The query is malformed.")
+	}
+	return query{values}, nil
+}
+
+// integer returns a parameter; absent means fallback.
+func (q query) integer(name string, fallback, low, high int) (int, error) {
+	if !q.Has(name) {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(q.Get(name))
+	if err != nil || n < low || n > high {
+		return 0, badRequest(name, fmt.Sprintf("%s is an integer from %d to %d.", name, low, high))
+	}
+	return n, nil
+}

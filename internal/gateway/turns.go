@@ -1,0 +1,149 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// accepted is what a client keeps of a turn that was taken in.
+type accepted struct {
+	ID        string `json:"id"`
+	Timestamp string `json:"timestamp"`
+	Rev       int    `json:"rev"`
+	Level     string `json:"level"`
+}
+
+func acceptedOf(r *publisher.Receipt, level publisher.Level) *accepted {
+	return &accepted{r.ID, r.Timestamp.String(), r.Rev, level.String()}
+}
+
+// postTurn takes one turn in. It waits for nothing but the body, unless asked to.
+func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) error {
+	if err := checkContent(w, r); err != nil {
+		return err
+	}
+	body, err := g.body(w, r)
+	if err != nil {
+		return err
+	}
+	draft, err := transcript.ParseDraft(body)
+	if err != nil {
+		return err
+	}
+	if draft.SessionID != "" && draft.SessionID != at.session {
+		return &transcript.RuleError{Member: "session_id", Rule: "is not the session in the path; leave it out"}
+	}
+	draft.SessionID = at.session
+	receipt, err := g.cfg.Publisher.PublishDraft(r.Context(), &draft)
+	if err != nil {
+		return err
+	}
+	status, level := http.StatusAccepted, publisher.Buffered
+	if wait := g.wait(r.Header); wait > 0 {
+		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
+		if err := g.waitStored(r.Context(), receipt, wait); err != nil {
+			return err
+		}
+		if level = receipt.Level(); level >= publisher.Stored {
+			status = http.StatusCreated
+		}
+	}
+	w.Header().Set("Location", turnPath(at.session, receipt.ID))
+	return writeJSON(w, status, acceptedOf(receipt, level))
+}
+
+// waitStored returns when the turn is stored, or nil all the same when the wait,
+// the client or the gateway ended before.
+func (g *Gateway) waitStored(ctx context.Context, receipt *publisher.Receipt, wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	go func() {
+		select {
+		case <-g.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := receipt.Wait(ctx, publisher.Stored)
+	if !errors.Is(err, publisher.ErrClosed) {
+		return nil
+	}
+	// Whether the stream has it, nobody here will learn. With the id and the
+	// timestamp that it was given, sending it again adds nothing.
+	p := newProblem(http.StatusServiceUnavailable, "closing", "Shutting down",
+		"This gateway shut down before the turn was known to be stored. Send it again with this id, timestamp and rev.")
+	p.Turn = acceptedOf(receipt, receipt.Level())
+	return p.because(err)
+}
+
+// body reads the body whole.
+func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.ContentLength > g.cfg.MaxBody {
+		return nil, tooLarge(g.cfg.MaxBody)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.cfg.MaxBody))
+	var large *http.MaxBytesError
+	switch {
+	case err == nil:
+		return body, nil
+	case errors.As(err, &large):
+		return nil, err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, newProblem(http.StatusRequestTimeout, "", "", "The body did not come in time.").because(err)
+	}
+	return nil, badRequest("", "The body ended too early.").because(fmt.Errorf("read the body: %w", err))
+}
+
+// checkContent refuses a body that is clearly not JSON. A form above all: it is
+// what a page of another site can make a browser send.
+func checkContent(w http.ResponseWriter, r *http.Request) error {
+	unsupported := func(detail string) error {
+		w.Header().Set("Accept", "application/json")
+		return newProblem(http.StatusUnsupportedMediaType, "", "", detail)
+	}
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		return unsupported("A turn is sent without Content-Encoding.")
+	}
+	given := r.Header.Get("Content-Type")
+	if given == "" {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(given)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) ||
+		kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
+		return unsupported("A turn is sent as application/json.")
+	}
+	return nil
+}
+
+// wait returns how long the client prefers to wait (RFC 7240), capped; 0 is not
+// at all. What is malformed is no preference.
+func (g *Gateway) wait(h http.Header) time.Duration {
+	for _, line := range h.Values("Prefer") {
+		for preference := range strings.SplitSeq(line, ",") {
+			preference, _, _ = strings.Cut(preference, ";")
+			name, value, _ := strings.Cut(preference, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			value = strings.Trim(strings.TrimSpace(value), `"`)
+			n, err := strconv.ParseUint(value, 10, 31)
+			if err != nil && !errors.Is(err, strconv.ErrRange) {
+				return 0
+			}
+			return min(time.Duration(n)*time.Second, g.cfg.MaxWait.Truncate(time.Second))
+		}
+	}
+	return 0
+}

@@ -1,0 +1,44 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// figure is one number of a part's state S.
+type figure[S any] struct {
+	desc  *prometheus.Desc
+	kind  prometheus.ValueType
+	value func(*S) float64
+}
+
+func total[S any](name, help string, value func(*S) float64) figure[S] {
+	return figure[S]{prometheus.NewDesc(name, help, nil, nil), prometheus.CounterValue, value}
+}
+
+func gauge[S any](name, help string, value func(*S) float64) figure[S] {
+	return figure[S]{prometheus.NewDesc(name, help, nil, nil), prometheus.GaugeValue, value}
+}
+
+// figures collects the numbers of one state, read once per scrape.
+type figures[S any] struct {
+	state func() S
+	list  []figure[S]
+}
+
+// Describe implements [prometheus.Collector].
+func (f *figures[S]) Describe(out chan<- *prometheus.Desc) {
+	for i := range f.list {
+		out <- f.list[i].desc
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (f *figures[S]) Collect(out chan<- prometheus.Metric) {
+	s := f.state()
+	f.collect(&s, out)
+}
+
+func (f *figures[S]) collect(s *S, out chan<- prometheus.Metric) {
+	for i := range f.list {
+		fig := &f.list[i]
+		out <- prometheus.MustNewConstMetric(fig.desc, fig.kind, fig.value(s))
+	}
+}

@@ -1,0 +1,35 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/afterword-io/afterword/publisher"
+)
+
+// Publish shows a publisher's figures.
+func Publish(stats func() publisher.Stats) prometheus.Collector {
+	type S = publisher.Stats
+	return &figures[S]{stats, []figure[S]{
+		total("afterword_publish_accepted_total", "Turns accepted into the buffer.", func(s *S) float64 { return float64(s.Accepted) }),
+		total("afterword_publish_stored_total", "Turns that the stream has acknowledged.", func(s *S) float64 { return float64(s.Stored) }),
+		total("afterword_publish_duplicates_total", "Of the stored turns, those that the stream already had.", func(s *S) float64 { return float64(s.Duplicates) }),
+		total("afterword_publish_retries_total", "Tries after the first of a turn.", func(s *S) float64 { return float64(s.Retries) }),
+		total("afterword_publish_overflow_total", "Turns refused because the buffer was full.", func(s *S) float64 { return float64(s.Overflows) }),
+		total("afterword_publish_set_aside_total", "Turns that the server refused while it took others; they are kept and tried again.", func(s *S) float64 { return float64(s.SetAside) }),
+		gauge("afterword_publish_buffer_turns", "Turns accepted and not stored yet.", func(s *S) float64 { return float64(s.Turns) }),
+		gauge("afterword_publish_buffer_bytes", "Payload bytes of the turns accepted and not stored yet.", func(s *S) float64 { return float64(s.Bytes) }),
+		gauge("afterword_publish_buffer_oldest_age_seconds", "Age of the oldest turn that is not stored yet; 0 when there is none.", func(s *S) float64 { return s.Oldest.Seconds() }),
+		gauge("afterword_publish_in_flight_turns", "Turns sent and not acknowledged yet.", func(s *S) float64 { return float64(s.InFlight) }),
+		gauge("afterword_publish_unsettled_turns", "Stored turns kept because perhaps no history shows them yet.", func(s *S) float64 { return float64(s.Unsettled) }),
+		gauge("afterword_publish_blocked_seconds", "How long nothing has got through to the stream; 0 while turns do.", func(s *S) float64 { return s.Blocked.Seconds() }),
+	}}
+}
+
+// PublishDuration is for [publisher.Config.OnStored], in seconds.
+func PublishDuration() prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "afterword_publish_duration_seconds",
+		Help:    "Time from the acceptance of a turn to its acknowledgement by the stream.",
+		Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300},
+	})
+}
