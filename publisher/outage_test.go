@@ -297,6 +297,23 @@ func TestRefusedTurnHoldsUpNoOther(t *testing.T) {
 	closeNow(t, p)
 }
 
+// TestRefusedTurnInFrontIsOvertaken has the refused turn be the first to be
+// tried after an outage.
+func TestRefusedTurnInFrontIsOvertaken(t *testing.T) {
+	w := newStreamWorld(t)
+	w.tune(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 1, true })
+	p := w.publisher(func(c *publisher.Config) { c.Window = 1 })
+	waitStored(t, must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "full", User: "q"})))
+	w.srv.Stop()
+	must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "full", User: "q"}))
+	var rs []*publisher.Receipt
+	for i := range 100 {
+		rs = append(rs, must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: fmt.Sprint("s", i), User: "q"})))
+	}
+	w.srv.Restart()
+	waitStored(t, rs...)
+}
+
 // TestHungServerHoldsUpNoCaller fills the socket of a server that stopped reading.
 func TestHungServerHoldsUpNoCaller(t *testing.T) {
 	w := newStreamWorld(t)
