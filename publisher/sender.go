@@ -115,6 +115,7 @@ func (s *sender) run() {
 		timer.Reset(min(wait, time.Until(s.nextUpkeep)))
 		select {
 		case <-s.stop:
+			s.collect(time.Now()) // what is stored already is not left
 			return
 		case <-closing:
 			closing, s.draining = nil, true
