@@ -92,6 +92,9 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > g.cfg.MaxBody {
 		return nil, tooLarge(g.cfg.MaxBody)
 	}
+	if rec, ok := w.(*recorder); ok {
+		w = rec.ResponseWriter // the server's own, which MaxBytesReader tells not to wait for the rest
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.cfg.MaxBody))
 	var large *http.MaxBytesError
 	switch {
