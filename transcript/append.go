@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -96,6 +97,10 @@ func (b *Batch) Sync(ctx context.Context) error {
 	files, folders := b.files, b.folders
 	b.files, b.folders = nil, nil
 	b.mu.Unlock()
+	if !slices.Contains(b.errs, nil) {
+		closeAll(files)
+		return nil // nothing was written
+	}
 	var err error
 	if s.durable.how == SyncFS {
 		err = s.sync.all(ctx)
@@ -138,15 +143,8 @@ func (b *Batch) append(g *Group, wait time.Duration) error {
 		lines = record.Append(lines, g.Turns[i].Payload())
 	}
 	token := Token(g.SessionID)
-	if !s.locks.try(token) {
-		if wait == 0 {
-			return ErrBusy
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), wait)
-		defer cancel()
-		if err := s.locks.acquire(ctx, token); err != nil {
-			return err
-		}
+	if err := s.locks.acquire(token, wait); err != nil {
+		return err
 	}
 	defer s.locks.release(token)
 	return b.appendLocked(token, lines, wait)
@@ -235,4 +233,10 @@ func cutTorn(f *os.File, size int64) (int64, error) {
 		end = from
 	}
 	return 0, f.Truncate(0)
+}
+
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
 }

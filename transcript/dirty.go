@@ -169,6 +169,7 @@ func (d *dirty) take(now time.Time) (group []*entry, wait time.Duration) {
 // outcome is what a fold found out about a session.
 type outcome struct {
 	err     error
+	busy    bool   // somebody else held the session: again soon
 	emptied bool   // the tail has nothing in it any more
 	folded  int64  // else so much of it is in the document
 	prefix  uint64 // and hashes to this
@@ -183,6 +184,11 @@ func (d *dirty) settle(e *entry, o outcome, cfg *Config) {
 	e.taken = false
 	if o.err != nil {
 		e.retry = now.Add(foldRetry)
+		return
+	}
+	if o.busy {
+		d.push(e)
+		d.signal()
 		return
 	}
 	e.folded, e.prefix, e.waiting = o.folded, o.prefix, 0

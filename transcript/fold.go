@@ -70,14 +70,15 @@ func (s *Store) FoldAll(ctx context.Context) error {
 // folding is one session's way through the fold of a group. It holds the
 // session from begin to end.
 type folding struct {
-	entry *entry
-	dir   *os.Root
-	tail  *os.File
-	data  []byte // all of the tail
-	file  *renameio.PendingFile
-	size  int64 // of the document
-	err   error
-	held  bool
+	entry  *entry
+	dir    *os.Root
+	tail   *os.File
+	data   []byte // all of the tail
+	file   *renameio.PendingFile
+	size   int64 // of the document
+	err    error
+	held   bool
+	waited bool // for whoever held the session
 }
 
 // foldGroup merges tails into documents: write all, sync once, rename all, sync
@@ -89,7 +90,12 @@ func (s *Store) foldGroup(group []*entry) {
 	for i := range items {
 		f := &items[i]
 		f.entry = group[i]
-		f.err = s.beginFold(f)
+		wait := s.cfg.FileTimeout
+		if i > 0 { // who holds a session must not wait for another: two processes would wait for each other
+			wait = 0
+		}
+		f.waited = wait > 0
+		f.err = s.beginFold(f, wait)
 		if f.file != nil {
 			replaced[f.dir] = true
 		}
@@ -113,21 +119,19 @@ func (s *Store) foldGroup(group []*entry) {
 }
 
 // beginFold locks a session, and writes its new document to a temporary file if
-// its tail has anything new.
-func (s *Store) beginFold(f *folding) error {
+// its tail has anything new. wait bounds the wait for whoever holds the session.
+func (s *Store) beginFold(f *folding, wait time.Duration) error {
 	if err := s.Err(); err != nil {
 		return err
 	}
 	token := f.entry.token
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.FileTimeout)
-	defer cancel()
-	if err := s.locks.acquire(ctx, token); err != nil {
+	if err := s.locks.acquire(token, wait); err != nil {
 		return err
 	}
 	f.held = true
 	var err error
 	if f.dir, err = s.shards.folder(token, false); err == nil {
-		f.tail, _, err = lockTail(f.dir, token, false, s.cfg.FileTimeout)
+		f.tail, _, err = lockTail(f.dir, token, false, wait)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no tail, nothing to fold
@@ -231,6 +235,9 @@ func (s *Store) endFold(f *folding) {
 	}
 	if f.held {
 		s.locks.release(f.entry.token)
+	}
+	if errors.Is(o.err, ErrBusy) && !f.waited {
+		o.err, o.busy = nil, true
 	}
 	if o.err != nil {
 		s.stats.foldFailures.Add(1)

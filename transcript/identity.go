@@ -100,8 +100,12 @@ func createIdentity(root *os.Root, layout Layout) error {
 	return syncFolder(root)
 }
 
-// probeWritable fails where a commit would: a read-only file system, a folder of
-// somebody else.
+// probeSize is more than what file systems keep inside an inode, so that a full
+// disk shows.
+const probeSize = 64 << 10
+
+// probeWritable fails where a commit would: a full or read-only file system, a
+// folder of somebody else.
 func probeWritable(root *os.Root) error {
 	var id [8]byte
 	rand.Read(id[:])
@@ -110,7 +114,11 @@ func probeWritable(root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), root.Remove(name))
+	_, err = f.Write(make([]byte, probeSize))
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close(), root.Remove(name))
 }
 
 func syncFolder(dir *os.Root) error {

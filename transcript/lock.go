@@ -1,7 +1,6 @@
 package transcript
 
 import (
-	"context"
 	"errors"
 	"os"
 	"sync"
@@ -24,19 +23,9 @@ type heldLock struct {
 
 func (l *locks) init() { l.held = make(map[string]*heldLock) }
 
-// try takes the lock of a token if it is free.
-func (l *locks) try(token string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held[token] != nil {
-		return false
-	}
-	l.held[token] = &heldLock{free: make(chan struct{}, 1), waiting: 1}
-	return true
-}
-
-// acquire waits for the lock until ctx ends.
-func (l *locks) acquire(ctx context.Context, token string) error {
+// acquire takes the lock of a token, and waits for it at most so long. It fails
+// with ErrBusy.
+func (l *locks) acquire(token string, wait time.Duration) error {
 	l.mu.Lock()
 	h := l.held[token]
 	if h == nil {
@@ -44,12 +33,18 @@ func (l *locks) acquire(ctx context.Context, token string) error {
 		l.mu.Unlock()
 		return nil
 	}
+	if wait == 0 {
+		l.mu.Unlock()
+		return ErrBusy
+	}
 	h.waiting++
 	l.mu.Unlock()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	select {
 	case <-h.free:
 		return nil
-	case <-ctx.Done():
+	case <-timer.C:
 		l.leave(token, h)
 		return ErrBusy
 	}

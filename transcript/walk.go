@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+
+	"github.com/google/renameio/v2"
 )
 
 // staleTail is the age past which a tail counts as left behind: whoever wrote it
@@ -84,7 +86,7 @@ func (s *Store) sweep(ctx context.Context) error {
 }
 
 func (s *Store) sweepFile(token, name string) error {
-	if !s.locks.try(token) {
+	if s.locks.acquire(token, 0) != nil {
 		return nil // somebody is at work; the next walk comes by
 	}
 	defer s.locks.release(token)
@@ -105,4 +107,43 @@ func (s *Store) sweepFile(token, name string) error {
 	}
 	s.log.Info("removed a temporary document that a crash left behind", "session", token)
 	return nil
+}
+
+// walkFile holds when the last complete walk began.
+const walkFile = ".afterword-walk"
+
+// LastWalk returns when the last walk began that was marked complete; zero when
+// there was none.
+func (s *Store) LastWalk(ctx context.Context) (at time.Time, err error) {
+	err = s.one(ctx, "read the time of the last walk", func() error {
+		data, err := readFile(s.root, walkFile)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if i, perr := ParseInstant(strings.TrimSpace(string(data))); perr == nil { // else walk over everything
+			at = i.Time()
+		}
+		return nil
+	})
+	return at, err
+}
+
+// MarkWalk notes that a walk which began at a time is complete. It need not be
+// durable: a walk more does no harm.
+func (s *Store) MarkWalk(ctx context.Context, began time.Time) error {
+	return s.one(ctx, "note the time of the walk", func() error {
+		return renameio.WriteFile(walkFile, []byte(InstantOf(began).String()+"\n"), 0o600, renameio.WithRoot(s.root), renameio.IgnoreUmask())
+	})
+}
+
+// Probe writes and syncs a file as a commit would, and removes it: nil says that
+// the folder can be written.
+func (s *Store) Probe(ctx context.Context) error {
+	if err := s.Err(); err != nil {
+		return err
+	}
+	return s.one(ctx, "probe the transcripts folder", func() error { return probeWritable(s.root) })
 }

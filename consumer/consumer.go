@@ -1,0 +1,203 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Consumer is one member of a group. It is used once.
+type Consumer struct {
+	cfg     Config
+	rebound bool // this folder took the group over
+
+	mu       sync.Mutex
+	notReady error
+	inFlight map[*batch]struct{}
+
+	dead    chan deadLetter
+	walkNow chan struct{}
+	stats   counters
+}
+
+// New checks the configuration. Nothing happens before [Consumer.Run].
+func New(cfg Config) (*Consumer, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Machine == "" {
+		cfg.Machine = machineID()
+	}
+	if cfg.Host == "" {
+		cfg.Host, _ = os.Hostname()
+	}
+	return &Consumer{
+		cfg:      cfg,
+		notReady: errors.New("not started"),
+		inFlight: make(map[*batch]struct{}),
+		dead:     make(chan deadLetter, deadQueue),
+		walkNow:  make(chan struct{}, 1),
+	}, nil
+}
+
+// Ready returns nil while turns are taken, or why they are not.
+func (c *Consumer) Ready() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.notReady
+}
+
+func (c *Consumer) setReady(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.notReady = err
+}
+
+// Run consumes until ctx ends, and then drains: what was fetched is made durable
+// and acknowledged within the drain bound. It returns nil after a clean drain.
+// An unreachable server is waited for. Errors are those that waiting cannot mend:
+// [ErrOtherFolder], [stream.ErrMisconfigured], a failed sync ([transcript.ErrFailed]).
+func (c *Consumer) Run(ctx context.Context) error {
+	cons, err := c.start(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	c.setReady(nil)
+	c.cfg.Logger.Info("consuming", "group", c.cfg.Group, "folder", c.cfg.Store.Identity().ID, "host", c.cfg.Host)
+
+	// Fetching ends with ctx; the work on what was fetched has a context of its
+	// own, so that a stop does not cancel it half-way.
+	fetchCtx, stopFetch := context.WithCancelCause(ctx)
+	defer stopFetch(nil)
+	workCtx, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(nil)
+	stopDrain := context.AfterFunc(fetchCtx, func() {
+		time.AfterFunc(c.cfg.Drain, func() { stopWork(errors.New("the drain bound is over")) })
+	})
+	defer stopDrain()
+
+	p := &pipeline{Consumer: c, fetched: make(chan *batch), written: make(chan *batch), stop: stopFetch}
+	var background, stages sync.WaitGroup
+	for range deadWorkers {
+		background.Go(func() { c.deadLoop(workCtx) })
+	}
+	done := make(chan struct{})
+	background.Go(func() { c.keepAlive(done) })
+	background.Go(func() { p.watchStore(done) })
+	background.Go(func() { c.walkLoop(fetchCtx) })
+	stages.Go(func() { p.fetchLoop(fetchCtx, cons) })
+	stages.Go(func() { p.writeLoop(workCtx) })
+	stages.Go(func() { p.syncLoop(workCtx) })
+	stages.Wait()
+	close(c.dead)
+	close(done)
+	background.Wait()
+	c.setReady(errors.New("stopped"))
+
+	if nc := c.cfg.JS.Conn(); nc.IsConnected() { // acknowledgements are on their way
+		fctx, cancel := context.WithTimeout(workCtx, c.cfg.Request)
+		defer cancel()
+		if err := nc.FlushWithContext(fctx); err != nil {
+			c.cfg.Logger.Warn("acknowledgements may be lost; the turns come again, which does no harm", "error", err)
+		}
+	}
+	if cause := context.Cause(fetchCtx); ctx.Err() == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// start waits for the server, checks the streams, takes the group over if asked,
+// and joins it.
+func (c *Consumer) start(ctx context.Context) (jetstream.Consumer, error) {
+	for wait := newBackoff(c.cfg.ProbeMax); ; {
+		cons, err := c.tryStart(ctx)
+		if err == nil || !worthWaiting(err) || ctx.Err() != nil {
+			return cons, err
+		}
+		c.setReady(fmt.Errorf("waiting for the stream: %w", err))
+		c.cfg.Logger.Warn("waiting for the stream", "error", err)
+		if !sleep(ctx, wait.NextBackOff()) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
+	rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
+	defer cancel()
+	if err := stream.Ensure(rctx, c.cfg.JS, stream.StreamConfig{}); err != nil {
+		return nil, err
+	}
+	if c.cfg.PayloadLimit == 0 {
+		c.cfg.PayloadLimit = stream.PayloadLimit(c.cfg.JS.Conn().MaxPayload())
+	}
+	if c.cfg.Rebind && !c.rebound {
+		c.setReady(errors.New("replaying the stream into this folder"))
+		if _, err := Replay(ctx, ReplayConfig{JS: c.cfg.JS, Store: c.cfg.Store, PayloadLimit: c.cfg.PayloadLimit, Logger: c.cfg.Logger}); err != nil {
+			return nil, fmt.Errorf("rebind: %w", err)
+		}
+		c.rebound = true
+	}
+	return c.join(ctx)
+}
+
+// worthWaiting says whether the error can pass by itself.
+func worthWaiting(err error) bool {
+	return !errors.Is(err, ErrOtherFolder) && !errors.Is(err, stream.ErrMisconfigured) && !errors.Is(err, transcript.ErrFailed)
+}
+
+// WalkNow walks the folder soon, without waiting for the next time; for when the
+// cache lost track of what changed.
+func (c *Consumer) WalkNow() {
+	select {
+	case c.walkNow <- struct{}{}:
+	default:
+	}
+}
+
+// counters count what a consumer did.
+type counters struct {
+	fetched, redelivered, acked, naked, batches, deadPublished, deadFailed, pauses, walks atomic.Int64
+}
+
+// Stats counts turns since the consumer was made.
+type Stats struct {
+	Fetched     int64 // messages delivered here
+	Redelivered int64 // of those, not for the first time
+	Acked       int64 // durable and acknowledged
+	Naked       int64 // given back
+	Batches     int64 // made durable
+	Dead        int64 // put into the dead-letter stream
+	DeadFailed  int64 // attempts at that which failed
+	Pauses      int64 // times the environment was at fault
+	Walks       int64 // complete walks
+	InFlight    int   // messages between fetch and acknowledgement
+}
+
+// Stats returns the counts so far.
+func (c *Consumer) Stats() Stats {
+	s := Stats{
+		Fetched: c.stats.fetched.Load(), Redelivered: c.stats.redelivered.Load(), Acked: c.stats.acked.Load(),
+		Naked: c.stats.naked.Load(), Batches: c.stats.batches.Load(), Dead: c.stats.deadPublished.Load(),
+		DeadFailed: c.stats.deadFailed.Load(), Pauses: c.stats.pauses.Load(), Walks: c.stats.walks.Load(),
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for b := range c.inFlight {
+		s.InFlight += len(b.items)
+	}
+	return s
+}

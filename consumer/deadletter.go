@@ -1,0 +1,107 @@
+package consumer
+
+import (
+	"context"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	deadQueue   = 4096 // dead letters waiting to be published
+	deadWorkers = 8    // publishing at one time
+	deadRetry   = 5 * time.Second
+	maxReason   = 1024 // bytes of a reason that are kept
+)
+
+// headerTruncated says how long the payload of a dead letter was that did not fit
+// whole; the original stays in the stream at its sequence.
+const headerTruncated = "Afterword-Truncated"
+
+// deadLetter is a message that cannot be processed.
+type deadLetter struct {
+	msg    jetstream.Msg
+	reason string
+}
+
+// bury hands a message to the dead letters without waiting; when too many are on
+// their way already, it comes again later.
+func (c *Consumer) bury(m jetstream.Msg, reason string) {
+	select {
+	case c.dead <- deadLetter{m, cleanReason(reason)}:
+	default:
+		c.stats.naked.Add(1)
+		_ = m.NakWithDelay(deadRetry)
+	}
+}
+
+// cleanReason makes a reason fit for a header.
+func cleanReason(reason string) string {
+	reason = strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, reason), "?")
+	return reason[:min(len(reason), maxReason)]
+}
+
+// deadLoop publishes dead letters first and terminates their originals then, so
+// that a message is always in one of the two.
+func (c *Consumer) deadLoop(ctx context.Context) {
+	for d := range c.dead {
+		if err := c.publishDead(ctx, d); err != nil {
+			c.stats.deadFailed.Add(1)
+			c.stats.naked.Add(1)
+			_ = d.msg.NakWithDelay(deadRetry)
+			c.cfg.Logger.Warn("a dead letter could not be stored; its message comes again", "subject", d.msg.Subject(), "error", err)
+			continue
+		}
+		c.stats.deadPublished.Add(1)
+		if err := d.msg.TermWithReason(d.reason); err != nil {
+			c.cfg.Logger.Warn("a dead letter could not be terminated; it comes again, which does no harm", "subject", d.msg.Subject(), "error", err)
+		}
+	}
+}
+
+func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
+	meta, err := d.msg.Metadata()
+	if err != nil {
+		return err
+	}
+	subject, err := stream.DeadSubject(c.cfg.Group)
+	if err != nil {
+		return err
+	}
+	h := maps.Clone(d.msg.Headers())
+	if h == nil {
+		h = nats.Header{}
+	}
+	h.Set(stream.HeaderMsgID, stream.DeadMsgID(c.cfg.Group, meta.Sequence.Stream))
+	h.Set(stream.HeaderReason, d.reason)
+	h.Set(stream.HeaderStreamSeq, strconv.FormatUint(meta.Sequence.Stream, 10))
+	h.Set(stream.HeaderSubject, d.msg.Subject())
+	h.Set(stream.HeaderTime, time.Now().UTC().Format(time.RFC3339Nano))
+	for name := range h { // they tell the server what to do with the original, not with this
+		if name != stream.HeaderMsgID && strings.HasPrefix(name, "Nats-") {
+			h.Del(name)
+		}
+	}
+	data := d.msg.Data()
+	if limit := c.cfg.PayloadLimit; len(data) > limit {
+		h.Set(headerTruncated, strconv.Itoa(len(data)))
+		data = data[:limit]
+	}
+	rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
+	defer cancel()
+	_, err = c.cfg.JS.PublishMsg(rctx, &nats.Msg{Subject: subject, Header: h, Data: data})
+	if err == nil {
+		c.cfg.Logger.Warn("dead letter", "subject", d.msg.Subject(), "sequence", meta.Sequence.Stream, "reason", d.reason)
+	}
+	return err
+}

@@ -1,0 +1,146 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// waitForFirst is how long one request for a first message stands. A server
+	// that restarts forgets it, so this is also how late a reconnect is noticed.
+	waitForFirst = 3 * time.Second
+	// firstChunk is how many messages are asked for before their size is known.
+	firstChunk = 256
+)
+
+// pipeline is the way of batches: fetch and decode, write, sync and acknowledge,
+// one batch in each stage.
+type pipeline struct {
+	*Consumer
+	fetched chan *batch
+	written chan *batch
+	stop    context.CancelCauseFunc // ends fetching; a cause is what Run returns
+
+	averageSize int    // of a message in the last batch
+	carry       *batch // turns whose session was locked; they go with the next batch
+}
+
+// fetchLoop waits for one message and then takes what is there.
+func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
+	defer close(p.fetched)
+	wait := newBackoff(p.cfg.ProbeMax)
+	for ctx.Err() == nil {
+		if err := p.Ready(); err != nil { // the environment is at fault
+			if err := p.waitUntilHealthy(ctx); err != nil {
+				return
+			}
+		}
+		b, err := p.fetch(ctx, cons)
+		if len(b.items) > 0 {
+			p.track(b)
+			p.fetched <- b
+		}
+		switch {
+		case err == nil:
+			wait.Reset()
+		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, nats.ErrNoResponders):
+			p.cfg.Logger.Warn("the durable consumer is gone or has no leader; joining again", "group", p.cfg.Group, "error", err)
+			if !sleep(ctx, wait.NextBackOff()) {
+				return
+			}
+			if again, err := p.join(ctx); err == nil {
+				cons = again
+			} else if !worthWaiting(err) {
+				p.stop(err)
+				return
+			}
+		default:
+			p.cfg.Logger.Warn("fetch failed", "error", err)
+			if !sleep(ctx, wait.NextBackOff()) {
+				return
+			}
+		}
+	}
+}
+
+// fetch returns one batch, decoded. It may return a batch and an error.
+func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, error) {
+	b := &batch{}
+	first, err := cons.Next(jetstream.FetchMaxWait(waitForFirst), jetstream.FetchHeartbeat(waitForFirst/3))
+	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
+		return b, nil
+	}
+	if err != nil {
+		return b, err
+	}
+	size, count := len(first.Data()), 1
+	p.take(b, first)
+	for count < p.cfg.BatchTurns && size < p.cfg.BatchBytes && ctx.Err() == nil {
+		n := p.cfg.BatchTurns - count
+		average := p.averageSize
+		if count > 1 {
+			average = size / count
+		} else {
+			n = min(n, firstChunk)
+		}
+		if average > 0 {
+			n = min(n, max(1, (p.cfg.BatchBytes-size)/average))
+		}
+		got, err := cons.FetchNoWait(n)
+		if err != nil {
+			return b, err
+		}
+		k := 0
+		for m := range got.Messages() {
+			k++
+			size += len(m.Data())
+			p.take(b, m)
+		}
+		count += k
+		if err := got.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
+			return b, err
+		}
+		if k < n {
+			break
+		}
+	}
+	p.averageSize = size / count
+	return b, nil
+}
+
+// take decodes a message into the batch, or hands it to the dead letters.
+func (p *pipeline) take(b *batch, m jetstream.Msg) {
+	p.stats.fetched.Add(1)
+	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
+		p.stats.redelivered.Add(1)
+	}
+	turn, err := decode(m, p.cfg.PayloadLimit)
+	if err != nil {
+		p.bury(m, err.Error())
+		return
+	}
+	b.items = append(b.items, item{msg: m, turn: turn, at: time.Now()})
+}
+
+// decode reads the turn of a message. Its error is the reason of a dead letter.
+func decode(m jetstream.Msg, limit int) (transcript.Snapshot, error) {
+	if kind := m.Headers().Get(stream.HeaderType); kind != "" && kind != "turn" {
+		return transcript.Snapshot{}, fmt.Errorf("unknown %s %q", stream.HeaderType, kind)
+	}
+	turn, err := transcript.Decode(m.Data(), limit)
+	if err != nil {
+		return transcript.Snapshot{}, err
+	}
+	if got := strings.TrimPrefix(m.Subject(), stream.TurnPrefix); got != transcript.Token(turn.SessionID) {
+		return transcript.Snapshot{}, fmt.Errorf("subject of another session: the payload's session belongs on %s", stream.TurnSubject(turn.SessionID))
+	}
+	return turn, nil
+}

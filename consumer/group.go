@@ -1,0 +1,121 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"strings"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// The durable consumer says whose it is.
+const (
+	metaDirectory = "afterword.directory" // id of the transcripts folder
+	metaMachine   = "afterword.machine"   // set when the folder is local to a machine
+	metaHost      = "afterword.host"      // for people
+)
+
+// ErrOtherFolder says that the group belongs to another transcripts folder, or to
+// the same one on another machine, where it cannot be the same.
+var ErrOtherFolder = errors.New("the group has another transcripts folder")
+
+// join creates the durable consumer, or takes part in the one there is. It never
+// updates a consumer before it has compared whose it is.
+func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
+	want := c.durable()
+	for try := 0; ; try++ {
+		rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
+		cons, err := c.cfg.JS.Consumer(rctx, stream.Turns, c.cfg.Group)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			cons, err = c.cfg.JS.CreateConsumer(rctx, stream.Turns, want)
+			if errors.Is(err, jetstream.ErrConsumerExists) && try < 3 { // somebody else was first
+				cancel()
+				continue
+			}
+		}
+		cancel()
+		if err != nil {
+			return nil, fmt.Errorf("join group %s: %w", c.cfg.Group, err)
+		}
+		have := cons.CachedInfo().Config
+		if err := c.compare(have.Metadata, want.Metadata); err != nil {
+			return nil, err
+		}
+		if sameConsumer(have, want) {
+			return cons, nil
+		}
+		rctx, cancel = context.WithTimeout(ctx, c.cfg.Request)
+		defer cancel()
+		if cons, err = c.cfg.JS.UpdateConsumer(rctx, stream.Turns, want); err != nil {
+			return nil, fmt.Errorf("update group %s: %w", c.cfg.Group, err)
+		}
+		return cons, nil
+	}
+}
+
+func (c *Consumer) durable() jetstream.ConsumerConfig {
+	id := c.cfg.Store.Identity()
+	meta := map[string]string{metaDirectory: id.ID, metaHost: c.cfg.Host}
+	if id.Local {
+		meta[metaMachine] = c.cfg.Machine
+	}
+	return jetstream.ConsumerConfig{
+		Name: c.cfg.Group, Durable: c.cfg.Group,
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       c.cfg.AckWait,
+		MaxDeliver:    -1, // a finite one stops delivering without a word
+		MaxAckPending: c.cfg.MaxAckPending,
+		Metadata:      meta,
+	}
+}
+
+// compare refuses a group that writes into another folder: each of the two would
+// get a part of the turns.
+func (c *Consumer) compare(have, want map[string]string) error {
+	if c.rebound {
+		return nil
+	}
+	what := ""
+	switch {
+	case have[metaDirectory] != want[metaDirectory]:
+		what = fmt.Sprintf("it writes to folder %s (%s), this is folder %s (%s)",
+			short(have[metaDirectory]), have[metaHost], short(want[metaDirectory]), c.cfg.Store.Dir())
+	case have[metaMachine] != want[metaMachine] && have[metaMachine] != "" && want[metaMachine] != "":
+		what = fmt.Sprintf("folder %s is on a file system of machine %s (%s), this is machine %s",
+			short(have[metaDirectory]), short(have[metaMachine]), have[metaHost], short(want[metaMachine]))
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: group %s: %s; mount the shared folder, pass another --group to keep a full copy here, or use consume --rebind if its disk is lost",
+		ErrOtherFolder, c.cfg.Group, what)
+}
+
+func short(id string) string {
+	if id == "" {
+		return "unknown"
+	}
+	return id[:min(8, len(id))]
+}
+
+func sameConsumer(have, want jetstream.ConsumerConfig) bool {
+	own := maps.Clone(have.Metadata)
+	maps.DeleteFunc(own, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
+	own[metaHost] = want.Metadata[metaHost] // whoever came last; not worth an update
+	return maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
+}
+
+// machineID tells this machine from others: its machine id, which outlives
+// restarts and host names, or else its host name.
+func machineID() string {
+	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		if b, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(b))) > 0 {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	return "" // not known: folders are told apart by their id alone
+}
