@@ -138,7 +138,7 @@ type Gateway struct {
 	cfg     Config
 	log     *slog.Logger
 	routes  routes
-	metrics *metrics
+	metrics *httpMetrics
 	checks  []*check
 
 	stopOnce sync.Once

@@ -9,15 +9,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// metrics are the figures of HTTP. Labels are routes, methods and codes, never ids.
-type metrics struct {
+// httpMetrics are the figures of HTTP. Labels are routes, methods and codes, never ids.
+type httpMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
-	m := &metrics{
+func newMetrics(reg prometheus.Registerer) *httpMetrics {
+	m := &httpMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "afterword_http_requests_total",
 			Help: "Requests answered, by route, method and status code; 499 is a client that went away.",
@@ -36,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) answered(pattern, method string, status int, took time.Duration) {
+func (m *httpMetrics) answered(pattern, method string, status int, took time.Duration) {
 	if pattern == "" {
 		pattern = "unknown"
 	}

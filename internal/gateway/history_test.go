@@ -1,0 +1,208 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+func TestHistory(t *testing.T) {
+	w := newWorld(t, nil)
+	if h := w.history("new", ""); h.SessionID != "new" || h.Source != "none" || *h.Degraded || len(h.Turns) != 0 {
+		t.Errorf("of an unknown session: %+v", h)
+	}
+	for i := range 12 {
+		w.post("s", fmt.Sprintf(`{"user":"q%d","assistant":"a%d"}`, i, i)).want(http.StatusAccepted)
+	}
+	w.post("s", `{"user":"q12","status":"pending"}`).want(http.StatusAccepted)
+	w.consume()
+	h := w.history("s", "")
+	if len(h.Turns) != 10 || h.Turns[0].User != "q2" || h.Turns[9].Assistant != "a11" || *h.Revision != 13 || h.Source != "file" {
+		t.Errorf("%+v", h)
+	}
+	if h.Turns[0].SessionID != "" || h.Turns[0].ID == "" || h.Turns[0].Rev != 1 {
+		t.Errorf("a turn is not whole: %+v", h.Turns[0])
+	}
+	if h := w.history("s", "?limit=2"); len(h.Turns) != 2 || h.Turns[0].User != "q10" {
+		t.Errorf("%+v", h)
+	}
+	if h := w.history("s", "?limit=1000"); len(h.Turns) != 12 {
+		t.Errorf("%d turns", len(h.Turns))
+	}
+	for _, q := range []string{"limit=0", "limit=1001", "limit=-1", "limit=ten", "limit=", "limit=1.0", "limit=99999999999999999999"} {
+		w.do("GET", "/v1/sessions/s/history?"+q, "").problem(http.StatusBadRequest, "limit")
+	}
+	w.do("GET", "/v1/sessions/s/history?limit=%zz", "").problem(http.StatusBadRequest, "")
+	w.do("GET", "/v1/sessions//history", "").problem(http.StatusBadRequest, "session_id")
+	if a := w.do("HEAD", "/v1/sessions/s/history", "").want(http.StatusOK); len(a.body) != 0 {
+		t.Errorf("HEAD has a body: %s", a.body)
+	}
+}
+
+// broken is a store that does not answer.
+type broken struct{ err error }
+
+func (b broken) Read(context.Context, string) (*transcript.Document, error) { return nil, b.err }
+func (b broken) List(context.Context, string, string, int) (transcript.Page, error) {
+	return transcript.Page{}, b.err
+}
+func (b broken) Recent(context.Context, string, int) (transcript.Recent, error) {
+	return transcript.Recent{}, b.err
+}
+func (b broken) Turn(context.Context, string, string) (s transcript.Snapshot, ok bool, err error) {
+	return s, false, b.err
+}
+
+// What cannot be read is never an empty answer.
+func TestReadsInTrouble(t *testing.T) {
+	late := fmt.Errorf("read session s: %w", transcript.ErrLate)
+	w := newWorld(t, func(c *Config, _ *publisher.Config) {
+		c.Store = broken{late}
+		h, err := cache.NewHistory(cache.HistoryConfig{File: broken{late}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.History = h
+	})
+	if h := w.history("s", ""); !*h.Degraded || h.Source != "none" {
+		t.Errorf("%+v", h)
+	}
+	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/turns/t1", "/v1/sessions"} {
+		w.do("GET", path, "").problem(http.StatusServiceUnavailable, "")
+	}
+	// Turns are still accepted, and what is known of them is told.
+	var got accepted
+	w.post("s", `{"user":"hi"}`, "Prefer", "wait=5").want(http.StatusCreated).into(&got)
+	var turn turnView
+	w.do("GET", "/v1/sessions/s/turns/"+got.ID, "").want(http.StatusOK).into(&turn)
+	if turn.Level != "stored" {
+		t.Errorf("%+v", turn)
+	}
+}
+
+// failing is a history that fails.
+type failing struct{}
+
+func (failing) Load(context.Context, string, int) (cache.Result, error) {
+	return cache.Result{}, errors.New("failed")
+}
+
+func TestSourcesMissing(t *testing.T) {
+	addr, _ := serve(t, New(Config{Publisher: full{}}))
+	for _, path := range []string{"/v1/sessions", "/v1/sessions/s/history", "/v1/sessions/s/transcript"} {
+		do(t, addr, "GET", path, "").problem(http.StatusNotImplemented, "")
+	}
+	do(t, addr, "GET", "/v1/sessions/s/turns/t", "").problem(http.StatusNotFound, "")
+	addr, _ = serve(t, New(Config{Publisher: full{}, History: failing{}}))
+	do(t, addr, "GET", "/v1/sessions/s/history", "").problem(http.StatusServiceUnavailable, "")
+	addr, _ = serve(t, New(Config{}))
+	do(t, addr, "GET", "/v1/sessions", "").problem(http.StatusNotFound, "")
+	do(t, addr, "GET", "/healthz", "").want(http.StatusOK)
+}
+
+func TestTranscript(t *testing.T) {
+	w := newWorld(t, nil)
+	w.do("GET", "/v1/sessions/s/transcript", "").problem(http.StatusNotFound, "")
+	w.post("s", `{"user":"<é>","assistant":"a"}`).want(http.StatusAccepted)
+	w.do("GET", "/v1/sessions/s/transcript", "").problem(http.StatusNotFound, "")
+	w.consume()
+	doc, err := w.store.Read(t.Context(), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := doc.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.do("GET", "/v1/sessions/s/transcript", "").want(http.StatusOK)
+	if !bytes.Equal(a.body, want) || a.header.Get("Content-Type") != "application/json" {
+		t.Errorf("%v %s", a.header, a.body)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	w := newWorld(t, nil)
+	type page struct {
+		Sessions []sessionEntry `json:"sessions"`
+		Next     *string        `json:"next"`
+	}
+	get := func(query string) (p page) {
+		t.Helper()
+		w.do("GET", "/v1/sessions"+query, "").want(http.StatusOK).into(&p)
+		if p.Sessions == nil || p.Next == nil {
+			t.Fatalf("%+v lacks a member", p)
+		}
+		return p
+	}
+	if p := get(""); len(p.Sessions) != 0 || *p.Next != "" {
+		t.Errorf("%+v", p)
+	}
+	ids := []string{"a", "a/b", "a/<c>", "b", "空", "../x"}
+	for _, id := range ids {
+		for n := range 2 {
+			w.post(id, fmt.Sprintf(`{"user":"hi","timestamp":"2026-01-02T03:04:0%dZ"}`, n)).want(http.StatusAccepted)
+		}
+	}
+	w.consume()
+	var all []string
+	for p, rounds := get("?limit=2"), 0; ; p, rounds = get("?limit=2&cursor="+*p.Next), rounds+1 {
+		for _, s := range p.Sessions {
+			if s.MessageCount != 2 || s.UpdatedAt != "2026-01-02T03:04:01.000000+00:00" {
+				t.Errorf("%+v", s)
+			}
+			all = append(all, s.SessionID)
+		}
+		if *p.Next == "" {
+			break
+		}
+		if rounds > len(ids) {
+			t.Fatal("the listing has no end")
+		}
+	}
+	slices.Sort(all)
+	slices.Sort(ids)
+	if !slices.Equal(all, ids) {
+		t.Errorf("%q, want %q", all, ids)
+	}
+	if p := get("?prefix=a%2F"); len(p.Sessions) != 2 {
+		t.Errorf("%+v", p)
+	}
+	for query, member := range map[string]string{
+		"cursor=x": "cursor", "cursor=Li4vLi4v": "cursor", "cursor=MDAvYQ==": "cursor", "cursor=MDAvYS8uLg": "cursor",
+		"limit=0": "limit", "limit=1001": "limit", "prefix=%ff": "prefix",
+	} {
+		w.do("GET", "/v1/sessions?"+query, "").problem(http.StatusBadRequest, member)
+	}
+}
+
+// Reads are bounded, whatever hangs.
+func TestLookupTimeout(t *testing.T) {
+	w := newWorld(t, func(c *Config, _ *publisher.Config) {
+		c.Store, c.LookupTimeout = hanging{}, 20*time.Millisecond
+	})
+	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/turns/t1", "/v1/sessions"} {
+		w.do("GET", path, "").problem(http.StatusServiceUnavailable, "")
+	}
+}
+
+// hanging is a store that waits for its context.
+type hanging struct{}
+
+func (hanging) Read(ctx context.Context, _ string) (*transcript.Document, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func (hanging) List(ctx context.Context, _, _ string, _ int) (transcript.Page, error) {
+	<-ctx.Done()
+	return transcript.Page{}, ctx.Err()
+}

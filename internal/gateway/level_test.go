@@ -1,0 +1,120 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+const whole = `{"id":"t1","timestamp":"2026-01-02T03:04:05Z","user":"q","rev":%d,"assistant":"a%d","level":"mine","x":{"level":1}}`
+
+// letters are dead letters by session and id.
+type letters map[string]transcript.Snapshot
+
+func (l letters) Turn(_ context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
+	s, ok = l[session+" "+id]
+	return s, ok, nil
+}
+
+func (w *world) turn(session, id, query string) turnView {
+	w.t.Helper()
+	var v turnView
+	w.do("GET", turnPath(session, id)+query, "").want(http.StatusOK).into(&v)
+	return v
+}
+
+func (w *world) wantLevel(query, level string, rev int) {
+	w.t.Helper()
+	if v := w.turn("a/b", "t1", query); v.Level != level || v.Rev != rev || v.Assistant != fmt.Sprintf("a%d", rev) || v.SessionID != "a/b" {
+		w.t.Errorf("with %q: %+v, want %s at rev %d", query, v, level, rev)
+	}
+}
+
+// A turn is followed from buffered to written, and a newer revision after it.
+func TestLevels(t *testing.T) {
+	dead := letters{}
+	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.Dead = dead })
+	w.do("GET", turnPath("a/b", "t1"), "").problem(http.StatusNotFound, "")
+
+	w.post("a/b", fmt.Sprintf(whole, 1, 1), "Prefer", "wait=10").want(http.StatusCreated)
+	w.wantLevel("", "stored", 1)
+	w.wantLevel("?rev=1", "stored", 1)
+	w.do("GET", turnPath("a/b", "t1")+"?rev=2", "").problem(http.StatusNotFound, "")
+	w.consume()
+	w.wantLevel("", "written", 1)
+
+	// The answer comes while the stream takes nothing.
+	w.noStream()
+	w.post("a/b", fmt.Sprintf(whole, 2, 2)).want(http.StatusAccepted)
+	w.wantLevel("", "buffered", 2)
+	w.wantLevel("?rev=2", "buffered", 2)
+	w.wantLevel("?rev=1", "written", 1)
+
+	// A dead letter of another revision says nothing of this one; of this one, all.
+	s, err := transcript.Decode([]byte(strings.Replace(fmt.Sprintf(whole, 2, 2), "{", `{"session_id":"a/b",`, 1)), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead["a/b t1"] = s
+	w.wantLevel("", "dead", 2)
+	w.wantLevel("?rev=2", "dead", 2)
+	w.wantLevel("?rev=1", "written", 1)
+
+	// Requeued and written after all.
+	if err := w.store.Append(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	w.wantLevel("", "written", 2)
+
+	for _, q := range []string{"rev=0", "rev=x", "rev=1000001", "rev="} {
+		w.do("GET", turnPath("a/b", "t1")+"?"+q, "").problem(http.StatusBadRequest, "rev")
+	}
+	for _, id := range []string{"", "a%20b", "%00", "空", strings.Repeat("x", 129), "a%2Fb"} {
+		w.do("GET", "/v1/sessions/s/turns/"+id, "").problem(http.StatusBadRequest, "id")
+	}
+	w.do("GET", "/v1/sessions/s/turns/"+strings.Repeat("x", 128), "").problem(http.StatusNotFound, "")
+}
+
+// Another process published it: the stream knows.
+func TestLevelFromStream(t *testing.T) {
+	w := newWorld(t, nil)
+	w.post("a/b", fmt.Sprintf(whole, 1, 1), "Prefer", "wait=10").want(http.StatusCreated)
+	addr, _ := serve(t, New(Config{Publisher: full{}, Store: w.store, Stream: w}))
+	var v turnView
+	do(t, addr, "GET", turnPath("a/b", "t1"), "").want(http.StatusOK).into(&v)
+	if v.Level != "stored" {
+		t.Errorf("%+v", v)
+	}
+	do(t, addr, "GET", turnPath("a/b", "t2"), "").problem(http.StatusNotFound, "")
+
+	// Without the stream's answer nobody knows.
+	addr, _ = serve(t, New(Config{Publisher: full{}, Store: w.store, Stream: broken{transcript.ErrLate}}))
+	do(t, addr, "GET", turnPath("a/b", "t1"), "").problem(http.StatusServiceUnavailable, "")
+	w.consume()
+	do(t, addr, "GET", turnPath("a/b", "t1"), "").want(http.StatusOK).into(&v)
+	if v.Level != "written" {
+		t.Errorf("%+v", v)
+	}
+}
+
+// The gateway's level takes the place of a member of that name, and only there.
+func TestWithLevel(t *testing.T) {
+	for in, want := range map[string]string{
+		`{}`:                        `{"level":"stored"}`,
+		`{"a":1.50}`:                `{"a":1.50,"level":"stored"}`,
+		`{"level":{"level":1}}`:     `{"level":"stored"}`,
+		`{"a":{"level":1},"b":"<"}`: `{"a":{"level":1},"b":"<","level":"stored"}`,
+		`{"level":1,"levels":"x"}`:  `{"levels":"x","level":"stored"}`,
+	} {
+		got, err := withLevel([]byte(in), publisher.Stored)
+		if err != nil || string(got) != want || !json.Valid(got) {
+			t.Errorf("%s: %s %v, want %s", in, got, err, want)
+		}
+	}
+}
