@@ -37,16 +37,15 @@ func (c *cli) report(ctx context.Context, cmd *cobra.Command, err error) int {
 		return exitDone
 	}
 	where := strings.Join(append(strings.Fields(cmd.CommandPath()), ""), ": ") // "afterword: session: show: "
+	fmt.Fprintf(c.stderr, "%s%s\n", where, oneLine(err))
 	var f failure
+	var s serviceError
 	switch {
-	case interrupted(ctx):
-		fmt.Fprintf(c.stderr, "%s%s\n", where, oneLine(err))
+	case interrupted(ctx) && !errors.As(err, &s):
 		return exitInterrupted
 	case errors.As(err, &f):
-		fmt.Fprintf(c.stderr, "%s%s\n", where, oneLine(err))
 		return exitFailed
 	}
-	fmt.Fprintf(c.stderr, "%s%s\n", where, oneLine(err))
 	return exitTrouble
 }
 

@@ -34,7 +34,7 @@ func (c *cli) newMeter(what string, total int64, units progress.Units) *meter {
 	m.w.SetTrackerPosition(progress.PositionRight)
 	m.w.SetTrackerLength(20)
 	v := &m.w.Style().Visibility
-	v.ETA, v.Percentage, v.Speed, v.Time, v.Value = true, total > 0, true, true, true
+	v.ETA, v.Percentage, v.Speed, v.Time, v.Value = true, true, true, true, true
 	v.TrackerOverall, v.ETAOverall, v.SpeedOverall = false, false, false
 	m.tracker = &progress.Tracker{Message: what, Total: total, Units: units, AutoStopDisabled: true, RemoveOnCompletion: true}
 	m.w.AppendTracker(m.tracker)
@@ -52,6 +52,15 @@ func (m *meter) set(done int64, message string) {
 	}
 	m.tracker.SetValue(done)
 	m.tracker.UpdateMessage(message)
+}
+
+// of says that done of total things are done.
+func (m *meter) of(done, total uint64, message string) {
+	if m == nil {
+		return
+	}
+	m.tracker.UpdateTotal(int64(total))
+	m.set(int64(done), message)
 }
 
 // stop ends the meter and leaves its place empty. Only the first call does anything.

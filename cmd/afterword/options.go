@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -107,4 +108,51 @@ func (o *publisherOptions) config() publisher.Config {
 		BufferTurns: o.turns, BufferBytes: o.bytes, Window: o.window,
 		AckTimeout: o.ackTimeout, RetryMin: o.retryMin, RetryMax: o.retryMax,
 	}
+}
+
+// serviceOptions are the flags of serve, gateway and consume. Each of them has
+// those that it uses; the others keep their defaults.
+type serviceOptions struct {
+	nats      natsOptions
+	limits    streamOptions
+	redis     redisOptions
+	store     storeOptions
+	publisher publisherOptions
+	logs      logOptions
+
+	embeddedNATS, embeddedRedis string // addresses
+	listen                      string
+	group                       string
+	rebind                      bool
+	ackWait                     time.Duration
+	history                     time.Duration
+	drain                       time.Duration
+}
+
+func (o *serviceOptions) addEmbedded(f flags) {
+	f.text(&o.embeddedNATS, stream.DefaultEmbeddedNATS, "embedded-nats", "", "loopback `ADDRESS` of the embedded NATS server, which runs unless --nats-url is given")
+	f.text(&o.embeddedRedis, stream.DefaultEmbeddedRedis, "embedded-redis", "", "loopback `ADDRESS` of the embedded Redis-compatible server, which runs unless --redis-url is given")
+}
+
+func (o *serviceOptions) addListen(f flags, def, usage string) {
+	f.text(&o.listen, def, "listen", "", usage)
+}
+
+func (o *serviceOptions) addGateway(f flags) {
+	o.publisher.add(f)
+	f.wait(&o.history, cache.DefaultHistoryTimeout, "history-timeout", "bound of loading a history, all fallbacks together")
+}
+
+func (o *serviceOptions) addConsumer(f flags) {
+	o.store.addLayout(f)
+	f.text(&o.group, consumer.DefaultGroup, "group", "", "`NAME` of the consumers that share one transcripts folder; another name keeps a full copy")
+	f.wait(&o.ackWait, consumer.DefaultAckWait, "ack-wait", "when a turn that was fetched is given to another consumer; at least twice --file-timeout and 5s")
+}
+
+// addCommon defines what every service has.
+func (o *serviceOptions) addCommon(f flags) {
+	o.store.add(f)
+	o.limits.add(f, "stream-")
+	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
+	o.logs.add(f, "info")
 }

@@ -21,8 +21,13 @@ Exit codes: 0 done, 1 failed or differs, 2 usage or trouble, 130 interrupted.`,
   afterword publish --file turns.jsonl
   afterword session show abc`,
 	},
+		c.serve(),
+		c.gateway(),
+		c.consume(),
 		c.publish(),
 		c.session(),
+		c.replay(),
+		c.verify(),
 		c.streamCommand(),
 		c.version(),
 	)

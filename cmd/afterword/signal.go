@@ -8,7 +8,12 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// sameSignal is how close together two signals count as one: a wrapper such as
+// timeout(1), or a terminal, sends it to the process and to its group.
+const sameSignal = 250 * time.Millisecond
 
 // errInterrupted is the cause of a context that a signal ended.
 var errInterrupted = errors.New("interrupted")
@@ -22,16 +27,20 @@ func untilSignal(ctx context.Context, stderr io.Writer) (context.Context, contex
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	done := make(chan struct{})
 	go func() {
-		for n := 0; ; n++ {
+		var first time.Time
+		for {
 			select {
 			case <-done:
 				return
 			case <-signals:
-				if n > 0 {
-					fmt.Fprintln(stderr, "afterword: interrupted twice: ended at once")
-					os.Exit(exitInterrupted)
-				}
+			}
+			switch {
+			case first.IsZero():
+				first = time.Now()
 				cancel(errInterrupted)
+			case time.Since(first) > sameSignal:
+				fmt.Fprintln(stderr, "afterword: interrupted twice: ended at once")
+				os.Exit(exitInterrupted)
 			}
 		}
 	}()

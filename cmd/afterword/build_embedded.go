@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/stream"
+)
+
+// errServerStopped says that an embedded server has stopped by itself.
+var errServerStopped = errors.New("the embedded NATS server has stopped, which it does when its disk fails: see the log, and start afterword again")
+
+// watchEvery is how often an embedded server is looked at.
+const watchEvery = time.Second
+
+// startEmbedded starts the servers that no URL was given for, and points the URLs at them.
+func (b *builder) startEmbedded() error {
+	if b.o.nats.url == "" {
+		srv, err := stream.StartNATS(stream.EmbeddedConfig{Dir: b.natsDir(), Addr: b.o.embeddedNATS, Logger: b.log})
+		if err != nil {
+			return err
+		}
+		b.server = srv
+		b.o.nats.url = srv.ClientURL()
+		if b.o.limits.maxBytes == 0 {
+			b.o.limits.maxBytes = stream.DefaultEmbeddedMaxBytes
+			if most := srv.MaxBytes(); most > 0 { // a small disk
+				b.o.limits.maxBytes = min(b.o.limits.maxBytes, most)
+			}
+		}
+		b.onStop("embedded nats", 100, srv.Shutdown)
+		b.watch(srv)
+	}
+	if b.o.redis.url == "" {
+		srv, err := stream.StartRedis(stream.RedisConfig{Addr: b.o.embeddedRedis})
+		if err != nil {
+			return err
+		}
+		b.o.redis.url = srv.URL()
+		b.onStop("embedded redis", 100, func(context.Context) error { srv.Close(); return nil })
+	}
+	return nil
+}
+
+// watch ends the process when its embedded server has stopped: only a new start helps.
+func (b *builder) watch(srv *stream.EmbeddedNATS) {
+	ctx, cancel := context.WithCancel(b.ctx)
+	b.onStop("watch", 100, func(context.Context) error { cancel(); return nil })
+	go func() {
+		tick := time.NewTicker(watchEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if !srv.Running() {
+				b.fatal(errServerStopped)
+				return
+			}
+		}
+	}()
+}

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/metrics"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// blockedFor is how long the stream may take nothing before the service is not
+// ready any more: a retry or two is no news.
+const blockedFor = 10 * time.Second
+
+// answer makes the publisher and the histories.
+func (b *builder) answer() error {
+	cfg := b.o.publisher.config()
+	cfg.JS, cfg.Logger = b.js, b.log
+	took := metrics.PublishDuration()
+	cfg.OnStored = func(d time.Duration) { took.Observe(d.Seconds()) }
+	p, err := publisher.New(cfg)
+	if err != nil {
+		return err
+	}
+	b.publisher = p
+	b.onStop(partPublisher, 70, p.Close)
+	b.registry.MustRegister(took, metrics.Publish(p.Stats))
+	b.ready[partPublisher] = func(context.Context) error {
+		if blocked := p.Stats().Blocked; blocked > blockedFor {
+			return fmt.Errorf("nothing has got through to the stream for %s: look at `afterword stream info`", blocked.Round(time.Second))
+		}
+		return nil
+	}
+
+	history := cache.HistoryConfig{
+		Redis: b.redis, Stream: b.transcriptsFrom(), Pending: p, Observe: p.Observe,
+		Timeout: b.o.history, FileTimeout: b.o.store.fileTimeout,
+	}
+	if b.store != nil {
+		history.File = b.store
+	}
+	h, err := cache.NewHistory(history)
+	if err != nil {
+		return err
+	}
+	b.history = h
+	b.onStop(partHistory, 30, h.Close)
+	b.registry.MustRegister(metrics.History(h.Stats))
+	return nil
+}
+
+// serveHTTP answers requests until the service stops.
+func (b *builder) serveHTTP() {
+	cfg := gateway.Config{
+		Healthy: b.healthy, Ready: b.ready, Registry: b.registry, Logger: b.log,
+		LookupTimeout: b.o.history, DrainTimeout: b.drain / 4,
+	}
+	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
+	if b.publisher != nil {
+		cfg.Publisher, cfg.History = b.publisher, b.history
+		cfg.Stream = streamTurns{b.transcriptsFrom()}
+		cfg.Transcripts = b.transcriptsFrom()
+		if b.store != nil {
+			cfg.Store, cfg.Transcripts = b.store, b.store
+		}
+	}
+	g := gateway.New(cfg)
+	b.background(partHTTP, 25, func(ctx context.Context) error { return g.Serve(ctx, b.listener) })
+	b.log.Info("serving HTTP", "url", "http://"+b.listener.Addr().String())
+}
+
+// healthy reports what only a restart mends.
+func (b *builder) healthy() error {
+	if b.server != nil && !b.server.Running() {
+		return errServerStopped
+	}
+	if b.store != nil {
+		return b.store.Err()
+	}
+	return nil
+}
+
+// background runs fn until the service stops. If it fails before, so does the service.
+func (b *builder) background(name string, share int, fn func(ctx context.Context) error) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.ctx)) // parts stop in order, not all at the signal
+	done := make(chan error, 1)
+	go func() {
+		err := fn(ctx)
+		if err != nil && ctx.Err() == nil {
+			b.fatal(err)
+			err = nil
+		}
+		done <- err
+	}()
+	b.onStop(name, share, func(bound context.Context) error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-bound.Done():
+			return fmt.Errorf("still busy after its share of --drain-timeout: %w", bound.Err())
+		}
+	})
+}
+
+// streamTurns looks for turns in the stream.
+type streamTurns struct{ consumer.StreamReader }
+
+// Turn implements [gateway.Turns].
+func (s streamTurns) Turn(ctx context.Context, session, id string) (transcript.Snapshot, bool, error) {
+	doc, err := s.Read(ctx, session)
+	if errors.Is(err, transcript.ErrNoSession) {
+		return transcript.Snapshot{}, false, nil
+	}
+	if err != nil {
+		return transcript.Snapshot{}, false, err
+	}
+	return doc.Turn(id)
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/metrics"
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Parts of a service, as the log names them.
+const (
+	partHTTP      = "http"
+	partPublisher = "publisher"
+	partConsumer  = "consumer"
+	partHistory   = "history"
+	partRefresher = "refresher"
+	partStore     = "store"
+	partRedis     = "redis"
+	partNATS      = "nats"
+	partStreams   = "streams"
+)
+
+// builder puts the parts of a service together, each from its options, in one
+// place. The steps are called in the order in which parts depend on each other.
+type builder struct {
+	*service
+	o    serviceOptions
+	name string
+
+	listener  net.Listener
+	store     *transcript.Store // nil on a gateway without the files
+	server    *stream.EmbeddedNATS
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	redis     *cache.Redis // nil without a cache
+	publisher *publisher.Publisher
+	history   *cache.History
+	consumer  *consumer.Consumer
+
+	streams  atomic.Pointer[error] // what keeps the streams from being used; a nil error when nothing does
+	ready    map[string]gateway.Check
+	registry *prometheus.Registry
+}
+
+func newBuilder(s *service, o serviceOptions, name string) *builder {
+	b := &builder{service: s, o: o, name: name, ready: make(map[string]gateway.Check), registry: prometheus.NewRegistry()}
+	build := thisBuild()
+	b.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		metrics.Build(build.Version, build.Commit))
+	notYet := errors.New("the streams were not looked at yet")
+	b.streams.Store(&notYet)
+	return b
+}
+
+// listen takes the port first of all, so that a second service does not get far.
+func (b *builder) listen() error {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(b.ctx, "tcp", b.o.listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("--listen %s: the address is in use: choose another with --listen, or stop who has it", b.o.listen)
+	case err != nil:
+		return fmt.Errorf("--listen %s: %w: give host:port, as in %s", b.o.listen, err, defaultListen)
+	}
+	b.listener = ln
+	b.onStop(partHTTP, 25, func(context.Context) error { ln.Close(); return nil }) // Serve closes it too
+	return nil
+}
+
+// openStore opens the transcripts for writing.
+func (b *builder) openStore() error {
+	return b.open(transcript.Config{Layout: transcript.Layout(b.o.store.layout)})
+}
+
+// openStoreIfThere opens the transcripts for reading, where this machine has them.
+func (b *builder) openStoreIfThere() error {
+	_, err := os.Stat(b.o.store.transcripts())
+	if errors.Is(err, fs.ErrNotExist) {
+		b.log.Info("no transcripts here, histories come from Redis and the stream", "folder", b.o.store.transcripts())
+		return nil
+	}
+	return b.open(transcript.Config{ReadOnly: true})
+}
+
+func (b *builder) open(cfg transcript.Config) error {
+	cfg.Dir, cfg.FileTimeout, cfg.Logger = b.o.store.transcripts(), b.o.store.fileTimeout, b.log
+	if !cfg.ReadOnly {
+		if err := os.MkdirAll(b.o.store.dir, 0o700); err != nil {
+			return dataDirError(err)
+		}
+	}
+	s, err := transcript.Open(cfg)
+	if err != nil {
+		return dataDirError(err)
+	}
+	b.store = s
+	b.registry.MustRegister(metrics.Store(s.Stats))
+	b.onStop(partStore, 100, s.Close)
+	return nil
+}
+
+func dataDirError(err error) error {
+	var newer *transcript.SchemaError
+	if errors.As(err, &newer) {
+		return fmt.Errorf("%w: run the version that wrote it, or a newer one", err)
+	}
+	return fmt.Errorf("%w: choose a folder that this user can write with --data-dir", err)
+}
+
+// connect makes the connections to NATS and Redis. Neither has to be there yet.
+func (b *builder) connect() error {
+	if err := b.connectRedis(); err != nil {
+		return err
+	}
+	nc, err := stream.Connect(b.ctx, stream.Config{
+		URL: b.o.nats.url, Creds: b.o.nats.creds, Name: "afterword " + b.name, Wait: true, Logger: b.log, OnRefused: b.fatal,
+	})
+	if err != nil {
+		return err
+	}
+	b.nc = nc
+	b.onStop(partNATS, 100, func(context.Context) error { nc.Close(); return nil })
+	b.ready[partNATS] = func(context.Context) error {
+		if !nc.IsConnected() {
+			return fmt.Errorf("not connected to %s", stream.RedactURL(cmp.Or(b.o.nats.url, stream.DefaultURL)))
+		}
+		return nil
+	}
+	b.js, err = jetstream.New(nc)
+	return err
+}
+
+// transcriptsFrom is the stream as a source of transcripts.
+func (b *builder) transcriptsFrom() consumer.StreamReader {
+	return consumer.StreamReader{JS: b.js}
+}
+
+// natsDir is where an embedded NATS server keeps the stream.
+func (b *builder) natsDir() string { return filepath.Join(b.o.store.dir, "nats") }

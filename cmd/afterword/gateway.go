@@ -1,0 +1,45 @@
+package main
+
+import "github.com/spf13/cobra"
+
+func (c *cli) gateway() *cobra.Command {
+	var o serviceOptions
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Run the HTTP API in front of the stream",
+		Long: `Take turns in over HTTP and publish them, and answer histories: from Redis, then
+from the transcripts under --data-dir if that folder is there, then from the
+stream. Servers that cannot be reached are waited for.
+
+SIGTERM or SIGINT stops it: requests are answered and accepted turns stored within
+--drain-timeout. Exit code 1 says that turns were left.`,
+		Example: `  afterword gateway --listen 0.0.0.0:8080 --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379`,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.runService(cmd, o, func(b *builder) error {
+				if err := b.listen(); err != nil {
+					return err
+				}
+				if err := b.openStoreIfThere(); err != nil {
+					return err
+				}
+				if err := b.connect(); err != nil {
+					return err
+				}
+				b.checkStreams()
+				if err := b.answer(); err != nil {
+					return err
+				}
+				b.serveHTTP()
+				return nil
+			})
+		},
+	}
+	f := flags{cmd.Flags()}
+	o.nats.add(f, ownNATS)
+	o.redis.add(f, ownRedis)
+	o.addListen(f, defaultListen, "`ADDRESS` of the HTTP API")
+	o.addCommon(f)
+	o.addGateway(f)
+	return cmd
+}
