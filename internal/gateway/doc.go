@@ -19,7 +19,8 @@
 // Every error is a problem document (RFC 9457) with one of these: 400 for what
 // is not acceptable JSON, a bad id or a bad query; 404; 405 with Allow; 413; 415; 422
 // for a well-formed turn that breaks a rule, naming its member; 501 for what this
-// gateway has no source for; 503 with Retry-After.
+// gateway has no source for; 503 with Retry-After. Only what net/http does not
+// take for HTTP at all (a malformed escape, headers too long) is refused in its words.
 //
 // # Behaviour on failure
 //

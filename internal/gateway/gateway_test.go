@@ -133,7 +133,18 @@ func TestReady(t *testing.T) {
 	servertest.Eventually(t, patience, "readiness", func() bool { return do(t, addr, "GET", "/readyz", "").status == http.StatusOK })
 }
 
-// panicking panics, before or after it has begun an answer.
+// A check that panics is a fault, not the end of the process.
+func TestReadyPanic(t *testing.T) {
+	addr, _ := serve(t, New(Config{Ready: map[string]Check{"x": func(context.Context) error { panic("boom") }}}))
+	for range 2 {
+		p := do(t, addr, "GET", "/readyz", "").problem(http.StatusServiceUnavailable, "")
+		if len(p.NotReady) != 1 || p.NotReady[0].Check != "x" || !strings.Contains(p.NotReady[0].Detail, "boom") {
+			t.Errorf("%+v", p)
+		}
+	}
+}
+
+// panicking is a publisher that panics.
 type panicking struct{ full }
 
 func (panicking) PublishDraft(context.Context, *transcript.Draft) (*publisher.Receipt, error) {

@@ -93,6 +93,11 @@ func (c *check) ask(ctx context.Context, bound time.Duration) error {
 	answer := make(chan error, 1)
 	go func() {
 		defer func() { <-c.slot }()
+		defer func() {
+			if v := recover(); v != nil {
+				answer <- fmt.Errorf("the check itself failed: %v", v)
+			}
+		}()
 		answer <- c.run(ctx)
 	}()
 	select {

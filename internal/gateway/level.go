@@ -33,6 +33,17 @@ func (s *sighting) newer(o *sighting) bool {
 	return !o.snap.Beats(&s.snap) && s.level > o.level
 }
 
+// safer reports whether s is further on its way than o, in whatever revision. A
+// dead letter of one revision does not hide that another one is stored.
+func (s *sighting) safer(o *sighting) bool {
+	rank := [...]int{publisher.Buffered: 0, publisher.Spooled: 1, publisher.Dead: 2, publisher.Stored: 3, publisher.Written: 4}
+	same := !s.snap.Beats(&o.snap) && !o.snap.Beats(&s.snap)
+	if same || rank[s.level] == rank[o.level] {
+		return s.newer(o)
+	}
+	return rank[s.level] > rank[o.level]
+}
+
 // getTurn shows a turn and its level: of the newest snapshot, or with ?rev=N of
 // that revision or a newer one.
 func (g *Gateway) getTurn(w http.ResponseWriter, r *http.Request, at place) error {
@@ -60,9 +71,9 @@ func (g *Gateway) getTurn(w http.ResponseWriter, r *http.Request, at place) erro
 	return writeRaw(w, http.StatusOK, body)
 }
 
-// look finds a turn in revision rev or a newer one (0 is any); nil is nowhere. Its
-// error means that the turn was not found where there was an answer, and that
-// there was none everywhere.
+// look finds a turn: the newest snapshot that is known, or the safest one of
+// revision rev or newer when rev is not 0; nil is nowhere. Its error means that
+// the turn was not found, and that not everybody has answered.
 //
 // What is written is the end of it, so the other sources are asked only for what
 // the store does not have. A dead letter outranks the stored event it is made of.
@@ -70,7 +81,7 @@ func (g *Gateway) look(ctx context.Context, at place, rev int) (*sighting, error
 	var best *sighting
 	note := func(s transcript.Snapshot, level publisher.Level) {
 		seen := sighting{s, level}
-		if s.Rev >= rev && (best == nil || seen.newer(best)) {
+		if s.Rev >= rev && (best == nil || rev == 0 && seen.newer(best) || rev > 0 && seen.safer(best)) {
 			best = &seen
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -79,6 +80,61 @@ func TestLevels(t *testing.T) {
 		w.do("GET", "/v1/sessions/s/turns/"+id, "").problem(http.StatusBadRequest, "id")
 	}
 	w.do("GET", "/v1/sessions/s/turns/"+strings.Repeat("x", 128), "").problem(http.StatusNotFound, "")
+}
+
+// waiting is a publisher that has one turn.
+type waiting struct {
+	full
+	snap  transcript.Snapshot
+	level publisher.Level
+}
+
+func (w waiting) Pending(string) []transcript.Snapshot              { return []transcript.Snapshot{w.snap} }
+func (w waiting) Level(string, string, int) (publisher.Level, bool) { return w.level, true }
+
+// Without ?rev the newest revision counts; with it, the safest that is new enough.
+func TestLook(t *testing.T) {
+	var rev [4]transcript.Snapshot
+	for n := 1; n < len(rev); n++ {
+		d, err := (&transcript.Turn{SessionID: "s", ID: "t1", Timestamp: time.Unix(1, 0), Rev: n, User: "q"}).Draft()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rev[n], err = d.Snapshot(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const none = 0
+	for _, c := range []struct {
+		pending, dead, stream int // revisions
+		ask                   int
+		rev                   int
+		level                 publisher.Level
+	}{
+		{2, none, 1, 0, 2, publisher.Buffered},
+		{2, none, 1, 1, 1, publisher.Stored},
+		{2, none, 1, 2, 2, publisher.Buffered},
+		{2, none, 1, 3, none, 0},
+		{2, 1, 1, 0, 2, publisher.Buffered},
+		{2, 1, 1, 1, 1, publisher.Dead}, // the stream still has what is dead
+		{3, 1, 2, 1, 2, publisher.Stored},
+		{3, 2, 2, 1, 2, publisher.Dead},
+		{2, 2, 2, 0, 2, publisher.Dead},
+		{1, none, 2, 0, 2, publisher.Stored},
+		{1, none, 2, 1, 2, publisher.Stored},
+	} {
+		in := func(n int) Turns {
+			if n == none {
+				return letters{}
+			}
+			return letters{"s t1": rev[n]}
+		}
+		g := New(Config{Publisher: waiting{snap: rev[c.pending]}, Dead: in(c.dead), Stream: in(c.stream)})
+		got, err := g.look(t.Context(), place{"s", "t1"}, c.ask)
+		if err != nil || (got == nil) != (c.rev == none) || got != nil && (got.snap.Rev != c.rev || got.level != c.level) {
+			t.Errorf("%+v: %+v %v", c, got, err)
+		}
+	}
 }
 
 // Another process published it: the stream knows.
