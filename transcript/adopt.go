@@ -29,7 +29,7 @@ func adopt(session string, data []byte) (*Document, error) {
 		UpdatedAt jsontext.Value   `json:"updated_at"`
 		Count     jsontext.Value   `json:"message_count"`
 		Own       own              `json:"afterword"`
-		Rest      jsontext.Value   `json:",unknown"`
+		Rest      jsontext.Value   `json:",embed"`
 	}
 	// Python's json writes lone surrogates; refusing them would refuse the whole conversation.
 	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
@@ -82,7 +82,7 @@ func (a *adopter) message(raw jsontext.Value) (Snapshot, error) {
 		Timestamp jsontext.Value `json:"timestamp"`
 		User      jsontext.Value `json:"user"`
 		Assistant jsontext.Value `json:"assistant"`
-		Rest      jsontext.Value `json:",unknown"`
+		Rest      jsontext.Value `json:",embed"`
 	}
 	if err := json.Unmarshal(raw, &m, a.lenient); err != nil {
 		return Snapshot{}, err
@@ -104,7 +104,8 @@ func (a *adopter) message(raw jsontext.Value) (Snapshot, error) {
 			return Snapshot{}, err
 		}
 		a.seen[string(key)]++
-		key = strconv.AppendInt(append(key[:len(key)-1], ','), int64(a.seen[string(key)]), 10)
+		n := a.seen[string(key)]
+		key = strconv.AppendInt(append(key[:len(key)-1], ','), int64(n), 10)
 		sum := sha256.Sum256(append(key, ']'))
 		d.ID = "old-" + hex.EncodeToString(sum[:16])
 		if !known || at <= a.last {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"pgregory.net/rapid"
 )
 
@@ -30,6 +31,13 @@ func genSnapshot(session string) *rapid.Generator[Snapshot] {
 		}
 		if rapid.Bool().Draw(t, "supersedes") {
 			turn.Supersedes = rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "superseded")
+		}
+		if rapid.Bool().Draw(t, "tools") {
+			turn.ToolCalls = []ToolCall{{ID: "1", Name: "f", Arguments: jsontext.Value(`{"z":1.0,"a":[]}`)}}
+			turn.Usage = &Usage{InputTokens: 3}
+		}
+		if name := rapid.SampledFrom([]string{"", "new", "session_ie", "zz"}).Draw(t, "extra"); name != "" {
+			turn.Extra = map[string]jsontext.Value{name: jsontext.Value(`{"b":1.50,"a":null}`)}
 		}
 		d, err := turn.Draft()
 		if err != nil {

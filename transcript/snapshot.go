@@ -97,7 +97,7 @@ func (s *Snapshot) Compare(other *Snapshot) int {
 func (s *Snapshot) Turn() (Turn, error) {
 	var w struct {
 		Turn
-		Extra map[string]jsontext.Value `json:",unknown"`
+		Extra map[string]jsontext.Value `json:",embed"`
 	}
 	if err := json.Unmarshal(s.raw, &w, json.RejectUnknownMembers(false)); err != nil {
 		return Turn{}, err
