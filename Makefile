@@ -1,0 +1,51 @@
+# make, or make help: what there is.
+#
+# Variables:
+#   GO            the go command to use                        (go)
+#   ARGS          further arguments of `make run`, as in ARGS="--listen 127.0.0.1:9000"
+#   PKGS          the packages that are tested and linted      (./...)
+#   TESTFLAGS     further arguments of go test, as in TESTFLAGS="-run Fold -v"
+#   TEST_TIMEOUT  bound of one package's tests                 (10m)
+#   BENCH         which benchmarks run, a regular expression   (.)
+#   BENCHTIME     how long each of them runs                   (1s)
+#   VERSION       what `afterword version` says                (from git)
+
+GO           ?= go
+PKGS         ?= ./...
+TEST_TIMEOUT ?= 10m
+BENCH        ?= .
+BENCHTIME    ?= 1s
+VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+# Where time is spent for every turn.
+HOT         = ./transcript ./publisher ./consumer ./cache
+LDFLAGS     = -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT)
+
+.DEFAULT_GOAL = help
+.PHONY: help run build test tools lint bench
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## start everything in one process on http://127.0.0.1:8080, data in ./data; Ctrl-C ends it
+	@exec bin/afterword serve $(ARGS)
+
+build: ## build the static binary bin/afterword
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/afterword ./cmd/afterword
+
+test: tools ## install what the tests need, then go vet and go test -race
+	$(GO) vet $(PKGS)
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
+
+tools: ## install what the tests need (Debian packages); says nothing when it is there
+	@sh .ci/tools
+
+lint: ## check formatting, go vet and staticcheck
+	@files=$$(gofmt -l $$(git ls-files '*.go')) && if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
+	$(GO) vet $(PKGS)
+	$(GO) run $(STATICCHECK) $(PKGS)
+
+bench: tools ## run the benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(HOT)
