@@ -170,7 +170,7 @@ func (c *Consumer) WalkNow() {
 
 // counters count what a consumer did.
 type counters struct {
-	fetched, redelivered, acked, naked, batches, deadPublished, deadFailed, pauses, walks atomic.Int64
+	fetched, redelivered, acked, naked, batches, deadPublished, deadFailed, pauses, walks, pending atomic.Int64
 }
 
 // Stats counts turns since the consumer was made.
@@ -185,6 +185,7 @@ type Stats struct {
 	Pauses      int64 // times the environment was at fault
 	Walks       int64 // complete walks
 	InFlight    int   // messages between fetch and acknowledgement
+	Pending     int64 // in the stream and not delivered to the group yet, as of the last message
 }
 
 // Stats returns the counts so far.
@@ -193,6 +194,7 @@ func (c *Consumer) Stats() Stats {
 		Fetched: c.stats.fetched.Load(), Redelivered: c.stats.redelivered.Load(), Acked: c.stats.acked.Load(),
 		Naked: c.stats.naked.Load(), Batches: c.stats.batches.Load(), Dead: c.stats.deadPublished.Load(),
 		DeadFailed: c.stats.deadFailed.Load(), Pauses: c.stats.pauses.Load(), Walks: c.stats.walks.Load(),
+		Pending: c.stats.pending.Load(),
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -318,6 +318,10 @@ func TestMalformedBecomesADeadLetter(t *testing.T) {
 	}
 	sameDocuments(t, documents(t, dir), undisturbed(t, good))
 
+	dead, ok, err := DeadReader{JS: f.js}.Turn(t.Context(), "t", "x") // it is well-formed, on another session's subject
+	if err != nil || !ok || dead.SessionID != "s" {
+		t.Errorf("the turn among the dead letters: %v %v %v", dead, ok, err)
+	}
 	letters := f.dead()
 	if len(letters) != len(bad) || c.Stats().Dead != int64(len(bad)) {
 		t.Errorf("%d dead letters, %d counted; want %d", len(letters), c.Stats().Dead, len(bad))

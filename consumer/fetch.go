@@ -119,8 +119,11 @@ func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, 
 // take decodes a message into the batch, or hands it to the dead letters.
 func (p *pipeline) take(b *batch, m jetstream.Msg) {
 	p.stats.fetched.Add(1)
-	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
-		p.stats.redelivered.Add(1)
+	if meta, err := m.Metadata(); err == nil {
+		p.stats.pending.Store(int64(meta.NumPending))
+		if meta.NumDelivered > 1 {
+			p.stats.redelivered.Add(1)
+		}
 	}
 	turn, err := decode(m, p.cfg.PayloadLimit)
 	if err != nil {

@@ -20,24 +20,23 @@ const (
 	readStall = 5 * time.Second
 )
 
-// read calls fn with every message that was in the stream when it began, in
-// order: of one session, or of all with "". It stops at fn's first error. It
-// returns the sequence it read up to.
-func read(ctx context.Context, js jetstream.JetStream, session string, request time.Duration, fn func(m jetstream.Msg, meta *jetstream.MsgMetadata) error) (last uint64, err error) {
+// read calls fn with every message that was in a stream when it began, in order:
+// those of one subject, or all with "". It stops at fn's first error. It returns
+// the sequence it read up to.
+func read(ctx context.Context, js jetstream.JetStream, name, subject string, request time.Duration, fn func(m jetstream.Msg, meta *jetstream.MsgMetadata) error) (last uint64, err error) {
 	rctx, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
-	s, err := js.Stream(rctx, stream.Turns)
+	s, err := js.Stream(rctx, name)
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute}
-	if session == "" {
+	if subject == "" {
 		state := s.CachedInfo().State
 		if last = state.LastSeq; state.Msgs == 0 {
 			return last, nil
 		}
 	} else {
-		subject := stream.TurnSubject(session)
 		m, err := s.GetLastMsgForSubject(rctx, subject)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return 0, nil
@@ -50,11 +49,11 @@ func read(ctx context.Context, js jetstream.JetStream, session string, request t
 	}
 	cons, err := s.OrderedConsumer(rctx, cfg)
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	iter, err := cons.Messages(jetstream.PullMaxMessages(readAhead))
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	defer iter.Stop()
 	for {
@@ -68,7 +67,7 @@ func read(ctx context.Context, js jetstream.JetStream, session string, request t
 			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
 				err = fmt.Errorf("no message for %v", readStall)
 			}
-			return 0, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+			return 0, fmt.Errorf("read stream %s: %w", name, err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
@@ -84,6 +83,10 @@ func read(ctx context.Context, js jetstream.JetStream, session string, request t
 		}
 	}
 }
+
+// decodeAny is a payload limit that no turn in a message exceeds: an encoding
+// grows at most by the members that were left out.
+func decodeAny(m jetstream.Msg) int { return 2*len(m.Data()) + 4096 }
 
 // StreamReader reads transcripts from the stream itself, for programs that have
 // no transcripts at hand. It sees what the stream still holds.
@@ -105,8 +108,8 @@ func (r StreamReader) Read(ctx context.Context, session string) (*transcript.Doc
 		request = DefaultRequest
 	}
 	var turns []transcript.Snapshot
-	_, err := read(ctx, r.JS, session, request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		if turn, err := decode(m, len(m.Data())*6+1024); err == nil { // what is malformed is a dead letter
+	_, err := read(ctx, r.JS, stream.Turns, stream.TurnSubject(session), request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		if turn, err := decode(m, decodeAny(m)); err == nil { // what is malformed is a dead letter
 			turns = append(turns, turn)
 		}
 		return nil
@@ -118,6 +121,18 @@ func (r StreamReader) Read(ctx context.Context, session string) (*transcript.Doc
 		return nil, transcript.ErrNoSession
 	}
 	return transcript.MergeAll(session, turns...)
+}
+
+// Turn returns the winning snapshot of a turn that the stream holds.
+func (r StreamReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
+	doc, err := r.Read(ctx, session)
+	if errors.Is(err, transcript.ErrNoSession) {
+		return s, false, nil
+	}
+	if err != nil {
+		return s, false, err
+	}
+	return doc.Turn(id)
 }
 
 // Recent returns the last n answered turns. Errors are those of Read.

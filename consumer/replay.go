@@ -44,6 +44,13 @@ func (c ReplayConfig) withDefaults() ReplayConfig {
 	return c
 }
 
+func (c *ReplayConfig) subject() string {
+	if c.Session == "" {
+		return ""
+	}
+	return stream.TurnSubject(c.Session)
+}
+
 // Progress is how far a replay or verification is.
 type Progress struct {
 	Done, Total uint64 // messages, or sessions
@@ -86,7 +93,7 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 			}
 		}
 		first := uint64(0)
-		last, err := read(gctx, cfg.JS, cfg.Session, cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		last, err := read(gctx, cfg.JS, stream.Turns, cfg.subject(), cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 			turn, err := decode(m, cfg.PayloadLimit)
 			if err != nil {
 				res.Skipped++

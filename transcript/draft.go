@@ -84,6 +84,9 @@ func checkStatus(s Status) error {
 	return nil
 }
 
+// CheckTurnID reports which rule a turn's id breaks.
+func CheckTurnID(id string) error { return checkTurnID("id", id) }
+
 func checkTurnID(name, id string) error {
 	ok := len(id) >= 1 && len(id) <= MaxTurnID
 	for i := 0; ok && i < len(id); i++ {

@@ -84,6 +84,9 @@ func (s *Store) summary(ctx context.Context, name fileName) (Session, error) {
 // decoded; a hashed one is looked up in the document or the tail.
 func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 	if id, ok := sessionOfToken(name.token); ok {
+		if CheckSessionID(id) != nil {
+			return "", ErrNoSession // a stray file, not one of ours
+		}
 		return id, nil
 	}
 	var session string

@@ -63,11 +63,11 @@ func (p *parser) release() {
 // object calls fn for every member of the one object in the input. Its first
 // rule error is returned once all of the input has been read.
 func (p *parser) object(fn func(name string, value jsontext.Value) error) error {
-	if err := checkDepth(p.data); err != nil {
-		return err
-	}
 	kind := p.dec.PeekKind()
 	if kind != '{' {
+		if err := p.checkDepth(MaxDepth); err != nil {
+			return err
+		}
 		if _, err := p.dec.ReadValue(); err != nil {
 			return syntaxError(err)
 		}
@@ -81,11 +81,16 @@ func (p *parser) object(fn func(name string, value jsontext.Value) error) error 
 	}
 	var rule error
 	for p.dec.PeekKind() != '}' {
-		tok, err := p.dec.ReadToken()
+		raw, err := p.dec.ReadValue()
 		if err != nil {
 			return syntaxError(err)
 		}
-		name := tok.String()
+		name := memberName(raw)
+		if k := p.dec.PeekKind(); k == '{' || k == '[' {
+			if err := p.checkDepth(MaxDepth - 1); err != nil {
+				return err
+			}
+		}
 		value, err := p.dec.ReadValue()
 		if err != nil {
 			return syntaxError(err)
@@ -130,11 +135,35 @@ func syntaxError(err error) error {
 	return &SyntaxError{Reason: err.Error()}
 }
 
-// checkDepth bounds nesting before anything recurses.
-func checkDepth(data []byte) error {
+// memberName returns the name that raw quotes, without an allocation for those
+// that every turn has.
+func memberName(raw jsontext.Value) string {
+	switch string(raw) {
+	case `"id"`:
+		return "id"
+	case `"session_id"`:
+		return sessionMember
+	case `"timestamp"`:
+		return "timestamp"
+	case `"user"`:
+		return "user"
+	case `"assistant"`:
+		return "assistant"
+	case `"status"`:
+		return "status"
+	case `"rev"`:
+		return "rev"
+	}
+	name, _ := jsontext.AppendUnquote(nil, raw) // checked by the decoder
+	return string(name)
+}
+
+// checkDepth bounds the nesting of the value that comes next, before anything
+// recurses into it.
+func (p *parser) checkDepth(limit int) error {
 	depth, inString := 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
+	for i := int(p.dec.InputOffset()); i < len(p.data); i++ {
+		switch c := p.data[i]; {
 		case inString:
 			if c == '\\' {
 				i++
@@ -144,11 +173,13 @@ func checkDepth(data []byte) error {
 		case c == '"':
 			inString = true
 		case c == '{' || c == '[':
-			if depth++; depth > MaxDepth {
+			if depth++; depth > limit {
 				return &SyntaxError{Offset: int64(i), Reason: fmt.Sprintf("nested deeper than %d", MaxDepth)}
 			}
 		case c == '}' || c == ']':
-			depth--
+			if depth--; depth <= 0 {
+				return nil
+			}
 		}
 	}
 	return nil

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -56,8 +55,8 @@ func (rt *route) place(path []string) (at place, err error) {
 			}
 			at.session = path[i]
 		case "{turn}":
-			if !isTurnID(path[i]) {
-				return place{}, badRequest("id", fmt.Sprintf("The id of a turn is 1 to %d of A-Z a-z 0-9 . _ : -", transcript.MaxTurnID))
+			if err := transcript.CheckTurnID(path[i]); err != nil {
+				return place{}, badRequest("id", err.Error())
 			}
 			at.turn = path[i]
 		}
@@ -132,15 +131,4 @@ func escapeSegment(s string) string {
 		return strings.ReplaceAll(s, ".", "%2E")
 	}
 	return url.PathEscape(s)
-}
-
-func isTurnID(id string) bool {
-	for i := 0; i < len(id); i++ {
-		c := id[i]
-		ok := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._:-", c) >= 0
-		if !ok {
-			return false
-		}
-	}
-	return len(id) >= 1 && len(id) <= transcript.MaxTurnID
 }

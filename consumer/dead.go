@@ -1,0 +1,46 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// DeadReader looks turns up among the dead letters.
+type DeadReader struct {
+	JS jetstream.JetStream
+	// Request bounds each request to the server; zero means [DefaultRequest].
+	Request time.Duration
+}
+
+// Turn returns the newest dead letter that is a turn with this id on the subject
+// of this session. Dead letters that cannot be decoded are nobody's. It reads all
+// dead letters, of which there should be few; ctx bounds it.
+func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
+	request := r.Request
+	if request == 0 {
+		request = DefaultRequest
+	}
+	subject := stream.TurnSubject(session)
+	_, err = read(ctx, r.JS, stream.Dead, "", request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		if m.Headers().Get(stream.HeaderSubject) != subject {
+			return nil
+		}
+		if turn, err := transcript.Decode(m.Data(), decodeAny(m)); err == nil && turn.ID == id && (!ok || turn.Beats(&s)) {
+			s, ok = turn, true
+		}
+		return nil
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return s, false, nil
+	}
+	if err != nil {
+		return s, false, fmt.Errorf("look through the dead letters: %w", err)
+	}
+	return s, ok, nil
+}
