@@ -95,7 +95,9 @@ func (c HistoryConfig) validate() error {
 // Result is the recent history of a session.
 type Result struct {
 	SessionID string
-	Source    Source
+	// Source says where the history was found. Pending turns may be listed with
+	// every source, [FromNone] included.
+	Source Source
 	// Degraded says that something that should have answered did not. Turns may
 	// be missing then, and with [FromNone] nobody knows whether there are any.
 	Degraded bool

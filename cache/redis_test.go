@@ -215,6 +215,34 @@ func testVersions(t *testing.T, r *Redis) {
 	})
 }
 
+// TestVersionsAreOrderedAsDeclared writes every pair of an ascending list, the
+// newer one first.
+func TestVersionsAreOrderedAsDeclared(t *testing.T) {
+	r, ctx := newRedis(t, Config{URL: servertest.Redis(t).URL()}), t.Context()
+	list := []transcript.Version{
+		{}, {Revision: 1}, {Revision: 9}, {Revision: 10}, {Revision: 9007199254740992}, {Revision: 9007199254740993}, {Revision: 1<<63 - 1},
+		{LastID: "-"}, {LastID: "."}, {LastID: "10"}, {LastID: "9"}, {LastID: ":"}, {LastID: "B"}, {LastID: "_"}, {LastID: "a"}, {LastID: "a-"}, {LastID: "aB"}, {LastID: "ab"},
+		{LastTimestamp: 9}, {LastTimestamp: 10, LastID: "a", Revision: 7}, {LastTimestamp: 7258118399999998}, {LastTimestamp: 7258118399999999},
+		{ErasedThrough: 9}, {ErasedThrough: 10}, {ErasedThrough: 10, LastTimestamp: 1},
+	}
+	for j := range list {
+		for i := range j {
+			if list[i].Compare(list[j]) >= 0 {
+				t.Fatalf("%v is not before %v", list[i], list[j])
+			}
+			session := fmt.Sprintf("%d-%d", i, j)
+			for _, err := range r.RefreshMany(ctx, []Entry{
+				{session, transcript.Recent{Version: list[j]}}, {session, transcript.Recent{Version: list[i]}},
+			}) {
+				check(t, err)
+			}
+			if rec, hit, err := r.Recent(ctx, session); !hit || err != nil || rec.Version != list[j] {
+				t.Errorf("%v replaced %v", list[i], list[j])
+			}
+		}
+	}
+}
+
 func TestNewestVersionStays(t *testing.T) {
 	testVersions(t, newRedis(t, Config{URL: servertest.Redis(t).URL()}))
 }
