@@ -11,7 +11,8 @@ import (
 )
 
 // Redis holds recent histories. Its methods may be used by several goroutines
-// at once, and each returns within OpTimeout.
+// at once, and each returns within OpTimeout ([Redis.RefreshMany] within that for
+// every pipeline it takes, and at once when the breaker opens on the way).
 type Redis struct {
 	cfg      Config
 	target   target
