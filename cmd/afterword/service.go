@@ -126,10 +126,10 @@ func (o *serviceOptions) check() error {
 		}
 	}
 	if o.publisher.retryMin > o.publisher.retryMax {
-		return fmt.Errorf("--publish-retry-min %s is longer than --publish-retry-max %s", o.publisher.retryMin, o.publisher.retryMax)
+		return fmt.Errorf("--publish-retry-min %s is longer than --publish-retry-max %s", shortDuration(o.publisher.retryMin), shortDuration(o.publisher.retryMax))
 	}
 	if least := 2*o.store.fileTimeout + 5*time.Second; o.ackWait != 0 && o.ackWait < least {
-		return fmt.Errorf("--ack-wait %s is too short for --file-timeout %s: it must be at least %s", o.ackWait, o.store.fileTimeout, least)
+		return fmt.Errorf("--ack-wait %s is too short for --file-timeout %s: it must be at least %s", shortDuration(o.ackWait), shortDuration(o.store.fileTimeout), shortDuration(least))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
 	"github.com/nats-io/nats.go/jetstream"
@@ -24,6 +25,7 @@ type verifyOptions struct {
 	store   storeOptions
 	logs    logOptions
 	scratch string
+	settle  time.Duration
 	json    bool
 }
 
@@ -51,6 +53,7 @@ Exit code 0: no difference. 1: some, each on a line of its own.`,
 	f := flags{cmd.Flags()}
 	o.which.add(f)
 	f.StringVar(&o.scratch, "scratch", "", "`FOLDER` for what is compared, as large as the transcripts; none means --data-dir")
+	f.wait(&o.settle, consumer.DefaultSettle, "settle", "how long turns that were just published may take to arrive before they count as missing")
 	f.BoolVar(&o.json, "json", false, "print JSON: one object per difference, and the result as the last line")
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
@@ -67,7 +70,7 @@ func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
 				return err
 			}
 			defer done()
-			cfg := consumer.VerifyConfig{JS: js, Store: s, Scratch: scratch, Session: o.session}
+			cfg := consumer.VerifyConfig{JS: js, Store: s, Scratch: scratch, Session: o.session, Settle: o.settle}
 			if !o.redis.none() {
 				r, err := openCache(ctx, o.redis)
 				if err != nil {
@@ -136,7 +139,7 @@ func (c *cli) printDifference(d consumer.Difference, asJSON bool) error {
 		what = append(what, fmt.Sprintf("%d turns are out of date", d.Stale))
 	}
 	if d.Cache != "" {
-		what = append(what, "the cache is "+d.Cache)
+		what = append(what, "cache: "+d.Cache)
 	}
 	if d.Error != "" {
 		what = append(what, d.Error)

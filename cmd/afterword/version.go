@@ -1,12 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 )
 
@@ -75,10 +74,7 @@ func (c *cli) version() *cobra.Command {
 
 // printJSON writes v and a newline to standard output.
 func (c *cli) printJSON(v any) error {
-	b, err := json.Marshal(v, jsontext.EscapeForHTML(false))
-	if err != nil {
-		return fmt.Errorf("encode JSON: %w", err)
-	}
-	_, err = c.stdout.Write(append(b, '\n'))
-	return err
+	e := json.NewEncoder(c.stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
 }

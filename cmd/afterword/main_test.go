@@ -1,0 +1,40 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"afterword": main})
+}
+
+// TestScripts runs the binary as people do, against real servers.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Values[sceneKey{}] = newScene(t)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"exits":       cmdExits,
+			"eventually":  cmdEventually,
+			"start":       cmdStart,
+			"sees":        cmdSees,
+			"signal":      cmdSignal,
+			"ends":        cmdEnds,
+			"ports":       cmdPorts,
+			"hole":        cmdHole,
+			"nats":        cmdNATS,
+			"redis":       cmdRedis,
+			"asyncstream": cmdAsyncStream,
+			"rawpublish":  cmdRawPublish,
+			"http":        cmdHTTP,
+			"ready":       cmdReady,
+			"lines":       cmdLines,
+		},
+	})
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/afterword-io/afterword/internal/servertest"
+	"github.com/afterword-io/afterword/internal/stream"
+)
+
+// scene is what runs beside one script. Servers stop when all scripts have ended.
+type scene struct {
+	t         *testing.T
+	processes map[string]*process
+	nats      map[string]*servertest.NATSServer
+	redis     map[string]*servertest.RedisServer
+}
+
+type sceneKey struct{}
+
+func newScene(t *testing.T) *scene {
+	return &scene{t, make(map[string]*process), make(map[string]*servertest.NATSServer), make(map[string]*servertest.RedisServer)}
+}
+
+func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*scene) }
+
+// ports VAR...: sets each variable to a free loopback host:port.
+func cmdPorts(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		defer ln.Close() // when all of them are known, so that they differ
+		ts.Setenv(name, ln.Addr().String())
+	}
+}
+
+// hole VAR: sets VAR to an address that accepts connections and never answers.
+func cmdHole(ts *testscript.TestScript, _ bool, args []string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { ln.Close() })
+	ts.Setenv(args[0], ln.Addr().String())
+}
+
+// nats VAR [password|plain|absent]: starts a NATS server and sets VAR to its URL.
+// password demands one, plain has no JetStream, absent is not up yet.
+// nats VAR start|stop: acts on it.
+func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
+	s := sceneOf(ts)
+	what := strings.Join(args[1:], " ")
+	if srv := s.nats[args[0]]; srv != nil {
+		switch what {
+		case "start":
+			srv.Restart()
+		case "stop":
+			srv.Stop()
+		default:
+			ts.Fatalf("cannot %q", what)
+		}
+		return
+	}
+	var options []servertest.NATSOption
+	switch what {
+	case "password":
+		options = append(options, servertest.UserPass("bob", "s3cret"))
+	case "plain":
+		options = append(options, servertest.WithoutJetStream())
+	}
+	srv := servertest.NATS(s.t, options...)
+	if what == "absent" {
+		srv.Stop()
+	}
+	ts.Setenv(args[0], srv.URL())
+	ts.Setenv(args[0]+"_ADDR", srv.Addr())
+	s.nats[args[0]] = srv
+}
+
+// redis VAR [password]: starts a Redis server and sets VAR to its URL.
+// redis VAR hang|resume|kill|start: acts on it.
+func cmdRedis(ts *testscript.TestScript, _ bool, args []string) {
+	s := sceneOf(ts)
+	what := strings.Join(args[1:], " ")
+	if srv := s.redis[args[0]]; srv != nil {
+		switch what {
+		case "hang":
+			srv.Hang()
+		case "resume":
+			srv.Resume()
+		case "kill":
+			srv.Kill()
+		case "start":
+			srv.Restart()
+		default:
+			ts.Fatalf("cannot %q", what)
+		}
+		return
+	}
+	srv := servertest.Redis(s.t)
+	if what == "password" {
+		conn, err := net.Dial("tcp", srv.Addr())
+		ts.Check(err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "CONFIG SET requirepass s3cret\r\n")
+		ts.Check(err)
+		answer := make([]byte, 5)
+		_, err = io.ReadFull(conn, answer)
+		ts.Check(err)
+	}
+	ts.Setenv(args[0], srv.URL())
+	ts.Setenv(args[0]+"_ADDR", srv.Addr())
+	s.redis[args[0]] = srv
+}
+
+// withJetStream calls fn with a connection to the server at url.
+func withJetStream(ts *testscript.TestScript, url string, fn func(jetstream.JetStream) error) {
+	nc, err := nats.Connect(url)
+	ts.Check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	ts.Check(err)
+	ts.Check(fn(js))
+}
+
+// asyncstream URL: makes a stream of turns that acknowledges before it has stored.
+func cmdAsyncStream(ts *testscript.TestScript, _ bool, args []string) {
+	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
+		_, err := js.CreateStream(sceneOf(ts).t.Context(), jetstream.StreamConfig{
+			Name: stream.Turns, Subjects: []string{stream.TurnSubjects}, PersistMode: jetstream.AsyncPersistMode, AllowDirect: true, Discard: jetstream.DiscardNew,
+		})
+		if err != nil {
+			return err
+		}
+		_, err = js.CreateStream(sceneOf(ts).t.Context(), jetstream.StreamConfig{Name: stream.Dead, Subjects: []string{stream.DeadSubjects}})
+		return err
+	})
+}
+
+// rawpublish URL SUBJECT PAYLOAD: stores any message.
+func cmdRawPublish(ts *testscript.TestScript, _ bool, args []string) {
+	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
+		_, err := js.Publish(sceneOf(ts).t.Context(), args[1], []byte(args[2]))
+		return err
+	})
+}
+
+// http STATUS METHOD URL [BODY]: asks once; the answer is the standard output.
+func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: http STATUS METHOD URL [BODY]")
+	}
+	status, body, err := request(args[1], args[2], strings.Join(args[3:], " "))
+	ts.Check(err)
+	fmt.Fprintln(ts.Stdout(), body)
+	if strconv.Itoa(status) != args[0] {
+		ts.Fatalf("status %d, want %s:\n%s", status, args[0], body)
+	}
+}
+
+// ready STATUS URL [PATTERN]: in the end the URL answers with STATUS, and matches.
+func cmdReady(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: ready STATUS URL [PATTERN]")
+	}
+	re := regexp.MustCompile(strings.Join(args[2:], " "))
+	var last string
+	if !poll(func() bool {
+		status, body, err := request(http.MethodGet, args[1], "")
+		last = fmt.Sprint(status, " ", body, " ", err)
+		if err != nil || strconv.Itoa(status) != args[0] || !re.MatchString(body) {
+			return false
+		}
+		fmt.Fprintln(ts.Stdout(), body)
+		return true
+	}) {
+		ts.Fatalf("at last: %s", last)
+	}
+}
+
+func request(method, url, body string) (status int, answer string, err error) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// lines FILE N: writes N turns of ten sessions.
+func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	for i := range n {
+		fmt.Fprintf(f, `{"session_id":"s%d","user":"question %d","assistant":"answer %d"}`+"\n", i%10, i, i)
+	}
+	ts.Check(f.Close())
+}
