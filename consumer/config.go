@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,10 +27,14 @@ const (
 	DefaultDeliveries    = 10
 )
 
-// Refresher is told which sessions changed, after their turns were acknowledged.
-// It returns at once.
+// Refresher brings the cache up to date.
 type Refresher interface {
+	// Changed says that turns of sessions were acknowledged. It returns at once.
 	Changed(sessions ...string)
+	// ChangedWait is Changed for a walk: it waits for room instead of missing any.
+	ChangedWait(ctx context.Context, sessions ...string) error
+	// Flush waits until the cache has all of what it was told of.
+	Flush(ctx context.Context) error
 }
 
 // Config says what to consume and where to put it. JS and Store are asked for.

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -9,10 +10,9 @@ import (
 // what is older has expired from the cache.
 const cacheLife = 24 * time.Hour
 
-// flusher is a Refresher that can say when it has written everything.
-type flusher interface {
-	Flush(ctx context.Context) error
-}
+// flushBound is how long a walk waits for the cache to take what changed. When
+// it does not, the next walk looks as far back as this one did.
+const flushBound = time.Minute
 
 // walkLoop walks the folder at the start, then every now and then, and when asked.
 func (c *Consumer) walkLoop(ctx context.Context) {
@@ -46,8 +46,7 @@ func (c *Consumer) walk(ctx context.Context) error {
 	var changed func(session string) error
 	if c.cfg.Cache != nil {
 		changed = func(session string) error {
-			c.cfg.Cache.Changed(session)
-			return nil
+			return c.cfg.Cache.ChangedWait(ctx, session)
 		}
 	}
 	err = store.Walk(ctx, since, changed, func(token string, err error) {
@@ -56,9 +55,11 @@ func (c *Consumer) walk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f, ok := c.cfg.Cache.(flusher); ok {
-		if err := f.Flush(ctx); err != nil {
-			return err
+	if c.cfg.Cache != nil {
+		fctx, cancel := context.WithTimeout(ctx, flushBound)
+		defer cancel()
+		if err := c.cfg.Cache.Flush(fctx); err != nil {
+			return fmt.Errorf("refresh the cache: %w", err)
 		}
 	}
 	c.stats.walks.Add(1)
