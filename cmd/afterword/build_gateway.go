@@ -44,6 +44,8 @@ func (b *builder) answer() error {
 	}
 	if b.store != nil {
 		history.File = b.store
+	} else {
+		history.File = b.late
 	}
 	h, err := cache.NewHistory(history)
 	if err != nil {
@@ -65,9 +67,10 @@ func (b *builder) serveHTTP() {
 	if b.publisher != nil {
 		cfg.Publisher, cfg.History = b.publisher, b.history
 		cfg.Stream = streamTurns{b.transcriptsFrom()}
-		cfg.Transcripts = b.transcriptsFrom()
 		if b.store != nil {
-			cfg.Store, cfg.Transcripts = b.store, b.store
+			cfg.Store = b.store
+		} else {
+			cfg.Store, cfg.Transcripts = b.late, either{b.late, b.transcriptsFrom()}
 		}
 	}
 	g := gateway.New(cfg)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,7 +46,8 @@ type builder struct {
 	name string
 
 	listener  net.Listener
-	store     *transcript.Store // nil on a gateway without the files
+	store     *transcript.Store // nil on a gateway
+	late      *lateStore        // of a gateway, which only reads
 	server    *stream.EmbeddedNATS
 	nc        *nats.Conn
 	js        jetstream.JetStream
@@ -88,25 +88,10 @@ func (b *builder) listen() error {
 
 // openStore opens the transcripts for writing.
 func (b *builder) openStore() error {
-	return b.open(transcript.Config{Layout: transcript.Layout(b.o.store.layout)})
-}
-
-// openStoreIfThere opens the transcripts for reading, where this machine has them.
-func (b *builder) openStoreIfThere() error {
-	_, err := os.Stat(b.o.store.transcripts())
-	if errors.Is(err, fs.ErrNotExist) {
-		b.log.Info("no transcripts here, histories come from Redis and the stream", "folder", b.o.store.transcripts())
-		return nil
-	}
-	return b.open(transcript.Config{ReadOnly: true})
-}
-
-func (b *builder) open(cfg transcript.Config) error {
-	cfg.Dir, cfg.FileTimeout, cfg.Logger = b.o.store.transcripts(), b.o.store.fileTimeout, b.log
-	if !cfg.ReadOnly {
-		if err := os.MkdirAll(b.o.store.dir, 0o700); err != nil {
-			return dataDirError(err)
-		}
+	cfg := b.storeConfig()
+	cfg.Layout = transcript.Layout(b.o.store.layout)
+	if err := os.MkdirAll(b.o.store.dir, 0o700); err != nil {
+		return dataDirError(err)
 	}
 	s, err := transcript.Open(cfg)
 	if err != nil {
@@ -118,12 +103,24 @@ func (b *builder) open(cfg transcript.Config) error {
 	return nil
 }
 
-func dataDirError(err error) error {
-	var newer *transcript.SchemaError
-	if errors.As(err, &newer) {
-		return fmt.Errorf("%w: run the version that wrote it, or a newer one", err)
+// lookForStore reads the transcripts, when this machine has them.
+func (b *builder) lookForStore() error {
+	l := &lateStore{cfg: b.storeConfig(), log: b.log}
+	l.cfg.ReadOnly = true
+	var err error
+	if l.store, err = l.open(); err != nil {
+		return dataDirError(err)
 	}
-	return fmt.Errorf("%w: choose a folder that this user can write with --data-dir", err)
+	if l.store == nil {
+		b.log.Info("no transcripts here, histories come from Redis and the stream", "folder", l.cfg.Dir)
+	}
+	b.late = l
+	b.onStop(partStore, 100, l.Close)
+	return nil
+}
+
+func (b *builder) storeConfig() transcript.Config {
+	return transcript.Config{Dir: b.o.store.transcripts(), FileTimeout: b.o.store.fileTimeout, Logger: b.log}
 }
 
 // connect makes the connections to NATS and Redis. Neither has to be there yet.

@@ -20,7 +20,7 @@ SIGTERM or SIGINT stops it: requests are answered and accepted turns stored with
 				if err := b.listen(); err != nil {
 					return err
 				}
-				if err := b.openStoreIfThere(); err != nil {
+				if err := b.lookForStore(); err != nil {
 					return err
 				}
 				if err := b.connect(); err != nil {

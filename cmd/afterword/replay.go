@@ -158,11 +158,10 @@ func checkInto(dir string) error {
 	case len(entries) == 0:
 		return nil
 	}
-	s, err := transcript.Open(transcript.Config{Dir: dir, ReadOnly: true})
-	if err != nil {
+	if !isTranscripts(dir) {
 		return fmt.Errorf("--into %s is neither empty nor a transcripts folder: choose another", dir)
 	}
-	return s.Close(context.Background())
+	return nil
 }
 
 // dryResult is what `replay --dry-run --json` prints.
@@ -187,10 +186,11 @@ func (c *cli) replayDry(ctx context.Context, o replayOptions) error {
 			return err
 		}
 		defer done()
-		s, err := transcript.Open(transcript.Config{Dir: dir, ReadOnly: true, FileTimeout: o.store.fileTimeout})
-		if errors.Is(err, fs.ErrNotExist) || err != nil && emptyFolder(dir) { // nothing is there, so all of it would be new
-			s, err = transcript.Open(transcript.Config{Dir: filepath.Join(scratch, "nothing")})
+		cfg := transcript.Config{Dir: dir, ReadOnly: true, FileTimeout: o.store.fileTimeout}
+		if !isTranscripts(dir) { // nothing is there, so all of it would be new
+			cfg = transcript.Config{Dir: filepath.Join(scratch, "nothing")}
 		}
+		s, err := transcript.Open(cfg)
 		if err != nil {
 			return dataDirError(err)
 		}
@@ -215,11 +215,6 @@ func (c *cli) replayDry(ctx context.Context, o replayOptions) error {
 		_, err = fmt.Fprintf(c.stdout, "a replay into %s would change %d sessions: add %d turns, replace %d\n", dir, dry.Sessions, dry.Added, dry.Replaced)
 		return err
 	})
-}
-
-func emptyFolder(dir string) bool {
-	entries, err := os.ReadDir(dir)
-	return err == nil && len(entries) == 0
 }
 
 // scratchFolder makes a folder for what is thrown away again.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
@@ -165,16 +164,4 @@ func (c *cli) printLast(doc *transcript.Document, n int) error {
 		}
 	}
 	return out.Flush()
-}
-
-// withTranscripts calls fn with the transcripts folder, opened for reading.
-func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
-	s, err := transcript.Open(transcript.Config{
-		Dir: o.transcripts(), ReadOnly: true, FileTimeout: o.fileTimeout,
-		Logger: slog.New(slog.DiscardHandler), // what goes wrong is returned
-	})
-	if err != nil {
-		return fmt.Errorf("%w: give the folder that the consumer writes with --data-dir", err)
-	}
-	return errors.Join(fn(ctx, s), s.Close(context.WithoutCancel(ctx)))
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// identityFile makes a folder a transcripts folder.
+const identityFile = ".afterword"
+
+// lookEvery is how often a gateway looks for transcripts that are not there yet.
+const lookEvery = 2 * time.Second
+
+// errNoTranscripts says that this machine has no transcripts, or not yet.
+var errNoTranscripts = errors.New("no transcripts on this machine")
+
+// isTranscripts reports whether dir is a transcripts folder; what else there may be
+// is for whoever opens it.
+func isTranscripts(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, identityFile))
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// dataDirError adds what to do about a folder that cannot be used.
+func dataDirError(err error) error {
+	var newer *transcript.SchemaError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &newer):
+		return fmt.Errorf("%w: run the version that wrote it, or a newer one", err)
+	case errors.As(err, &errno):
+		return fmt.Errorf("%w: choose a folder that this user can write with --data-dir", err)
+	}
+	return err
+}
+
+// withTranscripts calls fn with the transcripts folder, opened for reading.
+func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
+	s, err := transcript.Open(transcript.Config{
+		Dir: o.transcripts(), ReadOnly: true, FileTimeout: o.fileTimeout,
+		Logger: slog.New(slog.DiscardHandler), // what goes wrong is returned
+	})
+	if err != nil {
+		return fmt.Errorf("%w: give the folder that the consumer writes with --data-dir", err)
+	}
+	return errors.Join(fn(ctx, s), s.Close(context.WithoutCancel(ctx)))
+}
+
+// lateStore reads transcripts that may appear later: a gateway and the consumer of
+// its machine start at the same time. Until then it has no session.
+type lateStore struct {
+	cfg transcript.Config
+	log *slog.Logger
+
+	mu      sync.Mutex
+	store   *transcript.Store
+	looked  time.Time
+	looking bool
+	closed  bool
+}
+
+// get returns the store, nil while it is not there. It never waits: the disk may hang.
+func (l *lateStore) get() *transcript.Store {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.store == nil && !l.looking && !l.closed && time.Since(l.looked) >= lookEvery {
+		l.looking = true
+		go l.look()
+	}
+	return l.store
+}
+
+// look opens the folder once it is there.
+func (l *lateStore) look() {
+	s, err := l.open()
+	switch {
+	case err != nil:
+		l.log.Warn("the transcripts cannot be opened", "err", err)
+	case s != nil:
+		l.log.Info("found the transcripts", "folder", l.cfg.Dir)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looking, l.looked = false, time.Now()
+	if l.closed && s != nil {
+		s.Close(context.Background()) // for reading only, so there is nothing to wait for
+		return
+	}
+	l.store = s
+}
+
+// open opens the folder if it is there.
+func (l *lateStore) open() (*transcript.Store, error) {
+	if !isTranscripts(l.cfg.Dir) {
+		return nil, nil
+	}
+	return transcript.Open(l.cfg)
+}
+
+// Read implements [gateway.Transcripts].
+func (l *lateStore) Read(ctx context.Context, session string) (*transcript.Document, error) {
+	if s := l.get(); s != nil {
+		return s.Read(ctx, session)
+	}
+	return nil, transcript.ErrNoSession
+}
+
+// Recent implements [cache.Reader].
+func (l *lateStore) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
+	if s := l.get(); s != nil {
+		return s.Recent(ctx, session, n)
+	}
+	return transcript.Recent{}, transcript.ErrNoSession
+}
+
+// List implements [gateway.Store].
+func (l *lateStore) List(ctx context.Context, prefix, cursor string, limit int) (transcript.Page, error) {
+	if s := l.get(); s != nil {
+		return s.List(ctx, prefix, cursor, limit)
+	}
+	return transcript.Page{}, errNoTranscripts
+}
+
+// Close closes what was opened.
+func (l *lateStore) Close(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if l.store == nil {
+		return nil
+	}
+	return l.store.Close(ctx)
+}
+
+// either reads a transcript from the file, or else from the stream: a consumer
+// may not have written it yet, or writes on another machine.
+type either struct{ first, second gateway.Transcripts }
+
+// Read implements [gateway.Transcripts].
+func (e either) Read(ctx context.Context, session string) (*transcript.Document, error) {
+	doc, err := e.first.Read(ctx, session)
+	if errors.Is(err, transcript.ErrNoSession) {
+		return e.second.Read(ctx, session)
+	}
+	return doc, err
+}
