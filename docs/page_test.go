@@ -97,7 +97,9 @@ type buildError struct {
 	err          error
 }
 
-func (e *buildError) Error() string { return "go build " + e.what + ": " + e.err.Error() + "\n" + e.output }
+func (e *buildError) Error() string {
+	return "go build " + e.what + ": " + e.err.Error() + "\n" + e.output
+}
 
 func TestMain(m *testing.M) {
 	flag.Parse()
