@@ -13,7 +13,7 @@ const (
 	// they are folded, so that folding leaves the machine to committing.
 	busyTurns  = 200
 	busyWindow = 100 * time.Millisecond
-	gatherFor  = time.Second
+	gatherFor  = 5 * time.Second
 	// foldRetry is when a fold that failed is tried again.
 	foldRetry = 5 * time.Second
 )

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"time"
@@ -129,9 +128,10 @@ func (s *Store) beginFold(f *folding, wait time.Duration) error {
 		return err
 	}
 	f.held = true
+	var info os.FileInfo
 	var err error
 	if f.dir, err = s.shards.folder(token, false); err == nil {
-		f.tail, _, err = lockTail(f.dir, token, false, wait)
+		f.tail, info, err = lockTail(f.dir, token, false, wait)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no tail, nothing to fold
@@ -139,7 +139,7 @@ func (s *Store) beginFold(f *folding, wait time.Duration) error {
 	if err != nil {
 		return err
 	}
-	if f.data, err = io.ReadAll(f.tail); err != nil {
+	if f.data, err = readSize(f.tail, info.Size()); err != nil {
 		return err
 	}
 	fresh := f.data

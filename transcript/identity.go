@@ -60,7 +60,7 @@ func openIdentity(root *os.Root, cfg Config) (Identity, error) {
 }
 
 func readIdentity(root *os.Root) (id Identity, err error) {
-	f, _, err := openFile(root, identityFile, os.O_RDONLY)
+	f, _, err := openFile(root, identityFile)
 	if err != nil {
 		return id, err
 	}

@@ -78,24 +78,19 @@ func lockTail(dir *os.Root, token string, create bool, wait time.Duration) (*os.
 		flag |= os.O_CREATE
 	}
 	for deadline := time.Now().Add(wait); ; {
-		f, info, err := openFile(dir, name, flag)
+		f, err := openOurs(dir, name, flag)
 		if err != nil {
 			return nil, nil, err
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			same, serr := stillThere(dir, name, info)
-			if serr == nil && same {
-				info, err := f.Stat() // its size may have changed while we waited
-				if err != nil {
-					f.Close()
-					return nil, nil, err
-				}
+			info, same, err := ours(dir, name, f)
+			if err == nil && same {
 				return f, info, nil
 			}
 			f.Close()
-			if serr != nil {
-				return nil, nil, serr
+			if err != nil {
+				return nil, nil, err
 			}
 			continue // replaced between opening and locking
 		}

@@ -124,23 +124,49 @@ func (e *ForeignFileError) Error() string {
 	return fmt.Sprintf("%s is %s: move it out of the transcripts folder", e.Path, e.Kind)
 }
 
-// openFile opens a regular file of ours. The caller closes it.
-func openFile(dir *os.Root, name string, flag int) (*os.File, os.FileInfo, error) {
+// openOurs opens a file of ours; what it is still has to be checked.
+func openOurs(dir *os.Root, name string, flag int) (*os.File, error) {
 	f, err := dir.OpenFile(name, flag|unix.O_NONBLOCK, 0o600) // never wait for the other end of a pipe
 	if err != nil {
 		if info, lerr := dir.Lstat(name); lerr == nil && !info.Mode().IsRegular() {
-			return nil, nil, foreign(name, info)
+			return nil, foreign(name, info)
 		}
+	}
+	return f, err
+}
+
+// ours checks that an open file is a regular one, and reports whether it is the
+// one at its path: it may have been replaced meanwhile. A link is refused.
+func ours(dir *os.Root, name string, f *os.File) (info os.FileInfo, same bool, err error) {
+	if info, err = f.Stat(); err != nil {
+		return nil, false, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, false, foreign(name, info)
+	}
+	at, err := dir.Lstat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return info, false, nil
+	case err != nil:
+		return nil, false, err
+	case at.Mode()&fs.ModeSymlink != 0:
+		return nil, false, foreign(name, at)
+	}
+	return info, os.SameFile(at, info), nil
+}
+
+// openFile opens a file of ours for reading. It may be replaced at any time; the
+// one that was opened is as good. The caller closes it.
+func openFile(dir *os.Root, name string) (*os.File, os.FileInfo, error) {
+	f, err := openOurs(dir, name, os.O_RDONLY)
+	if err != nil {
 		return nil, nil, err
 	}
-	info, err := f.Stat()
+	info, _, err := ours(dir, name, f)
 	if err != nil {
 		f.Close()
 		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() {
-		f.Close()
-		return nil, nil, foreign(name, info)
 	}
 	return f, info, nil
 }
@@ -151,20 +177,6 @@ func foreign(name string, info os.FileInfo) error {
 		kind = "a symbolic link"
 	}
 	return &ForeignFileError{Path: name, Kind: kind}
-}
-
-// stillThere checks that an open file is the one at its path, and no link.
-func stillThere(dir *os.Root, name string, info os.FileInfo) (bool, error) {
-	at, err := dir.Lstat(name)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return false, nil
-	case err != nil:
-		return false, err
-	case at.Mode()&fs.ModeSymlink != 0:
-		return false, foreign(name, at)
-	}
-	return os.SameFile(at, info), nil
 }
 
 // leftoverOf returns the token whose fold left a temporary file behind: renameio

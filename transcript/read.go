@@ -122,17 +122,20 @@ func named(err error, name string) error {
 }
 
 func readFile(dir *os.Root, name string) ([]byte, error) {
-	f, info, err := openFile(dir, name, os.O_RDONLY)
+	f, info, err := openFile(dir, name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if _, err := stillThere(dir, name, info); err != nil { // a link; a file replaced just now is as good
-		return nil, err
-	}
-	data := make([]byte, info.Size(), info.Size()+1)
-	n, err := io.ReadFull(f, data)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF { // it may have been emptied
+	return readSize(f, info.Size())
+}
+
+// readSize reads a file from its beginning up to a size, or less if it has been
+// emptied meanwhile.
+func readSize(f *os.File, size int64) ([]byte, error) {
+	data := make([]byte, size)
+	n, err := f.ReadAt(data, 0)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	return data[:n], nil
@@ -143,7 +146,7 @@ func readFile(dir *os.Root, name string) ([]byte, error) {
 // document it returns holds only that end, with the version of the whole.
 func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*Document, Recent, error) {
 	name := Token(session) + documentSuffix
-	f, info, err := openFile(dir, name, os.O_RDONLY)
+	f, info, err := openFile(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return mergeRecent(NewDocument(session), tail, n)
 	}
@@ -151,9 +154,6 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*
 		return nil, Recent{}, err
 	}
 	defer f.Close()
-	if _, err := stillThere(dir, name, info); err != nil {
-		return nil, Recent{}, err
-	}
 	oldest := maxInstant
 	for i := range tail {
 		oldest = min(oldest, tail[i].Timestamp)
@@ -176,8 +176,8 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*
 			return doc, recent, named(err, name)
 		}
 	}
-	data := make([]byte, size)
-	if _, err := f.ReadAt(data, 0); err != nil && err != io.EOF {
+	data, err := readSize(f, size)
+	if err != nil {
 		return nil, Recent{}, fmt.Errorf("read %s: %w", name, err)
 	}
 	doc, err := ParseDocument(session, data)
