@@ -1,0 +1,86 @@
+package acceptance
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var (
+	full = flag.Bool("full", false, "run the sizes of the acceptance list, which take long")
+	seed = flag.Uint64("seed", 0, "seed of what is random; 0 takes one from the clock")
+)
+
+var (
+	binary     string   // afterword, built once
+	buildFlags []string // -race if the tests have it
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "afterword-acceptance-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	binary = filepath.Join(dir, "afterword")
+	args := slices.Concat([]string{"build"}, buildFlags, []string{"-o", binary, "../../cmd/afterword"})
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go %v: %v\n%s", args, err, out)
+		os.RemoveAll(dir)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(dir)
+		os.Exit(code)
+	}))
+}
+
+// random returns a source whose seed is printed.
+func random(t *testing.T) *rand.Rand {
+	t.Helper()
+	n := *seed
+	if n == 0 {
+		n = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed: go test ./internal/acceptance -run '^%s$' -args -seed %d", t.Name(), n)
+	return rand.New(rand.NewPCG(n, n))
+}
+
+// choose is the size of a normal run, or of a full one.
+func choose[T any](normal, large T) T {
+	if *full {
+		return large
+	}
+	return normal
+}
+
+// durations are sorted when they are printed.
+type durations []time.Duration
+
+// at returns the quantile p, the largest for 1.
+func (d durations) at(p float64) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(d))
+	return s[min(len(s)-1, int(p*float64(len(s))))]
+}
+
+func (d durations) String() string {
+	r := func(p float64) time.Duration { return d.at(p).Round(10 * time.Microsecond) }
+	return fmt.Sprintf("n %d, median %v, p95 %v, p99 %v, p99.9 %v, max %v", len(d), r(.5), r(.95), r(.99), r(.999), r(1))
+}
+
+// contextOf ends with the test at the latest, and not before its cleanup.
+func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
+	return context.WithCancel(context.WithoutCancel(t.Context()))
+}
