@@ -266,9 +266,12 @@ func parseTrailer(data []byte) (at int, t trailer, err error) {
 	return at, t, nil
 }
 
-// decodeMessage reads one message of a document. Members that afterword knows
+// decodeMessage reads one message of a document, which it may alias. Members that afterword knows
 // but does not need are not checked again: adopted ones may break the rules.
 func decodeMessage(session string, raw []byte) (Snapshot, error) {
+	if s, ok := scanCanonical(session, raw); ok {
+		return s, nil
+	}
 	p := parsers.Get().(*parser)
 	defer p.release()
 	p.reset(raw)

@@ -56,7 +56,7 @@ func (d *Document) Version() Version {
 	return v
 }
 
-// Turns decodes all turns, in order.
+// Turns decodes all turns, in order. They alias what the document was read from.
 func (d *Document) Turns() ([]Snapshot, error) {
 	turns := make([]Snapshot, len(d.lines))
 	for i := range d.lines {
@@ -74,7 +74,7 @@ func (d *Document) Turn(id string) (s Snapshot, ok bool, err error) {
 	for i := range d.lines {
 		if string(d.lines[i].id) == id {
 			s, err = decodeMessage(d.SessionID, d.lines[i].raw)
-			return s, err == nil, err
+			return s.clone(), err == nil, err
 		}
 	}
 	return Snapshot{}, false, nil
@@ -83,7 +83,7 @@ func (d *Document) Turn(id string) (s Snapshot, ok bool, err error) {
 // Recent returns the last n answered turns.
 func (d *Document) Recent(n int) (Recent, error) {
 	var tail []Snapshot
-	for i := len(d.lines); i > 0 && countAnswered(tail, n) < n; {
+	for i := len(d.lines); i > 0 && len(LastAnswered(tail, n)) < n; {
 		from := max(0, i-2*n-8)
 		more := make([]Snapshot, 0, i-from+len(tail))
 		for ; from < i; from++ {
@@ -96,10 +96,12 @@ func (d *Document) Recent(n int) (Recent, error) {
 		i -= len(more)
 		tail = append(more, tail...)
 	}
-	return Recent{Turns: LastAnswered(tail, n), Version: d.Version()}, nil
+	last := LastAnswered(tail, n)
+	for i := range last {
+		last[i] = last[i].clone()
+	}
+	return Recent{Turns: last, Version: d.Version()}, nil
 }
-
-func countAnswered(turns []Snapshot, n int) int { return len(LastAnswered(turns, n)) }
 
 // Merge takes snapshots of the document's session, in any order and any number
 // of times, and reports whether anything changed.

@@ -265,11 +265,15 @@ func (s *Store) emptyTail(f *folding) (bool, error) {
 	return true, nil
 }
 
-// decodeTail reads the lines of a tail. An unterminated last line is skipped: a
+// decodeTail reads the lines of a tail, which the turns alias. An unterminated last line is skipped: a
 // write under way, or one that a crash cut short.
 func decodeTail(session, token string, data []byte) ([]Snapshot, error) {
 	var turns []Snapshot
 	_, err := record.Scan(data, func(payload []byte) error {
+		if t, ok := scanCanonical(session, payload); ok && t.from < t.to {
+			turns = append(turns, t)
+			return nil
+		}
 		t, err := Decode(payload, len(payload))
 		if err != nil {
 			return err

@@ -29,6 +29,15 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || !bytes.Equal(msg.Payload(), s.Payload()) {
 			t.Fatalf("through a document: %v\n%s\n%s", err, s.Payload(), msg.Payload())
 		}
+		for _, raw := range [][]byte{s.Payload(), s.AppendMessage(nil)} {
+			quick, ok := scanCanonical(s.SessionID, raw)
+			if ok && (quick.ID != s.ID || quick.Rev != s.Rev || quick.Status != s.Status || quick.Timestamp != s.Timestamp ||
+				quick.CompletedAt != s.CompletedAt || quick.Supersedes != s.Supersedes || quick.Answered() != s.Answered() ||
+				!bytes.Equal(quick.Payload(), s.Payload()) || !bytes.Equal(quick.AppendMessage(nil), s.AppendMessage(nil)) ||
+				!bytes.Equal(quick.AppendExchange(nil), s.AppendExchange(nil))) {
+				t.Fatalf("scanned\n%+v\nwant\n%+v", quick, s)
+			}
+		}
 		if _, err := s.Turn(); err != nil {
 			t.Fatalf("as a Turn: %v\n%s", err, s.Payload())
 		}

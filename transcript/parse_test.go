@@ -115,3 +115,14 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkScanCanonical(b *testing.B) {
+	in := []byte(`{"id":"0198a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b","timestamp":"2026-11-23T15:04:05.123456+00:00","user":"` + strings.Repeat("q", 300) + `","assistant":"` + strings.Repeat("a", 600) + `","status":"complete","rev":1,"model":"m","session_id":"bench-session"}`)
+	b.ReportAllocs()
+	b.SetBytes(int64(len(in)))
+	for b.Loop() {
+		if _, ok := scanCanonical("bench-session", in); !ok {
+			b.Fatal("not canonical")
+		}
+	}
+}

@@ -123,6 +123,12 @@ func TestDecodeEncodeIdentity(t *testing.T) {
 		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", s) {
 			t.Fatalf("decoded\n%+v\nwant\n%+v", got, s)
 		}
+		if quick, ok := scanCanonical(s.SessionID, s.Payload()); !ok || fmt.Sprintf("%+v", quick) != fmt.Sprintf("%+v", s) {
+			t.Fatalf("scanned, %v\n%+v\nwant\n%+v", ok, quick, s)
+		}
+		if quick, ok := scanCanonical(s.SessionID, s.AppendMessage(nil)); !ok || !bytes.Equal(quick.Payload(), s.Payload()) {
+			t.Fatalf("scanned from the message, %v\n%s\nwant\n%s", ok, quick.Payload(), s.Payload())
+		}
 		turn, err := s.Turn()
 		if err != nil {
 			t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 const (
@@ -193,7 +195,15 @@ func mergeRecent(doc *Document, tail []Snapshot, n int) (*Document, Recent, erro
 		return nil, Recent{}, err
 	}
 	recent, err := doc.Recent(n)
-	return doc, recent, err
+	if err != nil || !doc.partial {
+		return doc, recent, err
+	}
+	for i := range recent.Turns { // no sum vouches for an end alone
+		if !jsontext.Value(recent.Turns[i].raw).IsValid() {
+			return nil, Recent{}, corrupt("message %s is not readable", recent.Turns[i].ID)
+		}
+	}
+	return doc, recent, nil
 }
 
 // parseEnd reads the last messages of a document from its last bytes. The sum is

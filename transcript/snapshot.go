@@ -56,6 +56,12 @@ func (s *Snapshot) AppendExchange(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// clone returns a snapshot that does not keep alive what it was read from.
+func (s Snapshot) clone() Snapshot {
+	s.raw = bytes.Clone(s.raw)
+	return s
+}
+
 // Size is the length of the canonical event in bytes, near enough for budgets.
 func (s *Snapshot) Size() int { return len(s.raw) }
 
