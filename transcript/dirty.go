@@ -247,13 +247,16 @@ func (d *dirty) known(e *entry) (folded int64, prefix uint64) {
 
 // rush makes everything due at once and reports how many sessions are not folded
 // yet, leaving out those that failed, and a channel that closes when that may
-// have changed.
-func (d *dirty) rush() (left, failed int, changed <-chan struct{}) {
+// have changed. With again, what failed before is tried once more.
+func (d *dirty) rush(again bool) (left, failed int, changed <-chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.hurry = true
 	now := time.Now()
 	for _, e := range d.entries {
+		if again {
+			e.retry = time.Time{}
+		}
 		switch {
 		case e.taken:
 			left++

@@ -50,8 +50,8 @@ func (s *Store) tendLoop() {
 // FoldAll folds everything that is committed, and returns when documents hold
 // all turns or ctx ends.
 func (s *Store) FoldAll(ctx context.Context) error {
-	for {
-		left, failed, changed := s.dirty.rush()
+	for again := true; ; again = false {
+		left, failed, changed := s.dirty.rush(again)
 		if left == 0 {
 			if failed > 0 {
 				return fmt.Errorf("%d sessions could not be folded; their turns are durable in their tails", failed)
