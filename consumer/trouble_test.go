@@ -1,8 +1,11 @@
 package consumer
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +32,105 @@ func smallDisk(t *testing.T, options string) string {
 		}
 	})
 	return dir
+}
+
+// loopDisk mounts an ext4 of its own for the test. hang makes every write to it
+// wait, and resume lets them go on: what a dead disk or file server does.
+func loopDisk(t *testing.T) (dir string, hang, resume func()) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: mounts a file system")
+	}
+	base := t.TempDir()
+	image := filepath.Join(base, "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	dir = filepath.Join(base, "disk")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	command := func(name string, args ...string) {
+		t.Helper()
+		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+			t.Skipf("needs a loop device: %s: %v: %s", name, err, out)
+		}
+	}
+	command("mkfs.ext4", "-q", image)
+	command("mount", "-o", "loop", image, dir)
+	hung := false
+	hang = func() { command("fsfreeze", "-f", dir); hung = true }
+	resume = func() { command("fsfreeze", "-u", dir); hung = false }
+	t.Cleanup(func() {
+		if hung {
+			resume()
+		}
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir, hang, resume
+}
+
+// A hung disk holds nobody up for longer than the file bound: commits give up,
+// fetching stops, reads still answer, and all of it heals by itself.
+func TestHungDisk(t *testing.T) {
+	disk, hang, resume := loopDisk(t)
+	f := newFixture(t)
+	dir := filepath.Join(disk, "transcripts")
+	const bound = time.Second
+	store, err := transcript.Open(transcript.Config{Dir: dir, FileTimeout: bound})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns := conversation(t, 5, 30)
+	f.publish(turns[:60]...)
+	c, stop := f.start(Config{Store: store, ProbeMax: 500 * time.Millisecond})
+	f.drained(DefaultGroup)
+	before := runtime.NumGoroutine()
+
+	hang()
+	f.publish(turns[60:]...)
+	began := time.Now()
+	servertest.Eventually(t, 20*time.Second, "fetching stops", func() bool {
+		return errors.Is(c.Ready(), transcript.ErrLate)
+	})
+	t.Logf("fetching stopped %v after the disk hung, with a bound of %v", time.Since(began), bound)
+	if _, err := store.Recent(t.Context(), turns[0].SessionID, 10); err != nil {
+		t.Errorf("a read that needs no write: %v", err)
+	}
+	appended := time.Now()
+	if err := store.Append(t.Context(), makeTurn(t, "chat/0", 99, 1)); !errors.Is(err, transcript.ErrLate) && !errors.Is(err, transcript.ErrBusy) {
+		t.Errorf("append to a hung disk: %v", err)
+	}
+	if took := time.Since(appended); took > 3*bound {
+		t.Errorf("append to a hung disk came back after %v", took)
+	}
+	servertest.Eventually(t, 10*time.Second, "some probes more", func() bool { return c.Stats().Pauses > 0 && time.Since(began) > 5*bound })
+	if now := runtime.NumGoroutine(); now > before+transcript.DefaultMaxOps+20 {
+		t.Errorf("%d goroutines, %d before the disk hung", now, before)
+	}
+	resume()
+	f.drained(DefaultGroup)
+	if err := c.Ready(); err != nil {
+		t.Errorf("healed, but not ready: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, want := documents(t, dir), undisturbed(t, turns)
+	// The append that nobody waited for may have landed or not.
+	path := transcript.DocumentPath(transcript.Sharded, "chat/0")
+	if strings.Contains(got[path], "t000099") {
+		want = undisturbed(t, append(turns, makeTurn(t, "chat/0", 99, 1)))
+	}
+	sameDocuments(t, got, want)
 }
 
 // A full disk stops fetching; nothing is acknowledged that is not durable, and
