@@ -76,7 +76,7 @@ func (d durations) at(p float64) time.Duration {
 }
 
 func (d durations) String() string {
-	r := func(p float64) time.Duration { return d.at(p).Round(10 * time.Microsecond) }
+	r := func(p float64) time.Duration { return d.at(p).Round(100 * time.Nanosecond) }
 	return fmt.Sprintf("n %d, median %v, p95 %v, p99 %v, p99.9 %v, max %v", len(d), r(.5), r(.95), r(.99), r(.999), r(1))
 }
 

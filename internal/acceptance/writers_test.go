@@ -140,7 +140,7 @@ func TestInterruptUnderLoad(t *testing.T) {
 	rnd := random(t)
 	dataDir := filepath.Join(t.TempDir(), "data")
 	s := serve(t, dataDir)
-	w := write(t, &s.api, 30, 10*time.Millisecond, func(client, _ int) string { return fmt.Sprintf("interrupted-%d", client%20) })
+	w := write(t, &s.api, 30, 30*time.Millisecond, func(client, _ int) string { return fmt.Sprintf("interrupted-%d", client%20) })
 	spread(t, 3*time.Second+time.Duration(rnd.IntN(2000))*time.Millisecond)
 	before := w.count()
 	s.signal(syscall.SIGINT)

@@ -1,0 +1,95 @@
+package acceptance
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afterword-io/afterword/internal/servertest"
+)
+
+// Kill -9 of the consumer at random moments under load, again and again, leaves
+// what an undisturbed run leaves.
+func TestKill9OfTheConsumer(t *testing.T) {
+	rounds := choose(12, 50)
+	rnd := random(t)
+	nats, server := servertest.NATSProcess(t), servertest.Redis(t)
+	js := connect(t, nats.URL())
+	dataDir := filepath.Join(t.TempDir(), "data")
+	where := []string{"--nats-url", nats.URL(), "--redis-url", server.URL(), "--data-dir", dataDir}
+	command := append([]string{"consume"}, where...)
+
+	startService(t, command...).ready().kill9() // makes streams and folder
+	seen := observe(t, dataDir, 1)
+	l := publish(t, rnd, js, namesOf("kill-%d", 60), 300)
+	wrote := 0
+	var lived durations
+	for range rounds {
+		had := written(t, dataDir)
+		p := start(t, command...)
+		began := time.Now()
+		// Some are killed while they start, most while they work.
+		spread(t, time.Duration(100+rnd.IntN(1900))*time.Millisecond)
+		p.kill9()
+		lived = append(lived, time.Since(began))
+		if written(t, dataDir) > had {
+			wrote++
+		}
+	}
+	l.drain(t, time.Minute)
+	t.Logf("%d × afterword consume, kill -9 → after %v; %d of them had written", rounds, lived, wrote)
+	if wrote < rounds/4 {
+		t.Errorf("only %d of %d consumers lived long enough to write anything", wrote, rounds)
+	}
+
+	// What a killed one had fetched comes again after the wait for its acknowledgement (15 s).
+	last := startService(t, command...).ready()
+	took := wantDocuments(t, healed, dataDir, l.said)
+	wantConsumed(t, healed, js, group)
+	inRedis := wantRedis(t, healed, openRedis(t, server.Addr()), l.said)
+	t.Logf("the last start → all %d turns (%d snapshots) in %d documents as in an undisturbed run, after %v; Redis right %v later",
+		l.said.count(), len(l.took), len(l.said), took.Round(time.Millisecond), inRedis.Round(time.Millisecond))
+	last.stop()
+	seen.end(t)
+
+	last = startService(t, command...).ready()
+	eventually(t, startSoon, "the walk has swept what was left behind", func() error { return leftovers(dataDir) })
+	wantNothingElse(t, dataDir, l.said)
+	last.stop()
+	into := filepath.Join(t.TempDir(), "undisturbed")
+	run(t, "replay", "--all", "--into", into, "--nats-url", nats.URL(), "--data-dir", t.TempDir())
+	sameDocuments(t, "an undisturbed run", allDocuments(t, into), allDocuments(t, transcripts(dataDir)))
+	wantVerified(t, where, l.said)
+}
+
+// written is how many bytes the files of a transcripts folder have.
+func written(t *testing.T, dataDir string) (n int64) {
+	for _, name := range files(t, transcripts(dataDir)) {
+		if info, err := os.Stat(filepath.Join(transcripts(dataDir), name)); err == nil && isDocument(name) {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
+// leftovers are temporary files.
+func leftovers(dataDir string) error {
+	names, err := listFiles(transcripts(dataDir))
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return isDocument(name) || strings.HasSuffix(name, ".tail") || name == ".afterword" || name == ".afterword-walk"
+	})
+	if len(names) > 0 {
+		return &leftBehind{names}
+	}
+	return nil
+}
+
+type leftBehind struct{ names []string }
+
+func (e *leftBehind) Error() string { return strings.Join(e.names, ", ") + " left behind" }
