@@ -41,7 +41,7 @@ func benchPublisher(b *testing.B, up bool) *publisher.Publisher {
 	if err := stream.Ensure(b.Context(), js, stream.StreamConfig{}); err != nil {
 		b.Fatal(err)
 	}
-	p, err := publisher.New(publisher.Config{JS: js, BufferTurns: 10_000_000, BufferBytes: 16 << 30})
+	p, err := publisher.New(publisher.Config{Conn: nc, BufferTurns: 10_000_000, BufferBytes: 16 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}

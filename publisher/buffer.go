@@ -12,6 +12,9 @@ var ErrOverflow = errors.New("publisher: the buffer is full")
 // ErrClosed says that the publisher was closed.
 var ErrClosed = errors.New("publisher: closed")
 
+// takeAtOnce is how many turns are taken under one hold of the lock.
+const takeAtOnce = 64
+
 // buffer holds every turn from its acceptance until it is stored, and then
 // until its session's history shows it. Its lock is the one that Publish needs, so
 // it is held for memory operations only, and in bounded steps.
@@ -76,11 +79,18 @@ func (b *buffer) add(e *entry) error {
 
 // take appends to dst up to n turns that were never sent, oldest first.
 func (b *buffer) take(dst []*entry, n int) []*entry {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for ; n > 0 && b.unsent != nil; n-- {
-		dst = append(dst, b.unsent)
-		b.unsent = b.unsent.next
+	for n > 0 {
+		b.mu.Lock()
+		step := min(n, takeAtOnce)
+		for ; step > 0 && b.unsent != nil; step-- {
+			dst = append(dst, b.unsent)
+			b.unsent = b.unsent.next
+			n--
+		}
+		b.mu.Unlock()
+		if step > 0 {
+			break
+		}
 	}
 	return dst
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/google/uuid"
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go"
 
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -18,7 +18,7 @@ import (
 const (
 	DefaultBufferTurns   = 100_000
 	DefaultBufferBytes   = 256 << 20
-	DefaultWindow        = 512
+	DefaultWindow        = 2000
 	DefaultAckTimeout    = 5 * time.Second
 	DefaultRetryMin      = 100 * time.Millisecond
 	DefaultRetryMax      = 30 * time.Second
@@ -28,13 +28,12 @@ const (
 	DefaultSettleBytes   = 64 << 20
 )
 
-// Config says how to publish. Only JS is asked for; zero means the default.
+// Config says how to publish. Only Conn is asked for; zero means the default.
 type Config struct {
-	// JS gives the connection to publish over; it stays the caller's, to be closed after
-	// the publisher. Acknowledgements are handled in a context of the publisher's own. The connection
-	// should buffer nothing while it is disconnected (nats.ReconnectBufSize(-1)) and
-	// reconnect for ever.
-	JS jetstream.JetStream
+	// Conn is the connection to publish over; it stays the caller's, to be closed after
+	// the publisher. It should buffer nothing while it is disconnected
+	// (nats.ReconnectBufSize(-1)) and reconnect for ever.
+	Conn *nats.Conn
 	// Logger gets a line when the stream stops or resumes taking turns, and one for
 	// each turn that is refused while others are taken. Nil discards them.
 	Logger *slog.Logger
@@ -43,7 +42,8 @@ type Config struct {
 	// yet, those in flight included. BufferBytes is at least MaxPayload.
 	BufferTurns int
 	BufferBytes int64
-	// Window is how many turns wait for their acknowledgement at a time.
+	// Window is how many turns wait for their acknowledgement at a time. A quarter of it
+	// bounds one atomic batch, and the turns that are sent one by one.
 	Window int
 	// AckTimeout is how long an acknowledgement may take before the turn is sent again.
 	AckTimeout time.Duration
@@ -106,8 +106,8 @@ func orDefault[T comparable](v *T, d T) {
 }
 
 func (c *Config) validate() error {
-	if c.JS == nil || c.JS.Conn() == nil {
-		return errors.New("publisher: Config.JS is missing")
+	if c.Conn == nil {
+		return errors.New("publisher: Config.Conn is missing")
 	}
 	for _, f := range [...]struct {
 		name  string

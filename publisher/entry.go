@@ -3,10 +3,9 @@ package publisher
 import (
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-	"github.com/nats-io/nats.go"
-
+	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
+	"github.com/cenkalti/backoff/v4"
 )
 
 // entry is one accepted snapshot, in one allocation together with its receipt.
@@ -25,14 +24,21 @@ type entry struct {
 	storedAt      time.Time // zero until stored
 
 	// Owned by the sender.
-	msg         *nats.Msg                   // of the try in flight
-	header      nats.Header                 // the same for every try
-	sent        time.Time                   // when the last try began
+	msgID       string                      // "" before the first try
+	sent        time.Time                   // when the last try by itself began
 	due         time.Time                   // when the next may begin; zero means at once
 	failedAfter uint64                      // how many turns were stored when it last failed
 	failures    int                         // since the last reconnect
 	overtaken   int                         // failures between which other turns were stored
 	own         *backoff.ExponentialBackOff // once it is refused while others are taken
+}
+
+// messageID returns the id that makes the server drop a repetition.
+func (e *entry) messageID() string {
+	if e.msgID == "" {
+		e.msgID = stream.MsgID(e.snap.Payload())
+	}
+	return e.msgID
 }
 
 // queue is a list of entries in the order in which they were added.

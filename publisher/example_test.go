@@ -47,7 +47,7 @@ func exampleServer() (js jetstream.JetStream, stop func()) {
 func Example() {
 	js, stop := exampleServer()
 	defer stop()
-	p, err := publisher.New(publisher.Config{JS: js})
+	p, err := publisher.New(publisher.Config{Conn: js.Conn()})
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -80,7 +80,7 @@ func Example() {
 func ExamplePublisher_Begin() {
 	js, stop := exampleServer()
 	defer stop()
-	p, err := publisher.New(publisher.Config{JS: js})
+	p, err := publisher.New(publisher.Config{Conn: js.Conn()})
 	if err != nil {
 		log.Fatal(err)
 	}

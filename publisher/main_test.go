@@ -67,7 +67,7 @@ func (w *world) ensure() {
 // closed at the end of the test, drained or not.
 func (w *world) publisher(set func(*publisher.Config)) *publisher.Publisher {
 	w.t.Helper()
-	cfg := publisher.Config{JS: w.js, RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond}
+	cfg := publisher.Config{Conn: w.js.Conn(), RetryMin: 10 * time.Millisecond, RetryMax: 200 * time.Millisecond}
 	if set != nil {
 		set(&cfg)
 	}

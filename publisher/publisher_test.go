@@ -315,10 +315,10 @@ func TestWaitEnds(t *testing.T) {
 func TestConfig(t *testing.T) {
 	w := newWorld(t)
 	for name, cfg := range map[string]publisher.Config{
-		"no JS":            {},
-		"negative":         {JS: w.js, Window: -1},
-		"retry":            {JS: w.js, RetryMin: time.Minute},
-		"buffer too small": {JS: w.js, BufferBytes: 1000},
+		"no Conn":          {},
+		"negative":         {Conn: w.js.Conn(), Window: -1},
+		"retry":            {Conn: w.js.Conn(), RetryMin: time.Minute},
+		"buffer too small": {Conn: w.js.Conn(), BufferBytes: 1000},
 	} {
 		if p, err := publisher.New(cfg); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -6,9 +6,10 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// result is how one try ended.
+// result is how one try ended, of a turn by itself or of a batch.
 type result struct {
-	msg       *nats.Msg
+	msg       *nats.Msg // of the turn; nil for a batch
+	batch     uint64
 	err       error // nil when the stream has it
 	duplicate bool  // it had it before
 }

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,11 +13,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 const (
 	sendAtOnce     = 64               // turns sent before results are looked at again
-	markAtOnce     = 256              // turns marked as stored under one hold of the buffer's lock
+	markAtOnce     = 64               // turns marked as stored under one hold of the buffer's lock
 	statusEvery    = time.Second      // how often a lost connection is looked at if no event comes
 	upkeepEvery    = 10 * time.Second // the most between two rounds of upkeep
 	upkeepFraction = 8
@@ -48,8 +50,10 @@ type sender struct {
 	retries     retries
 	fresh       []*entry // taken from the buffer, never sent
 	freshBuf    []*entry
-	inFlight    map[*nats.Msg]*entry
-	heard       bool // a result has come
+	alone       int                  // the most turns in flight by themselves
+	inFlight    map[*nats.Msg]*entry // by themselves
+	batches     *batches
+	heard       bool // a result of a turn by itself has come
 	stored      []*entry
 	spare       []result
 	storedSoFar uint64
@@ -67,13 +71,15 @@ type counts struct {
 }
 
 func newSender(cfg *Config, b *buffer) (*sender, error) {
-	nc := cfg.JS.Conn()
+	nc := cfg.Conn
 	s := &sender{
 		cfg: cfg, log: cfg.Logger, nc: nc, buffer: b, results: newResults(), started: time.Now(),
 		stop: make(chan struct{}), closing: make(chan struct{}), ended: make(chan struct{}),
 		gate:     gate{backoff: cfg.backoff()},
-		inFlight: make(map[*nats.Msg]*entry, cfg.Window),
+		alone:    max(1, cfg.Window/batchesAtOnce),
+		inFlight: make(map[*nats.Msg]*entry),
 	}
+	s.batches = newBatches(cfg, s.results)
 	js, err := jetstream.New(nc,
 		jetstream.WithPublishAsyncTimeout(cfg.AckTimeout),
 		jetstream.WithPublishAsyncMaxPending(2*cfg.Window), // never reached: a full window would stall the sender
@@ -106,13 +112,14 @@ func (s *sender) run() {
 		s.watch(reconnected)
 		reconnected = false
 		s.collect(time.Now())
+		s.endLate(time.Now())
 		s.upkeep(time.Now())
 		wait := s.send(time.Now())
 		s.report()
 		if s.finished() {
 			return
 		}
-		timer.Reset(min(wait, time.Until(s.nextUpkeep)))
+		timer.Reset(min(wait, s.batches.late(s.cfg.AckTimeout), time.Until(s.nextUpkeep)))
 		select {
 		case <-s.stop:
 			s.collect(time.Now()) // what is stored already is not left
@@ -133,6 +140,7 @@ func (s *sender) run() {
 // result its goroutine may not have begun, and nats.go 1.55 would then leave it
 // behind for ever; so in that case it is left to end with the connection.
 func (s *sender) cleanup() {
+	s.batches.close()
 	if s.heard {
 		s.js.CleanupPublisher()
 	}
@@ -151,8 +159,12 @@ func (s *sender) finished() bool {
 // out a backoff that it earned before.
 func (s *sender) watch(reconnected bool) {
 	connected := s.nc.Status() == nats.CONNECTED
+	if reconnected || !connected { // nobody will acknowledge what was sent before
+		s.endFlying(nats.ErrDisconnected, time.Now())
+	}
 	if connected && (reconnected || !s.connected) {
 		s.hearMaxPayload()
+		s.batches.reset()
 		s.hurry()
 	}
 	if s.connected = connected; connected {
@@ -164,7 +176,7 @@ func (s *sender) watch(reconnected bool) {
 
 // report tells Stats what the sender knows.
 func (s *sender) report() {
-	s.counts.inFlight.Store(int64(len(s.inFlight)))
+	s.counts.inFlight.Store(int64(len(s.inFlight) + s.batches.turns))
 	switch {
 	case s.gate.closed && (s.lost.IsZero() || s.gate.since.Before(s.lost)):
 		s.counts.blockedAt.Store(s.gate.since.Sub(s.started).Nanoseconds())
@@ -191,87 +203,153 @@ func (s *sender) send(now time.Time) (wait time.Duration) {
 		return statusEvery
 	}
 	for range sendAtOnce {
-		n, wait := s.gate.allowed(now, s.cfg.Window-len(s.inFlight))
-		if n == 0 {
-			if wait == 0 {
-				wait = upkeepEvery
+		free, wait := s.gate.allowed(now, s.alone-len(s.inFlight))
+		if free == 0 && s.gate.closed {
+			return cmp.Or(wait, upkeepEvery)
+		}
+		s.fill()
+		retry := s.retries.first()
+		if retry != nil && (s.first(retry, now) || len(s.fresh) == 0) {
+			if wait := retry.due.Sub(now); wait > 0 {
+				return wait
+			}
+			if free == 0 {
+				return upkeepEvery
+			}
+			s.retries.removeFirst()
+			s.transmit(retry, now)
+			continue
+		}
+		n, together, wait := s.group(now)
+		switch {
+		case n == 0:
+			if retry != nil {
+				wait = min(wait, retry.due.Sub(now))
 			}
 			return wait
+		case together:
+			s.transmitBatch(n, now)
+			return 0 // look at results first
+		case free == 0:
+			return upkeepEvery
 		}
-		e, wait := s.next(now)
-		if e == nil {
-			return wait
+		for _, e := range s.fresh[:min(n, free)] {
+			s.transmit(e, now)
 		}
-		if s.gate.closed {
-			s.gate.probe = e
-		}
-		s.transmit(e, now)
+		s.drop(min(n, free))
 	}
 	return 0
 }
 
-// next removes and returns the turn to send now. Those that wait only for the
-// stream come first, in order; one that failed as a probe yields to new ones,
-// so that no turn can keep the others from being tried.
-func (s *sender) next(now time.Time) (e *entry, wait time.Duration) {
-	retry := s.retries.first()
-	if retry != nil && retry.due.IsZero() {
-		s.retries.removeFirst()
-		return retry, 0
-	}
-	if len(s.fresh) == 0 {
-		s.freshBuf = s.buffer.take(s.freshBuf[:0], sendAtOnce)
-		s.fresh = s.freshBuf
-	}
-	if len(s.fresh) > 0 {
-		e, s.fresh[0] = s.fresh[0], nil
-		s.fresh = s.fresh[1:]
-		return e, 0
-	}
-	if retry == nil {
-		return nil, upkeepEvery
-	}
-	if wait := retry.due.Sub(now); wait > 0 {
-		return nil, wait
-	}
-	s.retries.removeFirst()
-	return retry, 0
+// first reports whether a failed turn goes before those that were never sent.
+// One that failed as a probe yields to them, so that no turn can keep the others from being tried.
+func (s *sender) first(retry *entry, now time.Time) bool {
+	return retry.due.IsZero() || !s.gate.closed && !now.Before(retry.due)
 }
 
-// transmit begins one try. To publish in atomic batches, hand a group of turns
-// over here and put one result for each: nothing else knows how they travel.
-func (s *sender) transmit(e *entry, now time.Time) {
-	payload := e.snap.Payload()
-	if e.header == nil {
-		e.header = nats.Header{stream.HeaderMsgID: {stream.MsgID(payload)}}
-		if e.traceparent != "" {
-			e.header[stream.HeaderTraceparent] = []string{e.traceparent}
+// fill takes turns from the buffer, as many as a batch may have.
+func (s *sender) fill() {
+	if n := max(s.batches.limit, sendAtOnce) - len(s.fresh); n > 0 {
+		s.freshBuf = s.buffer.take(append(s.freshBuf[:0], s.fresh...), n)
+		s.fresh = s.freshBuf
+	}
+}
+
+// drop forgets the first n fresh turns.
+func (s *sender) drop(n int) {
+	clear(s.fresh[:n])
+	s.fresh = s.fresh[n:]
+}
+
+// group returns how many of the fresh turns to send now, and whether as one
+// batch; with none, how long to wait for more of them. While nothing is in
+// flight it never waits.
+func (s *sender) group(now time.Time) (n int, together bool, wait time.Duration) {
+	switch {
+	case len(s.fresh) == 0:
+		return 0, false, upkeepEvery
+	case s.gate.closed:
+		return 1, false, 0
+	case !s.batches.usable(now):
+		return min(len(s.fresh), sendAtOnce), false, 0
+	}
+	n, full := s.fitting()
+	if !full && !s.draining && len(s.inFlight)+s.batches.turns > 0 {
+		if wait := gatherFor - now.Sub(s.fresh[0].accepted); wait > 0 {
+			return 0, false, wait
 		}
-	} else {
+	}
+	switch {
+	case n < minBatch:
+		return max(n, 1), false, 0
+	case len(s.batches.flying) >= batchesAtOnce:
+		return 0, false, upkeepEvery
+	}
+	return n, true, 0
+}
+
+// fitting returns how many of the fresh turns fit into one batch, and whether it
+// gains nothing by waiting.
+func (s *sender) fitting() (n int, full bool) {
+	bytes, longest := int64(0), s.maxPayload.Load()
+	for i, e := range s.fresh {
+		bytes += e.size
+		if i == s.batches.size || i > 0 && bytes > maxBatchBytes || e.size > longest {
+			return i, true
+		}
+	}
+	return len(s.fresh), len(s.fresh) >= s.batches.size
+}
+
+// transmit begins one try of a turn by itself.
+func (s *sender) transmit(e *entry, now time.Time) {
+	if s.gate.closed {
+		s.gate.probe = e
+	}
+	if e.msgID != "" {
 		s.counts.retries.Add(1)
 	}
 	// A message of its own for each try tells a late result of an earlier one apart.
-	e.msg = &nats.Msg{Subject: stream.TurnSubject(e.snap.SessionID), Header: e.header, Data: payload}
+	m := &nats.Msg{
+		Subject: stream.TurnSubject(e.snap.SessionID),
+		Header:  nats.Header{stream.HeaderMsgID: {e.messageID()}},
+		Data:    e.snap.Payload(),
+	}
+	if e.traceparent != "" {
+		m.Header[stream.HeaderTraceparent] = []string{e.traceparent}
+	}
 	e.sent = now
-	s.inFlight[e.msg] = e
-	if _, err := s.js.PublishMsgAsync(e.msg, jetstream.WithRetryAttempts(0)); err != nil {
-		s.end(result{msg: e.msg, err: err}, now)
+	s.inFlight[m] = e
+	if _, err := s.js.PublishMsgAsync(m, jetstream.WithRetryAttempts(0)); err != nil {
+		s.end(result{msg: m, err: err}, now)
+	}
+}
+
+// transmitBatch begins one try of the first n fresh turns together.
+func (s *sender) transmitBatch(n int, now time.Time) {
+	b, err := s.batches.send(s.fresh[:n], now)
+	s.drop(n)
+	if err != nil {
+		s.endBatch(b, err, now)
 	}
 }
 
 // collect takes in how tries ended.
 func (s *sender) collect(now time.Time) {
 	list := s.results.swap(s.spare)
-	s.heard = s.heard || len(list) > 0
 	for _, r := range list {
-		s.end(r, now)
+		if r.msg != nil {
+			s.heard = true
+			s.end(r, now)
+		} else if b := s.batches.take(r.batch); b != nil {
+			s.endBatch(b, r.err, now)
+		}
 	}
 	s.spare = list
 	for group := range slices.Chunk(s.stored, markAtOnce) {
 		s.buffer.markStored(group, now)
 		for _, e := range group {
 			e.receipt.raise(Stored)
-			e.header, e.msg = nil, nil
 			if s.cfg.OnStored != nil {
 				s.cfg.OnStored(now.Sub(e.accepted))
 			}
@@ -296,6 +374,46 @@ func (s *sender) end(r result, now time.Time) {
 	if r.duplicate {
 		s.counts.duplicates.Add(1)
 	}
+	s.taken(e, now)
+}
+
+// endBatch takes in how a batch ended. What is about the batch is found out by
+// sending its turns one by one.
+func (s *sender) endBatch(b *batch, err error, now time.Time) {
+	if !errors.Is(err, nats.ErrDisconnected) {
+		s.batches.learn(err, now)
+	}
+	var api *jetstream.APIError
+	alone := errors.As(err, &api) || errors.Is(err, errNotOneBatch)
+	for _, e := range b.entries {
+		switch {
+		case err == nil:
+			s.taken(e, now)
+		case alone:
+			e.due = time.Time{}
+			s.retries.add(e)
+		default:
+			s.failed(e, err, now)
+		}
+	}
+}
+
+// endFlying ends every batch in flight.
+func (s *sender) endFlying(err error, now time.Time) {
+	for len(s.batches.flying) > 0 {
+		s.endBatch(s.batches.take(s.batches.flying[0].number), err, now)
+	}
+}
+
+// endLate ends the batches whose acknowledgement is late.
+func (s *sender) endLate(now time.Time) {
+	for f := s.batches.flying; len(f) > 0 && now.Sub(f[0].sent) >= s.cfg.AckTimeout; f = s.batches.flying {
+		s.endBatch(s.batches.take(f[0].number), jetstream.ErrAsyncPublishTimeout, now)
+	}
+}
+
+// taken notes that the stream has e.
+func (s *sender) taken(e *entry, now time.Time) {
 	s.storedSoFar++
 	s.stored = append(s.stored, e)
 	if s.gate.closed {
@@ -324,7 +442,7 @@ func (s *sender) failed(e *entry, err error, now time.Time) {
 			e.own = s.cfg.backoff()
 			s.counts.setAside.Add(1)
 			s.log.Error("a turn is refused while others are stored, trying it again by itself",
-				"session_id", e.snap.SessionID, "turn_id", e.snap.ID, "bytes", e.size, "err", err)
+				"session", transcript.Token(e.snap.SessionID), "turn", e.snap.ID, "bytes", e.size, "error", err)
 		}
 		e.due = now.Add(min(e.own.NextBackOff(), s.cfg.RetryMax))
 		if probe { // the next one is the probe
@@ -336,7 +454,7 @@ func (s *sender) failed(e *entry, err error, now time.Time) {
 		if probe {
 			e.due = s.gate.until
 			if s.gate.probes == 1 {
-				s.log.Warn("the stream takes no turns, keeping them and trying again", "err", err)
+				s.log.Warn("the stream takes no turns, keeping them and trying again", "error", err)
 			}
 		}
 	}

@@ -21,7 +21,7 @@ const blockedFor = 10 * time.Second
 // answer makes the publisher and the histories.
 func (b *builder) answer() error {
 	cfg := b.o.publisher.config()
-	cfg.JS, cfg.Logger = b.js, b.log
+	cfg.Conn, cfg.Logger = b.js.Conn(), b.log
 	took := metrics.PublishDuration()
 	cfg.OnStored = func(d time.Duration) { took.Observe(d.Seconds()) }
 	p, err := publisher.New(cfg)

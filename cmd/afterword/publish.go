@@ -159,7 +159,7 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 
 func newFeeder(js jetstream.JetStream, o publishOptions) (*publisher.Publisher, error) {
 	cfg := o.publisher.config()
-	cfg.JS = js
+	cfg.Conn = js.Conn()
 	cfg.SettleTurns, cfg.SettleBytes = 1, 1 // nobody reads what is pending
 	return publisher.New(cfg)
 }

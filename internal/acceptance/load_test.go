@@ -31,7 +31,7 @@ type load struct {
 // turn in three, the question is published before the answer; some are sent twice.
 func publish(t *testing.T, rnd *rand.Rand, js jetstream.JetStream, names []string, rate int) *load {
 	t.Helper()
-	pub, err := publisher.New(publisher.Config{JS: js})
+	pub, err := publisher.New(publisher.Config{Conn: js.Conn()})
 	if err != nil {
 		t.Fatal(err)
 	}

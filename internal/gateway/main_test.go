@@ -66,7 +66,7 @@ func newWorld(t *testing.T, set func(*Config, *publisher.Config)) *world {
 	t.Cleanup(func() { w.store.Close(context.Background()) })
 
 	cfg := Config{Registry: w.reg, Logger: slog.New(slog.NewJSONHandler(w.logs, nil)), Store: w.store}
-	pcfg := publisher.Config{JS: w.js, RetryMin: 10 * time.Millisecond, RetryMax: 100 * time.Millisecond}
+	pcfg := publisher.Config{Conn: w.js.Conn(), RetryMin: 10 * time.Millisecond, RetryMax: 100 * time.Millisecond}
 	if set != nil {
 		set(&cfg, &pcfg)
 	}
