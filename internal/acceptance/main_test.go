@@ -21,7 +21,7 @@ var (
 )
 
 var (
-	binary     string   // afterword, built once
+	program    string   // afterword, built once
 	buildFlags []string // -race if the tests have it
 )
 
@@ -31,8 +31,8 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	binary = filepath.Join(dir, "afterword")
-	args := slices.Concat([]string{"build"}, buildFlags, []string{"-o", binary, "../../cmd/afterword"})
+	program = filepath.Join(dir, "afterword")
+	args := slices.Concat([]string{"build"}, buildFlags, []string{"-o", program, "../../cmd/afterword"})
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go %v: %v\n%s", args, err, out)
 		os.RemoveAll(dir)

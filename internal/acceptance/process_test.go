@@ -3,6 +3,7 @@ package acceptance
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -35,6 +37,7 @@ type process struct {
 // process does, whichever comes first.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	watchSources()
 	dir, err := os.MkdirTemp(t.TempDir(), "process-")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +53,7 @@ func start(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	defer stderr.Close()
-	p.cmd = exec.Command(binary, args...)
+	p.cmd = exec.Command(program, args...)
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir}
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
@@ -81,6 +84,17 @@ func start(t *testing.T, args ...string) *process {
 	})
 	return p
 }
+
+// watchSources looks at every source of the binary, once: go test notes what a test
+// looks at, and so never takes a result from its cache that is about another binary.
+var watchSources = sync.OnceFunc(func() {
+	filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".go") {
+			os.Stat(path)
+		}
+		return nil
+	})
+})
 
 // String is the command, without the test's folder.
 func (p *process) String() string { return command(p.args) }
@@ -250,4 +264,26 @@ func eventually(t *testing.T, within time.Duration, what string, check func() er
 		case <-tick.C:
 		}
 	}
+}
+
+// shell runs a command line beside the test; what it returns waits for its output.
+func shell(t *testing.T, line string) func() string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", line)
+	type result struct {
+		out []byte
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		out, err := cmd.CombinedOutput()
+		done <- result{out, err}
+	}()
+	return sync.OnceValue(func() string {
+		r := <-done
+		if r.err != nil {
+			t.Errorf("%s: %v: %s", line, r.err, r.out)
+		}
+		return string(r.out)
+	})
 }
