@@ -10,6 +10,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
@@ -40,6 +41,7 @@ func (b *builder) consume() error {
 		return err
 	}
 	b.consumer = c
+	b.registry.MustRegister(metrics.Consumer(c.Stats))
 	b.ready[partConsumer] = func(context.Context) error { return c.Ready() }
 	b.background(partConsumer, 90, func(ctx context.Context) error {
 		if err := b.ensureStreams(ctx); err != nil {

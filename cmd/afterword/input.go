@@ -71,6 +71,15 @@ func (in *input) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// estimate guesses how many turns there are from those so far; 0 means unknown.
+func (in *input) estimate() uint64 {
+	read := in.read.Load()
+	if in.size == 0 || read == 0 {
+		return 0
+	}
+	return uint64(float64(in.turns) * max(1, float64(in.size)/float64(read)))
+}
+
 // line is one line of input, or why there is none.
 type line struct {
 	text   []byte

@@ -123,9 +123,9 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 		return err
 	}
 
-	m := c.meter("publish", in.size)
+	m := c.meter("turns stored")
 	defer m.stop()
-	step := func() { m.set(in.read.Load(), fmt.Sprintf("%d turns stored", pub.Stats().Stored)) }
+	step := func() { m.set(pub.Stats().Stored, in.estimate()) }
 	f := &feed{pub: pub, stall: o.stall, onStep: step}
 	bad, err := c.eachTurn(ctx, in, func(d *transcript.Draft, number int) error {
 		if number%256 == 0 {

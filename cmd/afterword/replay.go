@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/progress"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
@@ -126,11 +125,11 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 			}
 		}()
 		began := time.Now()
-		m := c.newMeter("replay", 0, progress.UnitsDefault)
+		m := c.meter("messages replayed")
 		defer m.stop()
 		res, err := consumer.Replay(ctx, consumer.ReplayConfig{
 			JS: js, Store: s, Session: o.session, Logger: log,
-			Progress: func(p consumer.Progress) { m.of(p.Done, p.Total, "messages replayed") },
+			Progress: func(p consumer.Progress) { m.set(p.Done, p.Total) },
 		})
 		m.stop()
 		if err != nil {
@@ -195,11 +194,11 @@ func (c *cli) replayDry(ctx context.Context, o replayOptions) error {
 			return dataDirError(err)
 		}
 		defer s.Close(context.WithoutCancel(ctx))
-		m := c.newMeter("replay", 0, progress.UnitsDefault)
+		m := c.meter("messages read")
 		defer m.stop()
 		res, err := consumer.Verify(ctx, consumer.VerifyConfig{
 			JS: js, Store: s, Scratch: scratch, Session: o.session, Settle: -1,
-			Progress: func(p consumer.Progress) { m.of(p.Done, p.Total, "messages compared") },
+			Progress: func(p consumer.Progress) { m.set(p.Done, p.Total) },
 		})
 		m.stop()
 		if errors.Is(err, transcript.ErrNoSession) {

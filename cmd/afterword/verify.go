@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jedib0t/go-pretty/v6/progress"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
@@ -85,7 +84,7 @@ func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
 }
 
 func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, asJSON bool) error {
-	m := c.newMeter("verify", 0, progress.UnitsDefault)
+	m := c.meter("messages read")
 	defer m.stop()
 	var found []consumer.Difference // printed when there is no meter in the way
 	var failure error
@@ -94,7 +93,7 @@ func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, asJSON boo
 			failure = c.printDifference(d, asJSON)
 		}
 	}
-	cfg.Progress = func(p consumer.Progress) { m.of(p.Done, p.Total, "messages compared") }
+	cfg.Progress = func(p consumer.Progress) { m.set(p.Done, p.Total) }
 	cfg.Difference = func(d consumer.Difference) {
 		const most = 1000
 		if m == nil || len(found) >= most {
