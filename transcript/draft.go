@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -17,19 +18,26 @@ type Draft struct {
 	Rev       int
 	Status    Status
 
-	timestamp    Instant
-	hasTimestamp bool
-	user         []byte // quoted, canonical; nil when absent
-	assistant    []byte
-	completedAt  Instant
-	supersedes   string
-	members      []member // every other member
-	unchecked    bool     // known members that nobody looks into are taken as they are
+	timestamp     Instant
+	hasTimestamp  bool
+	user          []byte // quoted, canonical; nil when absent
+	assistant     []byte
+	plain         bool // userText and assistantText stand for user and assistant
+	userText      string
+	assistantText string
+	completedAt   Instant
+	supersedes    string
+	few           [4]member // every other member; most turns have no more than these
+	fewUsed       int
+	more          []member
+	unchecked     bool // known members that nobody looks into are taken as they are
 }
 
+// member is a value in its canonical encoding, or a text that is not quoted yet.
 type member struct {
 	name  string
-	value []byte // canonical
+	value []byte
+	text  string // valid UTF-8; used when value is nil
 }
 
 // Timestamp returns when the turn began; ok is false while it has none.
@@ -38,14 +46,40 @@ func (d *Draft) Timestamp() (t Instant, ok bool) { return d.timestamp, d.hasTime
 // SetTimestamp says when the turn began.
 func (d *Draft) SetTimestamp(t Instant) { d.timestamp, d.hasTimestamp = t, true }
 
-func (d *Draft) add(name string, value []byte) {
-	d.members = append(d.members, member{name, value})
+func (d *Draft) add(name string, value []byte) { d.addMember(member{name: name, value: value}) }
+
+// addText checks a text and keeps it as it is: encode quotes it into its place.
+func (d *Draft) addText(name, text string) error {
+	if err := checkText(name, text); err != nil {
+		return err
+	}
+	d.addMember(member{name: name, text: text})
+	return nil
+}
+
+func (d *Draft) addMember(m member) {
+	if d.fewUsed == len(d.few) {
+		d.more = append(d.more, m)
+		return
+	}
+	d.few[d.fewUsed] = m
+	d.fewUsed++
+}
+
+// sorted returns the members by name.
+func (d *Draft) sorted() []member {
+	list := d.few[:d.fewUsed]
+	if len(d.more) > 0 {
+		list = slices.Concat(list, d.more)
+	}
+	slices.SortFunc(list, func(x, y member) int { return strings.Compare(x.name, y.name) })
+	return list
 }
 
 // check holds the draft against the rules that need no id or timestamp yet.
 func (d *Draft) check() error {
 	switch {
-	case d.user == nil:
+	case d.user == nil && !d.plain:
 		return &RuleError{Member: "user", Rule: "is missing"}
 	case d.Rev < 1 || d.Rev > RedactRev:
 		return &RuleError{Member: "rev", Rule: fmt.Sprintf("must be an integer from 1 to %d", MaxRev)}
@@ -127,56 +161,55 @@ func (d *Draft) Snapshot(limit int) (Snapshot, error) {
 // encode writes the canonical form: six members in fixed order, then the others,
 // the session among them, by name.
 func (d *Draft) encode() Snapshot {
-	if d.assistant == nil {
-		d.assistant = []byte(`""`)
-	}
-	size := 160 + len(d.ID) + len(d.user) + len(d.assistant) + 2*len(d.SessionID)
-	for _, m := range d.members {
-		size += len(m.name) + len(m.value) + 8
+	members := d.sorted()
+	size := 160 + len(d.ID) + quotedSize(d.user, d.userText) + quotedSize(d.assistant, d.assistantText) + 2*len(d.SessionID)
+	for _, m := range members {
+		size += len(m.name) + quotedSize(m.value, m.text) + 8
 	}
 	b := make([]byte, 0, size)
 	b = append(b, `{"id":"`...)
 	b = append(b, d.ID...)
 	b = append(b, `","timestamp":"`...)
 	b = d.timestamp.append(b)
-	b = append(b, `","user":`...)
-	b = append(b, d.user...)
+	b = append(b, `",`...)
+	text := len(b)
+	b = append(b, `"user":`...)
+	b = appendText(b, d.user, d.userText)
 	b = append(b, `,"assistant":`...)
-	b = append(b, d.assistant...)
+	answer := len(b)
+	b = appendText(b, d.assistant, d.assistantText)
+	texts := len(b)
 	b = append(b, `,"status":"`...)
 	b = append(b, d.Status...)
 	b = append(b, `","rev":`...)
 	b = strconv.AppendInt(b, int64(d.Rev), 10)
 
-	slices.SortFunc(d.members, func(x, y member) int { return strings.Compare(x.name, y.name) })
 	from, to := 0, 0
 	session := func() {
 		from = len(b)
 		b = appendSession(b, d.SessionID)
 		to = len(b)
 	}
-	for _, m := range d.members {
+	for _, m := range members {
 		if to == 0 && m.name > sessionMember {
 			session()
 		}
 		b = append(b, ',')
 		b, _ = jsontext.AppendQuote(b, m.name) // checked when the member was added
 		b = append(b, ':')
-		b = append(b, m.value...)
+		b = appendText(b, m.value, m.text)
 	}
 	if to == 0 {
 		session()
 	}
 	b = append(b, '}')
 
-	user := len(`{"id":"","timestamp":"",`) + len(d.ID) + instantLen
 	return Snapshot{
 		SessionID: d.SessionID, ID: d.ID, Timestamp: d.timestamp, Rev: d.Rev, Status: d.Status,
 		CompletedAt: d.completedAt, Supersedes: d.supersedes,
 		raw: b, from: from, to: to,
-		text:  user,
-		texts: user + len(`"user":,"assistant":`) + len(d.user) + len(d.assistant),
-		empty: len(d.assistant) == len(`""`),
+		text: text, texts: texts,
+		empty: texts-answer == len(`""`),
 	}
 }
 
@@ -188,12 +221,25 @@ func appendSession(b []byte, id string) []byte {
 	return b
 }
 
-func quote(name, s string) ([]byte, error) {
-	b, err := jsontext.AppendQuote(make([]byte, 0, len(s)+len(s)/16+2), s)
-	if err != nil {
-		return nil, &RuleError{Member: name, Rule: "is not valid UTF-8"}
+func checkText(name, s string) error {
+	if !utf8.ValidString(s) {
+		return &RuleError{Member: name, Rule: "is not valid UTF-8"}
 	}
-	return b, nil
+	return nil
+}
+
+// appendText appends a quoted value, or quotes text when there is none.
+func appendText(b, value []byte, text string) []byte {
+	if value != nil {
+		return append(b, value...)
+	}
+	b, _ = jsontext.AppendQuote(b, text) // checked: valid UTF-8
+	return b
+}
+
+// quotedSize estimates what appendText appends: some of a text is escaped.
+func quotedSize(value []byte, text string) int {
+	return len(value) + len(text) + len(text)/16 + 2
 }
 
 func quoted(i Instant) []byte {

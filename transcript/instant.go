@@ -30,7 +30,31 @@ func (i Instant) String() string { return string(i.append(nil)) }
 func (i Instant) valid() bool { return i >= minInstant && i <= maxInstant }
 
 func (i Instant) append(dst []byte) []byte {
-	return i.Time().AppendFormat(dst, "2006-01-02T15:04:05.000000-07:00")
+	const layout = "2006-01-02T15:04:05.000000+00:00"
+	t := i.Time()
+	if !i.valid() { // its year may have more digits, or a sign
+		return t.AppendFormat(dst, "2006-01-02T15:04:05.000000-07:00")
+	}
+	dst = append(dst, layout...)
+	b := dst[len(dst)-len(layout):]
+	year, month, day := t.Date()
+	hour, minute, sec := t.Clock()
+	digits(b[0:4], year)
+	digits(b[5:7], int(month))
+	digits(b[8:10], day)
+	digits(b[11:13], hour)
+	digits(b[14:16], minute)
+	digits(b[17:19], sec)
+	digits(b[20:26], int(i%1e6))
+	return dst
+}
+
+// digits writes n with as many digits as b has room for.
+func digits(b []byte, n int) {
+	for k := len(b) - 1; k >= 0; k-- {
+		b[k] = byte('0' + n%10)
+		n /= 10
+	}
 }
 
 // ParseInstant reads an RFC 3339 time in the years 1970 to 2199 (in UTC); digits

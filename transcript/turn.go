@@ -103,11 +103,11 @@ func (t *Turn) Draft() (Draft, error) {
 	if !t.Timestamp.IsZero() {
 		d.SetTimestamp(InstantOf(t.Timestamp))
 	}
-	var err error
-	if d.user, err = quote("user", t.User); err != nil {
+	d.plain, d.userText, d.assistantText = true, t.User, t.Assistant
+	if err := checkText("user", t.User); err != nil {
 		return Draft{}, err
 	}
-	if d.assistant, err = quote("assistant", t.Assistant); err != nil {
+	if err := checkText("assistant", t.Assistant); err != nil {
 		return Draft{}, err
 	}
 	if !t.CompletedAt.IsZero() {
@@ -124,11 +124,9 @@ func (t *Turn) Draft() (Draft, error) {
 		if m.text == "" {
 			continue
 		}
-		value, err := quote(m.name, m.text)
-		if err != nil {
+		if err := d.addText(m.name, m.text); err != nil {
 			return Draft{}, err
 		}
-		d.add(m.name, value)
 	}
 	if err := t.draftNested(&d); err != nil {
 		return Draft{}, err
