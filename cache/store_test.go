@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/transcript"
@@ -52,8 +51,10 @@ func TestWithTranscriptStore(t *testing.T) {
 
 	check(t, c.FlushAll(t.Context()).Err())
 	sameTurns(t, load(t, h, "session 0", 0, FromFile, false).Turns, transcript.LastAnswered(all[0], 10))
-	check(t, st.Walk(t.Context(), time.Time{}, func(session string) error { return f.ChangedWait(t.Context(), session) },
-		func(token string, err error) { t.Error(token, err) }))
+	check(t, st.Walk(t.Context(), transcript.WalkConfig{
+		Changed: func(session string) { check(t, f.ChangedWait(t.Context(), session)) },
+		Fault:   func(token string, err error) { t.Error(token, err) },
+	}))
 	flush(t, f)
 	verify()
 }

@@ -272,7 +272,7 @@ func (d *dirty) rush(again bool) (left, failed int, changed <-chan struct{}) {
 	return left, failed, d.changed
 }
 
-// count returns how many sessions wait to be folded, and since when.
+// waitingSince returns how many sessions wait to be folded, and the oldest of them since when.
 func (d *dirty) waitingSince() (n int, oldest time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

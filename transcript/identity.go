@@ -114,11 +114,13 @@ func probeWritable(root *os.Root) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(make([]byte, probeSize))
+	if err = root.Remove(name); err == nil { // first, so that a crash leaves nothing
+		_, err = f.Write(make([]byte, probeSize))
+	}
 	if err == nil {
 		err = f.Sync()
 	}
-	return errors.Join(err, f.Close(), root.Remove(name))
+	return errors.Join(err, f.Close())
 }
 
 func syncFolder(dir *os.Root) error {

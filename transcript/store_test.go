@@ -450,16 +450,23 @@ func TestWalkFoldsWhatWasLeftBehind(t *testing.T) {
 	if err := os.WriteFile(leftover, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	old := time.Now().Add(-time.Minute)
-	if err := os.Chtimes(strings.TrimSuffix(path, ".json")+".tail", old, old); err != nil {
+	old := time.Now().Add(-2 * time.Minute)
+	own := filepath.Join(dir, "..afterword123")
+	if err := os.WriteFile(own, nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range []string{own, strings.TrimSuffix(path, ".json") + ".tail"} {
+		if err := os.Chtimes(name, old, old); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s = openStore(t, Config{Dir: dir})
 	var changed []string
-	err := s.Walk(ctx, time.Time{}, func(session string) error {
-		changed = append(changed, session)
-		return nil
-	}, func(token string, err error) { t.Errorf("%s: %v", token, err) })
+	err := s.Walk(ctx, WalkConfig{
+		Stale:   StaleTail,
+		Changed: func(session string) { changed = append(changed, session) },
+		Fault:   func(token string, err error) { t.Errorf("%s: %v", token, err) },
+	})
 	if err != nil || len(changed) != 1 || changed[0] != "s" {
 		t.Fatalf("walked over %v, %v", changed, err)
 	}
@@ -469,7 +476,9 @@ func TestWalkFoldsWhatWasLeftBehind(t *testing.T) {
 	if _, err := os.Stat(path); err != nil {
 		t.Errorf("not folded: %v", err)
 	}
-	if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("not swept: %v", err)
+	for _, name := range []string{leftover, own} {
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is not swept: %v", name, err)
+		}
 	}
 }

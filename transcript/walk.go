@@ -6,27 +6,36 @@ import (
 	"io/fs"
 	"strings"
 	"time"
-
-	"github.com/google/renameio/v2"
 )
 
-// staleTail is the age past which a tail counts as left behind: whoever wrote it
+// StaleTail is the age past which a tail counts as left behind: whoever wrote it
 // would have folded it.
-const staleTail = 10 * time.Second
+const StaleTail = 10 * time.Second
 
-// Walk visits every session once. It folds tails older than 10 s that no one
-// folds, sweeps temporary files that a crash left behind, and calls changed,
-// when that is not nil, with every session that changed at or after since.
-// Trouble with one session is given to fault, and the walk goes on.
-func (s *Store) Walk(ctx context.Context, since time.Time, changed func(session string) error, fault func(token string, err error)) error {
+// WalkConfig says what a walk does.
+type WalkConfig struct {
+	// Stale is the age past which a tail is folded. [StaleTail] leaves alone what
+	// others are about to fold; 0 folds every tail that holds something, as the
+	// first walk of a process has to: its predecessor may have been killed just now.
+	Stale time.Duration
+	// Changed, if set, is called with every session that changed at or after Since.
+	Changed func(session string)
+	Since   time.Time
+	// Fault is told of trouble with one session; the walk goes on.
+	Fault func(token string, err error)
+}
+
+// Walk visits every session once: it folds tails that nobody folds and sweeps
+// temporary files that a crash left behind.
+func (s *Store) Walk(ctx context.Context, cfg WalkConfig) error {
 	if err := s.sweep(ctx); err != nil {
 		return err
 	}
 	return s.names(ctx, "", func(name fileName) (bool, error) {
 		docTime, _ := modified(name.document)
 		tailTime, tailSize := modified(name.tail)
-		stale := tailSize > 0 && time.Since(tailTime) > staleTail
-		fresh := changed != nil && (!docTime.Before(since) || !tailTime.Before(since))
+		stale := tailSize > 0 && time.Since(tailTime) > cfg.Stale
+		fresh := cfg.Changed != nil && (!docTime.Before(cfg.Since) || !tailTime.Before(cfg.Since))
 		if !stale && !fresh {
 			return true, ctx.Err()
 		}
@@ -35,7 +44,7 @@ func (s *Store) Walk(ctx context.Context, since time.Time, changed func(session 
 		case errors.Is(err, ErrNoSession): // an empty tail, or nothing that can be read
 			return true, nil
 		case err != nil && SessionFault(err):
-			fault(name.token, err)
+			cfg.Fault(name.token, err)
 			return true, nil
 		case err != nil:
 			return false, err
@@ -44,9 +53,7 @@ func (s *Store) Walk(ctx context.Context, since time.Time, changed func(session 
 			s.dirty.mark(session)
 		}
 		if fresh {
-			if err := changed(session); err != nil {
-				return false, err
-			}
+			cfg.Changed(session)
 		}
 		return true, ctx.Err()
 	})
@@ -57,6 +64,9 @@ func (s *Store) Walk(ctx context.Context, since time.Time, changed func(session 
 func (s *Store) sweep(ctx context.Context) error {
 	if s.cfg.ReadOnly {
 		return nil
+	}
+	if err := s.one(ctx, "sweep the transcripts folder", s.sweepOwn); err != nil {
+		return err
 	}
 	for _, shard := range s.shardNames() {
 		err := s.one(ctx, "sweep folder "+shard, func() error {
@@ -79,6 +89,26 @@ func (s *Store) sweep(ctx context.Context) error {
 			return nil
 		})
 		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepOwn removes what a crash left of files that belong to the folder itself.
+// They live for milliseconds; one that is old is nobody's.
+func (s *Store) sweepOwn() error {
+	entries, err := s.readFolder(".")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if at, _ := modified(e); name == walkFile || time.Since(at) < time.Minute ||
+			!strings.HasPrefix(name, "."+identityFile) && !strings.HasPrefix(name, identityFile+"-") {
+			continue
+		}
+		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -131,11 +161,14 @@ func (s *Store) LastWalk(ctx context.Context) (at time.Time, err error) {
 	return at, err
 }
 
-// MarkWalk notes that a walk which began at a time is complete. It need not be
-// durable: a walk more does no harm.
+// MarkWalk notes that a walk which began at a time is complete. The note is
+// neither durable nor replaced atomically: one that cannot be read only means
+// that the next walk looks at everything.
 func (s *Store) MarkWalk(ctx context.Context, began time.Time) error {
 	return s.one(ctx, "note the time of the walk", func() error {
-		return renameio.WriteFile(walkFile, []byte(InstantOf(began).String()+"\n"), 0o600, renameio.WithRoot(s.root), renameio.IgnoreUmask())
+		return errors.Join(
+			s.root.WriteFile(walkFile, []byte(InstantOf(began).String()+"\n"), 0o600),
+			s.root.Chmod(walkFile, 0o600)) // whatever the umask
 	})
 }
 
