@@ -137,24 +137,29 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 		err = f.drain(ctx)
 	}
 	m.stop()
-	if err != nil {
-		left, cancel := context.WithCancel(ctx)
-		cancel() // what is in flight is not waited for
-		pub.Close(left)
-		return errors.Join(fmt.Errorf("%w: %d turns were stored; publish the same input again for the rest, which adds nothing twice", err, pub.Stats().Stored))
+	end := ctx
+	if err != nil { // what is in flight is not waited for
+		var cancel context.CancelFunc
+		end, cancel = context.WithCancel(ctx)
+		cancel()
 	}
-	if err := pub.Close(ctx); err != nil {
-		return err
-	}
-	st := pub.Stats()
-	took := time.Since(began)
+	left := pub.Close(end)
+	st, took := pub.Stats(), time.Since(began)
 	if o.json {
-		err = c.printJSON(summary{in.turns, st.Stored, st.Duplicates, bad, took.Seconds()})
+		if err := c.printJSON(summary{in.turns, st.Stored, st.Duplicates, bad, took.Seconds()}); err != nil {
+			return err
+		}
+	}
+	if err == nil {
+		err = left
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %d turns were stored; publish the same input again for the rest, which adds nothing twice", err, st.Stored)
 	}
 	if bad == 0 {
 		fmt.Fprintf(c.stderr, "%d turns stored in %s (%.0f/s)\n", st.Stored, took.Round(time.Millisecond), float64(st.Stored)/took.Seconds())
 	}
-	return errors.Join(err, badLines(bad, in.turns, "stored"))
+	return badLines(bad, in.turns, "stored")
 }
 
 func newFeeder(js jetstream.JetStream, o publishOptions) (*publisher.Publisher, error) {
