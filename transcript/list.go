@@ -152,6 +152,16 @@ type fileName struct {
 	tail     fs.DirEntry // nil when there is none
 }
 
+// foreign returns a [*ForeignFileError] when one of them is no regular file.
+func (n *fileName) foreign() error {
+	for _, e := range []fs.DirEntry{n.document, n.tail} {
+		if e != nil && !e.Type().IsRegular() {
+			return &ForeignFileError{Path: e.Name(), Kind: kindOf(e.Type())}
+		}
+	}
+	return nil
+}
+
 // names calls fn for every session that has files, ordered by folder and token,
 // after a cursor ("shard/token"). A folder is read at once: at most some
 // hundredth of all sessions, or all in the flat layout.

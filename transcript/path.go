@@ -172,11 +172,14 @@ func openFile(dir *os.Root, name string) (*os.File, os.FileInfo, error) {
 }
 
 func foreign(name string, info os.FileInfo) error {
-	kind := "not a regular file"
-	if info.Mode()&fs.ModeSymlink != 0 {
-		kind = "a symbolic link"
+	return &ForeignFileError{Path: name, Kind: kindOf(info.Mode())}
+}
+
+func kindOf(mode fs.FileMode) string {
+	if mode&fs.ModeSymlink != 0 {
+		return "a symbolic link"
 	}
-	return &ForeignFileError{Path: name, Kind: kind}
+	return "not a regular file"
 }
 
 // leftoverOf returns the token whose fold left a temporary file behind: renameio

@@ -32,6 +32,10 @@ func (s *Store) Walk(ctx context.Context, cfg WalkConfig) error {
 		return err
 	}
 	return s.names(ctx, "", func(name fileName) (bool, error) {
+		if err := name.foreign(); err != nil {
+			cfg.Fault(name.token, err)
+			return true, ctx.Err()
+		}
 		docTime, _ := modified(name.document)
 		tailTime, tailSize := modified(name.tail)
 		stale := tailSize > 0 && time.Since(tailTime) > cfg.Stale
