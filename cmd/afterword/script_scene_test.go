@@ -55,7 +55,7 @@ func cmdHole(ts *testscript.TestScript, _ bool, args []string) {
 
 // nats VAR [password|plain|absent]: starts a NATS server and sets VAR to its URL.
 // password demands one, plain has no JetStream, absent is not up yet.
-// nats VAR start|stop: acts on it.
+// nats VAR start|stop|relock: acts on it; relock starts it again with another password.
 func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 	s := sceneOf(ts)
 	what := strings.Join(args[1:], " ")
@@ -65,6 +65,8 @@ func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 			srv.Restart()
 		case "stop":
 			srv.Stop()
+		case "relock":
+			srv.Restart(servertest.UserPass("bob", "0ther"))
 		default:
 			ts.Fatalf("cannot %q", what)
 		}
