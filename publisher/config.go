@@ -2,6 +2,8 @@ package publisher
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -140,6 +142,14 @@ func (c *Config) backoff() *backoff.ExponentialBackOff {
 		backoff.WithMaxElapsedTime(0))
 }
 
+// newUUID returns a UUIDv7. It is [uuid.NewV7] without the allocation of its bytes.
 func newUUID() string {
-	return uuid.Must(uuid.NewV7()).String() // crypto/rand does not fail
+	var at [8]byte
+	binary.BigEndian.PutUint64(at[:], uint64(time.Now().UnixMilli()))
+	var u uuid.UUID
+	copy(u[:6], at[2:])
+	_, _ = rand.Read(u[6:]) // never fails
+	u[6] = u[6]&0x0f | 0x70 // version 7
+	u[8] = u[8]&0x3f | 0x80 // RFC 9562
+	return u.String()
 }
