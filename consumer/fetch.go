@@ -15,8 +15,9 @@ import (
 
 const (
 	// waitForFirst is how long one request for a first message stands. A server
-	// that restarts forgets it, so this is also how late a reconnect is noticed.
-	waitForFirst = 3 * time.Second
+	// that restarts forgets it, so this is how late a reconnect is noticed; and a
+	// stop lets it end, so that no message comes for nobody.
+	waitForFirst = time.Second
 	// firstChunk is how many messages are asked for before their size is known.
 	firstChunk = 256
 )
@@ -74,7 +75,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 // fetch returns one batch, decoded. It may return a batch and an error.
 func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, error) {
 	b := &batch{}
-	first, err := cons.Next(jetstream.FetchMaxWait(waitForFirst), jetstream.FetchHeartbeat(waitForFirst/3))
+	first, err := cons.Next(jetstream.FetchMaxWait(waitForFirst))
 	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
 		return b, nil
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -20,7 +21,7 @@ func exampleServer() (js jetstream.JetStream, stop func()) {
 	if err != nil {
 		log.Fatal(err)
 	}
-	srv, err := stream.StartNATS(stream.EmbeddedConfig{Dir: dir, Addr: "127.0.0.1:0"})
+	srv, err := embedded.StartNATS(embedded.NATSConfig{Dir: dir, Addr: "127.0.0.1:0"})
 	if err != nil {
 		log.Fatal(err)
 	}

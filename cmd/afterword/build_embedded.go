@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/internal/embedded"
 )
 
 // errServerStopped says that an embedded server has stopped by itself.
@@ -17,14 +17,14 @@ const watchEvery = time.Second
 // startEmbedded starts the servers that no URL was given for, and points the URLs at them.
 func (b *builder) startEmbedded() error {
 	if b.o.nats.url == "" {
-		srv, err := stream.StartNATS(stream.EmbeddedConfig{Dir: b.natsDir(), Addr: b.o.embeddedNATS, Logger: b.log})
+		srv, err := embedded.StartNATS(embedded.NATSConfig{Dir: b.natsDir(), Addr: b.o.embeddedNATS, Logger: b.log})
 		if err != nil {
 			return err
 		}
 		b.server = srv
 		b.o.nats.url = srv.ClientURL()
 		if b.o.limits.maxBytes == 0 {
-			b.o.limits.maxBytes = stream.DefaultEmbeddedMaxBytes
+			b.o.limits.maxBytes = embedded.DefaultMaxBytes
 			if most := srv.MaxBytes(); most > 0 { // a small disk
 				b.o.limits.maxBytes = min(b.o.limits.maxBytes, most)
 			}
@@ -33,7 +33,7 @@ func (b *builder) startEmbedded() error {
 		b.watch(srv)
 	}
 	if b.o.redis.url == "" {
-		srv, err := stream.StartRedis(stream.RedisConfig{Addr: b.o.embeddedRedis})
+		srv, err := embedded.StartRedis(embedded.RedisConfig{Addr: b.o.embeddedRedis})
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (b *builder) startEmbedded() error {
 }
 
 // watch ends the process when its embedded server has stopped: only a new start helps.
-func (b *builder) watch(srv *stream.EmbeddedNATS) {
+func (b *builder) watch(srv *embedded.NATS) {
 	ctx, cancel := context.WithCancel(b.ctx)
 	b.onStop("watch", 100, func(context.Context) error { cancel(); return nil })
 	go func() {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"github.com/afterword-io/afterword/internal/gateway"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/publisher"
-	"github.com/afterword-io/afterword/transcript"
 )
 
 // blockedFor is how long the stream may take nothing before the service is not
@@ -66,7 +64,8 @@ func (b *builder) serveHTTP() {
 	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
 	if b.publisher != nil {
 		cfg.Publisher, cfg.History = b.publisher, b.history
-		cfg.Stream = streamTurns{b.transcriptsFrom()}
+		cfg.Stream = b.transcriptsFrom()
+		cfg.Dead = consumer.DeadReader{JS: b.js}
 		if b.store != nil {
 			cfg.Store = b.store
 		} else {
@@ -110,19 +109,4 @@ func (b *builder) background(name string, share int, fn func(ctx context.Context
 			return fmt.Errorf("still busy after its share of --drain-timeout: %w", bound.Err())
 		}
 	})
-}
-
-// streamTurns looks for turns in the stream.
-type streamTurns struct{ consumer.StreamReader }
-
-// Turn implements [gateway.Turns].
-func (s streamTurns) Turn(ctx context.Context, session, id string) (transcript.Snapshot, bool, error) {
-	doc, err := s.Read(ctx, session)
-	if errors.Is(err, transcript.ErrNoSession) {
-		return transcript.Snapshot{}, false, nil
-	}
-	if err != nil {
-		return transcript.Snapshot{}, false, err
-	}
-	return doc.Turn(id)
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/gateway"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
@@ -48,7 +49,7 @@ type builder struct {
 	listener  net.Listener
 	store     *transcript.Store // nil on a gateway
 	late      *lateStore        // of a gateway, which only reads
-	server    *stream.EmbeddedNATS
+	server    *embedded.NATS
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	redis     *cache.Redis // nil without a cache

@@ -6,6 +6,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -130,8 +131,8 @@ type serviceOptions struct {
 }
 
 func (o *serviceOptions) addEmbedded(f flags) {
-	f.text(&o.embeddedNATS, stream.DefaultEmbeddedNATS, "embedded-nats", "", "loopback `ADDRESS` of the embedded NATS server, which runs unless --nats-url is given")
-	f.text(&o.embeddedRedis, stream.DefaultEmbeddedRedis, "embedded-redis", "", "loopback `ADDRESS` of the embedded Redis-compatible server, which runs unless --redis-url is given")
+	f.text(&o.embeddedNATS, embedded.DefaultNATS, "embedded-nats", "", "loopback `ADDRESS` of the embedded NATS server, which runs unless --nats-url is given")
+	f.text(&o.embeddedRedis, embedded.DefaultRedis, "embedded-redis", "", "loopback `ADDRESS` of the embedded Redis-compatible server, which runs unless --redis-url is given")
 }
 
 func (o *serviceOptions) addListen(f flags, def, usage string) {

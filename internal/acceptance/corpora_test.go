@@ -68,17 +68,18 @@ func TestCorpora(t *testing.T) {
 	t.Run("verify", func(t *testing.T) { wantVerified(t, where, want) })
 	consume.stop()
 	t.Run("replay", func(t *testing.T) {
-		into := filepath.Join(t.TempDir(), "rebuilt")
-		_, says := run(t, slices.Concat([]string{"replay", "--all", "--into", into, "--data-dir", t.TempDir()}, natsFlag)...)
-		t.Logf("afterword replay --all --into → %s", strings.TrimSpace(says))
-		sameDocuments(t, "replay into another folder", allDocuments(t, into), original)
-
 		if err := os.RemoveAll(transcripts(dataDir)); err != nil {
 			t.Fatal(err)
 		}
-		run(t, slices.Concat([]string{"replay", "--all", "--data-dir", dataDir}, natsFlag)...)
+		_, says := run(t, slices.Concat([]string{"replay", "--all", "--data-dir", dataDir}, natsFlag)...)
+		t.Logf("rm -r transcripts; afterword replay --all → identical bytes; %s", strings.TrimSpace(says))
 		sameDocuments(t, "rm -r transcripts, then replay", allDocuments(t, transcripts(dataDir)), original)
-		wantVerified(t, where, want)
+		if *full {
+			wantVerified(t, where, want)
+			into := filepath.Join(t.TempDir(), "rebuilt")
+			run(t, slices.Concat([]string{"replay", "--all", "--into", into, "--data-dir", t.TempDir()}, natsFlag)...)
+			sameDocuments(t, "replay into another folder", allDocuments(t, into), original)
+		}
 	})
 	t.Run("batches of one", func(t *testing.T) { oneByOne(t, all, original) })
 	t.Run("two consumers, Redis Cluster", func(t *testing.T) {

@@ -22,7 +22,9 @@ func TestKill9OfTheConsumer(t *testing.T) {
 	where := []string{"--nats-url", nats.URL(), "--redis-url", server.URL(), "--data-dir", dataDir}
 	command := append([]string{"consume"}, where...)
 
+	began := time.Now()
 	startService(t, command...).ready().kill9() // makes streams and folder
+	startup := time.Since(began)
 	seen := observe(t, dataDir, 1)
 	l := publish(t, rnd, js, namesOf("kill-%d", 60), 300)
 	wrote := 0
@@ -30,9 +32,9 @@ func TestKill9OfTheConsumer(t *testing.T) {
 	for range rounds {
 		had := written(t, dataDir)
 		p := start(t, command...)
-		began := time.Now()
+		began = time.Now()
 		// Some are killed while they start, most while they work.
-		spread(t, time.Duration(100+rnd.IntN(1900))*time.Millisecond)
+		spread(t, 100*time.Millisecond+rnd.N(startup+1500*time.Millisecond))
 		p.kill9()
 		lived = append(lived, time.Since(began))
 		if written(t, dataDir) > had {
@@ -41,8 +43,8 @@ func TestKill9OfTheConsumer(t *testing.T) {
 	}
 	l.drain(t, time.Minute)
 	t.Logf("%d × afterword consume, kill -9 → after %v; %d of them had written", rounds, lived, wrote)
-	if wrote < rounds/4 {
-		t.Errorf("only %d of %d consumers lived long enough to write anything", wrote, rounds)
+	if wrote == 0 {
+		t.Error("none of them lived long enough to write anything")
 	}
 
 	// What a killed one had fetched comes again after the wait for its acknowledgement (15 s).
@@ -65,7 +67,7 @@ func TestKill9OfTheConsumer(t *testing.T) {
 	wantVerified(t, where, l.said)
 }
 
-// written is how many bytes the files of a transcripts folder have.
+// written is how many bytes the documents have.
 func written(t *testing.T, dataDir string) (n int64) {
 	for _, name := range files(t, transcripts(dataDir)) {
 		if info, err := os.Stat(filepath.Join(transcripts(dataDir), name)); err == nil && isDocument(name) {

@@ -131,7 +131,7 @@ func TestMisconfigured(t *testing.T) {
 			if !errors.Is(err, stream.ErrMisconfigured) {
 				t.Fatalf("Ensure: got %v, want ErrMisconfigured", err)
 			}
-			wantOneLine(t, err, c.says, stream.Turns, "stream init")
+			servertest.OneLine(t, err, c.says, stream.Turns, "stream init")
 
 			err = stream.Init(t.Context(), js, stream.StreamConfig{})
 			if !c.fixed {
@@ -183,7 +183,7 @@ func TestUnreachable(t *testing.T) {
 	if !errors.Is(err, stream.ErrUnreachable) {
 		t.Errorf("without JetStream: got %v", err)
 	}
-	wantOneLine(t, err, "jetstream {}")
+	servertest.OneLine(t, err, "jetstream {}")
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -195,9 +195,9 @@ func TestUnreachable(t *testing.T) {
 func TestEnsureReportsTheServer(t *testing.T) {
 	js := jetStream(t, servertest.NATS(t, servertest.MaxStore(1<<20)).URL())
 	err := stream.Ensure(t.Context(), js, stream.StreamConfig{MaxBytes: 1 << 30})
-	wantOneLine(t, err, "create stream AFTERWORD_TURNS", "storage", "max_file_store")
+	servertest.OneLine(t, err, "create stream AFTERWORD_TURNS", "storage", "max_file_store")
 	err = stream.Ensure(t.Context(), js, stream.StreamConfig{Replicas: 3})
-	wantOneLine(t, err, "create stream AFTERWORD_TURNS", "replicas")
+	servertest.OneLine(t, err, "create stream AFTERWORD_TURNS", "replicas")
 }
 
 func TestInfo(t *testing.T) {

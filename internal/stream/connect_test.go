@@ -19,7 +19,7 @@ import (
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
-const secret = "s3cr3t-p4ss"
+const secret = servertest.Secret
 
 // logBuffer is a log that tests may read while it is written.
 type logBuffer struct {
@@ -74,25 +74,6 @@ func hungAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func wantOneLine(t *testing.T, err error, parts ...string) {
-	t.Helper()
-	if err == nil {
-		t.Fatal("no error")
-	}
-	msg := err.Error()
-	if strings.Contains(msg, "\n") {
-		t.Errorf("more than one line: %q", msg)
-	}
-	if strings.Contains(msg, secret) {
-		t.Errorf("the secret is in %q", msg)
-	}
-	for _, p := range parts {
-		if !strings.Contains(msg, p) {
-			t.Errorf("%q lacks %q", msg, p)
-		}
-	}
-}
-
 func TestConnectRefusesMalformedURLs(t *testing.T) {
 	for _, wait := range []bool{false, true} {
 		for url, part := range map[string]string{
@@ -114,7 +95,7 @@ func TestConnectRefusesMalformedURLs(t *testing.T) {
 				t.Errorf("%s: no error", url)
 				continue
 			}
-			wantOneLine(t, err, part)
+			servertest.OneLine(t, err, part)
 		}
 	}
 }
@@ -127,7 +108,7 @@ func TestConnectRefusesUnreadableCreds(t *testing.T) {
 	for _, wait := range []bool{false, true} {
 		for _, path := range []string{filepath.Join(t.TempDir(), "absent.creds"), garbage, t.TempDir()} {
 			_, err := stream.Connect(t.Context(), stream.Config{URL: deadAddr(t), Creds: path, Wait: wait})
-			wantOneLine(t, err, path, "--nats-creds")
+			servertest.OneLine(t, err, path, "--nats-creds")
 		}
 	}
 }
@@ -153,7 +134,7 @@ SUAGMJH5XLGZKQQWAWKRZJIGMOU4HPFUYLXJMXOO5NLFEO2OOQJ5LPRDPM
 	if !errors.Is(err, stream.ErrRefused) {
 		t.Fatalf("got %v, want ErrRefused", err)
 	}
-	wantOneLine(t, err, creds, "--nats-creds")
+	servertest.OneLine(t, err, creds, "--nats-creds")
 }
 
 func TestConnectRefusedCredentials(t *testing.T) {
@@ -176,7 +157,7 @@ func TestConnectRefusedCredentials(t *testing.T) {
 				t.Errorf("%s: got %v, want ErrRefused", name, err)
 				continue
 			}
-			wantOneLine(t, err, "--nats-url")
+			servertest.OneLine(t, err, "--nats-url")
 			if d := time.Since(start); d > 5*time.Second {
 				t.Errorf("%s: took %s", name, d)
 			}
@@ -196,7 +177,7 @@ func TestConnectUnreachableOnce(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrUnreachable", name, err)
 			continue
 		}
-		wantOneLine(t, err, "--nats-url")
+		servertest.OneLine(t, err, "--nats-url")
 		if d := time.Since(start); d > 5*time.Second {
 			t.Errorf("%s: took %s", name, d)
 		}
@@ -259,7 +240,7 @@ func TestConnectRefusedLater(t *testing.T) {
 			if !errors.Is(err, stream.ErrRefused) {
 				t.Errorf("got %v", err)
 			}
-			wantOneLine(t, err, "--nats-url")
+			servertest.OneLine(t, err, "--nats-url")
 		case <-time.After(15 * time.Second):
 			t.Fatal("nobody was told")
 		}

@@ -1,6 +1,5 @@
 // Package stream holds what every part of afterword agrees on about NATS: the
-// names on the wire, how to connect, how the two streams are configured, and
-// the embedded servers that stand in when no URL is given.
+// names on the wire, how to connect, and how the two streams are configured.
 //
 // The contract: a turn is published to [TurnSubject] with the header
 // [HeaderMsgID] set to [MsgID] of its payload, and is stored in the stream

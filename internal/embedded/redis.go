@@ -1,4 +1,4 @@
-package stream
+package embedded
 
 import (
 	"cmp"
@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// DefaultEmbeddedRedis is the address of the embedded Redis-compatible server.
-	DefaultEmbeddedRedis = "127.0.0.1:6379"
+	// DefaultRedis is the address of the embedded Redis-compatible server.
+	DefaultRedis = "127.0.0.1:6379"
 	// DefaultMaxKeys is how many keys the embedded server keeps: two for each
 	// of 50,000 sessions, some 20 KiB together when turns are 1 KiB.
 	DefaultMaxKeys = 100_000
@@ -30,7 +30,7 @@ const (
 
 // RedisConfig says where the embedded Redis-compatible server listens.
 type RedisConfig struct {
-	// Addr is a loopback host:port. Empty means [DefaultEmbeddedRedis]; port 0 takes a free one.
+	// Addr is a loopback host:port. Empty means [DefaultRedis]; port 0 takes a free one.
 	Addr string
 	// MaxKeys is how many keys are kept; those nearest to their expiry go first,
 	// the keys of one Cluster slot tag together. Zero means [DefaultMaxKeys].
@@ -40,9 +40,9 @@ type RedisConfig struct {
 	Tick time.Duration
 }
 
-// EmbeddedRedis is a Redis-compatible server in this process, in memory only:
+// Redis is a Redis-compatible server in this process, in memory only:
 // enough for the cache of one machine.
-type EmbeddedRedis struct {
+type Redis struct {
 	cfg  RedisConfig
 	mini *miniredis.Miniredis
 	addr string
@@ -53,9 +53,9 @@ type EmbeddedRedis struct {
 
 // StartRedis starts a server. It fails at once for an address in use (naming
 // --embedded-redis) or one that is not loopback.
-func StartRedis(cfg RedisConfig) (*EmbeddedRedis, error) {
+func StartRedis(cfg RedisConfig) (*Redis, error) {
 	if cfg.Addr == "" {
-		cfg.Addr = DefaultEmbeddedRedis
+		cfg.Addr = DefaultRedis
 	}
 	if cfg.MaxKeys <= 0 {
 		cfg.MaxKeys = DefaultMaxKeys
@@ -67,7 +67,7 @@ func StartRedis(cfg RedisConfig) (*EmbeddedRedis, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &EmbeddedRedis{cfg: cfg, mini: miniredis.NewMiniRedis(), stop: make(chan struct{}), done: make(chan struct{})}
+	e := &Redis{cfg: cfg, mini: miniredis.NewMiniRedis(), stop: make(chan struct{}), done: make(chan struct{})}
 	if err := e.mini.StartAddr(net.JoinHostPort(host, strconv.Itoa(port))); err != nil {
 		return nil, listenError(cfg.Addr, redisFlag, redisURLFlag, err)
 	}
@@ -77,13 +77,13 @@ func StartRedis(cfg RedisConfig) (*EmbeddedRedis, error) {
 }
 
 // Addr is the host:port that it listens on.
-func (e *EmbeddedRedis) Addr() string { return e.addr }
+func (e *Redis) Addr() string { return e.addr }
 
 // URL is the Redis URL to connect to.
-func (e *EmbeddedRedis) URL() string { return "redis://" + e.addr }
+func (e *Redis) URL() string { return "redis://" + e.addr }
 
 // Close stops the server and forgets everything. Further calls do nothing.
-func (e *EmbeddedRedis) Close() {
+func (e *Redis) Close() {
 	e.once.Do(func() {
 		close(e.stop)
 		<-e.done
@@ -93,7 +93,7 @@ func (e *EmbeddedRedis) Close() {
 
 // run drives the server's clock. It has a mode that looks at every key on
 // every command, which is no good beyond a few keys.
-func (e *EmbeddedRedis) run() {
+func (e *Redis) run() {
 	defer close(e.done)
 	timer := time.NewTimer(e.cfg.Tick)
 	defer timer.Stop()
@@ -114,7 +114,7 @@ func (e *EmbeddedRedis) run() {
 
 // evict removes the keys nearest to their expiry, hence the oldest, until
 // fewer than the cap are left. Keys without expiry go last.
-func (e *EmbeddedRedis) evict() {
+func (e *Redis) evict() {
 	type entry struct {
 		ttl      time.Duration
 		tag, key string

@@ -1,4 +1,4 @@
-package stream
+package embedded
 
 import (
 	"context"
@@ -14,13 +14,15 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
+
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 const (
-	// DefaultEmbeddedNATS is the address of the embedded NATS server.
-	DefaultEmbeddedNATS = "127.0.0.1:4222"
-	// DefaultEmbeddedMaxBytes is the most that [Turns] holds on an embedded server.
-	DefaultEmbeddedMaxBytes = 10 << 30
+	// DefaultNATS is the address of the embedded NATS server.
+	DefaultNATS = "127.0.0.1:4222"
+	// DefaultMaxBytes is the most that the stream of turns holds on an embedded server.
+	DefaultMaxBytes = 10 << 30
 
 	natsFlag     = "--embedded-nats"
 	natsURLFlag  = "--nats-url"
@@ -28,24 +30,24 @@ const (
 	natsLockName = "lock"
 )
 
-// EmbeddedConfig says where an embedded NATS server listens and keeps its data.
-type EmbeddedConfig struct {
+// NATSConfig says where an embedded NATS server listens and keeps its data.
+type NATSConfig struct {
 	// Dir holds the streams. It is created; one server uses it at a time.
 	Dir string
-	// Addr is a loopback host:port. Empty means [DefaultEmbeddedNATS]; port 0 takes a free one.
+	// Addr is a loopback host:port. Empty means [DefaultNATS]; port 0 takes a free one.
 	Addr string
 	// MaxBytes bounds all streams together. Zero means three quarters of what
 	// the disk has free.
 	MaxBytes int64
-	// MaxPayload in bytes. Zero means [DefaultMaxPayload].
+	// MaxPayload in bytes. Zero means [stream.DefaultMaxPayload].
 	MaxPayload int32
 	// Logger gets the server's log. Nil discards it.
 	Logger *slog.Logger
 }
 
-// EmbeddedNATS is a NATS server in this process, with JetStream. Every message is
+// NATS is a NATS server in this process, with JetStream. Every message is
 // synced to disk before it is acknowledged.
-type EmbeddedNATS struct {
+type NATS struct {
 	srv  *server.Server
 	lock *os.File
 	once sync.Once
@@ -55,12 +57,12 @@ type EmbeddedNATS struct {
 // an error within 5 s: an address in use (naming --embedded-nats), one that is
 // not loopback, a folder that cannot be used or that another server uses.
 // Recovering the streams of a large folder comes on top of the 5 s.
-func StartNATS(cfg EmbeddedConfig) (*EmbeddedNATS, error) {
+func StartNATS(cfg NATSConfig) (*NATS, error) {
 	if cfg.Addr == "" {
-		cfg.Addr = DefaultEmbeddedNATS
+		cfg.Addr = DefaultNATS
 	}
 	if cfg.MaxPayload == 0 {
-		cfg.MaxPayload = DefaultMaxPayload
+		cfg.MaxPayload = stream.DefaultMaxPayload
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -89,7 +91,7 @@ func StartNATS(cfg EmbeddedConfig) (*EmbeddedNATS, error) {
 	return e, nil
 }
 
-func startNATS(cfg EmbeddedConfig, host string, port int) (*EmbeddedNATS, error) {
+func startNATS(cfg NATSConfig, host string, port int) (*NATS, error) {
 	// The server opens its streams before its port; find out about the port first.
 	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
@@ -127,15 +129,15 @@ func startNATS(cfg EmbeddedConfig, host string, port int) (*EmbeddedNATS, error)
 		srv.Shutdown()
 		return nil, fmt.Errorf("embedded NATS at %s is not ready after %s", cfg.Addr, natsReady)
 	}
-	return &EmbeddedNATS{srv: srv}, nil
+	return &NATS{srv: srv}, nil
 }
 
 // ClientURL is the URL to connect to.
-func (e *EmbeddedNATS) ClientURL() string { return e.srv.ClientURL() }
+func (e *NATS) ClientURL() string { return e.srv.ClientURL() }
 
 // MaxBytes is what all streams together may hold. A stream with a greater
 // limit of its own cannot be created.
-func (e *EmbeddedNATS) MaxBytes() int64 {
+func (e *NATS) MaxBytes() int64 {
 	if c := e.srv.JetStreamConfig(); c != nil {
 		return c.MaxStore
 	}
@@ -144,11 +146,11 @@ func (e *EmbeddedNATS) MaxBytes() int64 {
 
 // Running reports whether the server and its JetStream work. JetStream stops by
 // itself when its disk fails.
-func (e *EmbeddedNATS) Running() bool { return e.srv.Running() && e.srv.JetStreamEnabled() }
+func (e *NATS) Running() bool { return e.srv.Running() && e.srv.JetStreamEnabled() }
 
 // Shutdown stops the server and waits for it until ctx ends. What was
 // acknowledged is on disk whether it waits or not. A second call waits again.
-func (e *EmbeddedNATS) Shutdown(ctx context.Context) error {
+func (e *NATS) Shutdown(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -1,4 +1,4 @@
-package stream_test
+package embedded_test
 
 import (
 	"context"
@@ -11,13 +11,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
-func startNATS(t *testing.T, cfg stream.EmbeddedConfig) *stream.EmbeddedNATS {
+func startNATS(t *testing.T, cfg embedded.NATSConfig) *embedded.NATS {
 	t.Helper()
-	srv, err := stream.StartNATS(cfg)
+	srv, err := embedded.StartNATS(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,21 @@ func startNATS(t *testing.T, cfg stream.EmbeddedConfig) *stream.EmbeddedNATS {
 	return srv
 }
 
-func stopNATS(t *testing.T, srv *stream.EmbeddedNATS) {
+func jetStream(t *testing.T, url string) jetstream.JetStream {
+	t.Helper()
+	nc, err := stream.Connect(t.Context(), stream.Config{URL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func stopNATS(t *testing.T, srv *embedded.NATS) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -34,8 +49,8 @@ func stopNATS(t *testing.T, srv *stream.EmbeddedNATS) {
 	}
 }
 
-func TestEmbeddedNATSKeepsTurns(t *testing.T) {
-	cfg := stream.EmbeddedConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0"}
+func TestNATSKeepsTurns(t *testing.T) {
+	cfg := embedded.NATSConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0"}
 	srv := startNATS(t, cfg)
 	js := jetStream(t, srv.ClientURL())
 	if err := stream.Ensure(t.Context(), js, stream.StreamConfig{MaxBytes: srv.MaxBytes() / 2}); err != nil {
@@ -47,7 +62,7 @@ func TestEmbeddedNATSKeepsTurns(t *testing.T) {
 	if _, err := js.Publish(t.Context(), stream.TurnSubject("s"), []byte("kept")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.StartNATS(cfg); err == nil || !strings.Contains(err.Error(), "--data-dir") {
+	if _, err := embedded.StartNATS(cfg); err == nil || !strings.Contains(err.Error(), "--data-dir") {
 		t.Errorf("a second server on the folder: got %v", err)
 	}
 	js.Conn().Close()
@@ -80,10 +95,10 @@ func TestEmbeddedAddressTaken(t *testing.T) {
 	defer l.Close()
 	addr := l.Addr().String()
 	start := time.Now()
-	_, err = stream.StartNATS(stream.EmbeddedConfig{Dir: t.TempDir(), Addr: addr})
-	wantOneLine(t, err, addr, "--embedded-nats", "in use")
-	_, err = stream.StartRedis(stream.RedisConfig{Addr: addr})
-	wantOneLine(t, err, addr, "--embedded-redis", "in use")
+	_, err = embedded.StartNATS(embedded.NATSConfig{Dir: t.TempDir(), Addr: addr})
+	servertest.OneLine(t, err, addr, "--embedded-nats", "in use")
+	_, err = embedded.StartRedis(embedded.RedisConfig{Addr: addr})
+	servertest.OneLine(t, err, addr, "--embedded-redis", "in use")
 	if d := time.Since(start); d > 5*time.Second {
 		t.Errorf("took %s", d)
 	}
@@ -91,25 +106,25 @@ func TestEmbeddedAddressTaken(t *testing.T) {
 
 func TestEmbeddedLoopbackOnly(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0", "10.0.0.1:0", "[::]:0", "example.com:0", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:70000"} {
-		_, err := stream.StartNATS(stream.EmbeddedConfig{Dir: t.TempDir(), Addr: addr})
-		wantOneLine(t, err, "--embedded-nats", addr)
-		_, err = stream.StartRedis(stream.RedisConfig{Addr: addr})
-		wantOneLine(t, err, "--embedded-redis", addr)
+		_, err := embedded.StartNATS(embedded.NATSConfig{Dir: t.TempDir(), Addr: addr})
+		servertest.OneLine(t, err, "--embedded-nats", addr)
+		_, err = embedded.StartRedis(embedded.RedisConfig{Addr: addr})
+		servertest.OneLine(t, err, "--embedded-redis", addr)
 	}
-	startNATS(t, stream.EmbeddedConfig{Dir: t.TempDir(), Addr: "localhost:0"})
+	startNATS(t, embedded.NATSConfig{Dir: t.TempDir(), Addr: "localhost:0"})
 }
 
-func TestEmbeddedNATSBadFolder(t *testing.T) {
-	_, err := stream.StartNATS(stream.EmbeddedConfig{Dir: "/dev/null/x", Addr: "127.0.0.1:0"})
-	wantOneLine(t, err, "embedded NATS", "/dev/null")
-	_, err = stream.StartNATS(stream.EmbeddedConfig{Addr: "127.0.0.1:0"})
-	wantOneLine(t, err, "no folder")
+func TestNATSBadFolder(t *testing.T) {
+	_, err := embedded.StartNATS(embedded.NATSConfig{Dir: "/dev/null/x", Addr: "127.0.0.1:0"})
+	servertest.OneLine(t, err, "embedded NATS", "/dev/null")
+	_, err = embedded.StartNATS(embedded.NATSConfig{Addr: "127.0.0.1:0"})
+	servertest.OneLine(t, err, "no folder")
 }
 
-func startRedis(t *testing.T, cfg stream.RedisConfig) *redis.Client {
+func startRedis(t *testing.T, cfg embedded.RedisConfig) *redis.Client {
 	t.Helper()
 	cfg.Addr = "127.0.0.1:0"
-	srv, err := stream.StartRedis(cfg)
+	srv, err := embedded.StartRedis(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +142,7 @@ func startRedis(t *testing.T, cfg stream.RedisConfig) *redis.Client {
 }
 
 // What the cache's script uses works as on a real Redis.
-func TestEmbeddedRedisScript(t *testing.T) {
+func TestRedisScript(t *testing.T) {
 	script := redis.NewScript(`
 		local have = redis.call('HMGET', KEYS[1], 'a', 'b')
 		if have[1] and tonumber(have[1]) > tonumber(ARGV[1]) then return 0 end
@@ -137,7 +152,7 @@ func TestEmbeddedRedisScript(t *testing.T) {
 		return 1`)
 	real := redis.NewClient(&redis.Options{Addr: servertest.Redis(t).Addr()})
 	t.Cleanup(func() { real.Close() })
-	for name, c := range map[string]*redis.Client{"embedded": startRedis(t, stream.RedisConfig{}), "real": real} {
+	for name, c := range map[string]*redis.Client{"embedded": startRedis(t, embedded.RedisConfig{}), "real": real} {
 		keys := []string{"r:{k}", "k"}
 		if err := script.Load(t.Context(), c).Err(); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -163,8 +178,8 @@ func TestEmbeddedRedisScript(t *testing.T) {
 	}
 }
 
-func TestEmbeddedRedisExpires(t *testing.T) {
-	c := startRedis(t, stream.RedisConfig{Tick: 50 * time.Millisecond})
+func TestRedisExpires(t *testing.T) {
+	c := startRedis(t, embedded.RedisConfig{Tick: 50 * time.Millisecond})
 	if err := c.Set(t.Context(), "short", 1, time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
@@ -181,8 +196,8 @@ func TestEmbeddedRedisExpires(t *testing.T) {
 	}
 }
 
-func TestEmbeddedRedisEvictsWholeSessions(t *testing.T) {
-	c := startRedis(t, stream.RedisConfig{Tick: 50 * time.Millisecond, MaxKeys: 100})
+func TestRedisEvictsWholeSessions(t *testing.T) {
+	c := startRedis(t, embedded.RedisConfig{Tick: 50 * time.Millisecond, MaxKeys: 100})
 	pair := func(i int) (string, string) { return fmt.Sprintf("k:%d", i), fmt.Sprintf("recent:{k:%d}", i) }
 	set := func(from, to int, ttl time.Duration) {
 		_, err := c.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
@@ -218,14 +233,11 @@ func TestEmbeddedRedisEvictsWholeSessions(t *testing.T) {
 }
 
 func TestEmbeddedStreamLargerThanDisk(t *testing.T) {
-	srv := startNATS(t, stream.EmbeddedConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0", MaxBytes: 1 << 20})
+	srv := startNATS(t, embedded.NATSConfig{Dir: t.TempDir(), Addr: "127.0.0.1:0", MaxBytes: 1 << 20})
 	if got := srv.MaxBytes(); got != 1<<20 {
 		t.Errorf("MaxBytes is %d", got)
 	}
-	js, err := jetstream.New(connect(t, stream.Config{URL: srv.ClientURL()}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = stream.Ensure(t.Context(), js, stream.StreamConfig{MaxBytes: 1 << 30})
-	wantOneLine(t, err, "storage")
+	js := jetStream(t, srv.ClientURL())
+	err := stream.Ensure(t.Context(), js, stream.StreamConfig{MaxBytes: 1 << 30})
+	servertest.OneLine(t, err, "storage")
 }

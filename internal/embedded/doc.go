@@ -1,0 +1,7 @@
+// Package embedded holds the servers that stand in when no URL is given: a NATS
+// server that syncs every message before it acknowledges it, and a
+// Redis-compatible cache in memory. Both listen on loopback only.
+//
+// It is a package of its own so that a program which only publishes does not
+// carry two servers.
+package embedded
