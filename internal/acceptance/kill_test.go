@@ -34,7 +34,7 @@ func TestKill9OfTheConsumer(t *testing.T) {
 		p := start(t, command...)
 		began = time.Now()
 		// Some are killed while they start, most while they work.
-		spread(t, 100*time.Millisecond+rnd.N(startup+1500*time.Millisecond))
+		spread(t, 100*time.Millisecond+time.Duration(rnd.Int64N(int64(startup+1500*time.Millisecond))))
 		p.kill9()
 		lived = append(lived, time.Since(began))
 		if written(t, dataDir) > had {
