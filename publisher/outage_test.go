@@ -368,6 +368,16 @@ func newProxy(t *testing.T, target string) *proxy {
 func (p *proxy) freeze() { p.mu.Lock() }
 func (p *proxy) thaw()   { p.mu.Unlock() }
 
+// cut closes every connection, whatever is on its way.
+func (p *proxy) cut() {
+	p.connsMu.Lock()
+	defer p.connsMu.Unlock()
+	for _, c := range p.conns {
+		c.Close()
+	}
+	p.conns = nil
+}
+
 func (p *proxy) serve() {
 	for {
 		in, err := p.listener.Accept()

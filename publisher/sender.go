@@ -44,6 +44,7 @@ type sender struct {
 	ended   chan struct{} // closed by run
 
 	connected   bool
+	reconnects  uint64    // how often the connection had been made anew when it was last looked at
 	lost        time.Time // since when there is no connection; zero while there is
 	draining    bool
 	gate        gate
@@ -107,10 +108,8 @@ func (s *sender) run() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	closing := s.closing
-	reconnected := false
 	for {
-		s.watch(reconnected)
-		reconnected = false
+		s.watch()
 		s.collect(time.Now())
 		s.endLate(time.Now())
 		s.upkeep(time.Now())
@@ -127,8 +126,7 @@ func (s *sender) run() {
 		case <-closing:
 			closing, s.draining = nil, true
 			s.hurry()
-		case st := <-s.status:
-			reconnected = st == nats.CONNECTED
+		case <-s.status:
 		case <-s.buffer.wake:
 		case <-s.results.signal:
 		case <-timer.C:
@@ -157,12 +155,15 @@ func (s *sender) finished() bool {
 
 // watch follows the state of the connection. After a reconnect nothing waits
 // out a backoff that it earned before.
-func (s *sender) watch(reconnected bool) {
+func (s *sender) watch() {
 	connected := s.nc.Status() == nats.CONNECTED
-	if reconnected || !connected { // nobody will acknowledge what was sent before
+	reconnects := s.nc.Stats().Reconnects
+	another := reconnects != s.reconnects
+	s.reconnects = reconnects
+	if another || !connected { // nobody will acknowledge what was sent before
 		s.endFlying(nats.ErrDisconnected, time.Now())
 	}
-	if connected && (reconnected || !s.connected) {
+	if connected && (another || !s.connected) {
 		s.hearMaxPayload()
 		s.batches.reset()
 		s.hurry()
