@@ -318,9 +318,10 @@ func TestMalformedBecomesADeadLetter(t *testing.T) {
 	}
 	sameDocuments(t, documents(t, dir), undisturbed(t, good))
 
-	dead, ok, err := DeadReader{JS: f.js}.Turn(t.Context(), "t", "x") // it is well-formed, on another session's subject
-	if err != nil || !ok || dead.SessionID != "s" {
-		t.Errorf("the turn among the dead letters: %v %v %v", dead, ok, err)
+	for session, want := range map[string]bool{"s": true, "t": false} { // a turn of s, refused for its type, and one on a subject that is not its own
+		if _, ok, err := (DeadReader{JS: f.js}).Turn(t.Context(), session, "x"); ok != want || err != nil {
+			t.Errorf("turn x among the dead letters of %s: %v, %v", session, ok, err)
+		}
 	}
 	letters := f.dead()
 	if len(letters) != len(bad) || c.Stats().Dead != int64(len(bad)) {
@@ -416,6 +417,10 @@ func TestUnwritableSession(t *testing.T) {
 	letters := f.dead()
 	if len(letters) != 1 || !strings.HasPrefix(letters[0].Headers().Get(stream.HeaderReason), "session-unwritable: ") {
 		t.Errorf("dead letters: %v", letters)
+	}
+	dead, ok, err := DeadReader{JS: f.js}.Turn(t.Context(), "bad", "t000001")
+	if err != nil || !ok || dead.SessionID != "bad" {
+		t.Errorf("the turn among the dead letters: %v %v", ok, err)
 	}
 	if doc, err := store.Read(t.Context(), "good"); err != nil || doc.Len() != 1 {
 		t.Errorf("the other session: %v, %v", doc, err)

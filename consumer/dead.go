@@ -18,8 +18,9 @@ type DeadReader struct {
 	Request time.Duration
 }
 
-// Turn returns the newest dead letter that is a turn with this id on the subject
-// of this session. Dead letters that cannot be decoded are nobody's. It reads all
+// Turn returns the newest dead letter that is a turn with this id of this
+// session. Dead letters that cannot be decoded, or came on the subject of another
+// session, are nobody's. It reads all
 // dead letters, of which there should be few; ctx bounds it.
 func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
 	request := r.Request
@@ -31,7 +32,7 @@ func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.
 		if m.Headers().Get(stream.HeaderSubject) != subject {
 			return nil
 		}
-		if turn, err := transcript.Decode(m.Data(), decodeAny(m)); err == nil && turn.ID == id && (!ok || turn.Beats(&s)) {
+		if turn, err := transcript.Decode(m.Data(), decodeAny(m)); err == nil && turn.SessionID == session && turn.ID == id && (!ok || turn.Beats(&s)) {
 			s, ok = turn, true
 		}
 		return nil
