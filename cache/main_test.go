@@ -127,6 +127,13 @@ func (s *store) Recent(_ context.Context, session string, n int) (transcript.Rec
 
 var errDisk = errors.New("disk on fire")
 
+// patient has bounds that a busy machine does not reach, for tests of what is
+// done and not of how long it takes.
+func patient(url string) Config {
+	const long = 20 * time.Second
+	return Config{URL: url, OpTimeout: 2 * long, DialTimeout: long, ReadTimeout: long, WriteTimeout: long, PoolTimeout: long}
+}
+
 func newRedis(t testing.TB, cfg Config) *Redis {
 	t.Helper()
 	r, err := New(cfg)

@@ -92,12 +92,12 @@ func testRoundTrip(t *testing.T, r *Redis, c getter) {
 
 func TestStandalone(t *testing.T) {
 	s := servertest.Redis(t)
-	testRoundTrip(t, newRedis(t, Config{URL: s.URL()}), bare(t, s.Addr()))
+	testRoundTrip(t, newRedis(t, patient(s.URL())), bare(t, s.Addr()))
 }
 
 func TestMiniredis(t *testing.T) {
 	m := miniredis.RunT(t)
-	r := newRedis(t, Config{URL: "redis://" + m.Addr()})
+	r := newRedis(t, patient("redis://"+m.Addr()))
 	c := bare(t, m.Addr())
 	testRoundTrip(t, r, c)
 	testVersions(t, r)
@@ -117,7 +117,7 @@ func TestPassword(t *testing.T) {
 
 func TestNoAnsweredTurnsAreCachedAsSuch(t *testing.T) {
 	s := servertest.Redis(t)
-	r, ctx := newRedis(t, Config{URL: s.URL()}), t.Context()
+	r, ctx := newRedis(t, patient(s.URL())), t.Context()
 	pending := turn("s", 1)
 	pending.Assistant, pending.Status = "", transcript.Pending
 	check(t, r.Refresh(ctx, "s", recentOf([]transcript.Snapshot{snap(t, pending)}, 10)))
@@ -138,7 +138,7 @@ func TestNoAnsweredTurnsAreCachedAsSuch(t *testing.T) {
 
 func TestBracesAreNotCached(t *testing.T) {
 	s := servertest.Redis(t)
-	r, ctx := newRedis(t, Config{URL: s.URL()}), t.Context()
+	r, ctx := newRedis(t, patient(s.URL())), t.Context()
 	for _, session := range []string{"a{b}c", "{", "}"} {
 		check(t, r.Refresh(ctx, session, recentOf(turns(t, session, 1, 2), 10)))
 		if _, hit, err := r.Recent(ctx, session); hit || err != nil {
@@ -218,7 +218,7 @@ func testVersions(t *testing.T, r *Redis) {
 // TestVersionsAreOrderedAsDeclared writes every pair of an ascending list, the
 // newer one first.
 func TestVersionsAreOrderedAsDeclared(t *testing.T) {
-	r, ctx := newRedis(t, Config{URL: servertest.Redis(t).URL()}), t.Context()
+	r, ctx := newRedis(t, patient(servertest.Redis(t).URL())), t.Context()
 	list := []transcript.Version{
 		{}, {Revision: 1}, {Revision: 9}, {Revision: 10}, {Revision: 9007199254740992}, {Revision: 9007199254740993}, {Revision: 1<<63 - 1},
 		{LastID: "-"}, {LastID: "."}, {LastID: "10"}, {LastID: "9"}, {LastID: ":"}, {LastID: "B"}, {LastID: "_"}, {LastID: "a"}, {LastID: "a-"}, {LastID: "aB"}, {LastID: "ab"},
@@ -244,7 +244,7 @@ func TestVersionsAreOrderedAsDeclared(t *testing.T) {
 }
 
 func TestNewestVersionStays(t *testing.T) {
-	testVersions(t, newRedis(t, Config{URL: servertest.Redis(t).URL()}))
+	testVersions(t, newRedis(t, patient(servertest.Redis(t).URL())))
 }
 
 // TestLateWriteChangesNothing: a write that timed out lands after Redis was

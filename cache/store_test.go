@@ -16,7 +16,7 @@ func TestWithTranscriptStore(t *testing.T) {
 	check(t, err)
 	defer st.Close(context.Background())
 	s := servertest.Redis(t)
-	r := newRedis(t, Config{URL: s.URL()})
+	r := newRedis(t, patient(s.URL()))
 	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st})
 	h := newHistory(t, HistoryConfig{Redis: r, File: st})
 
