@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/record"
@@ -78,6 +79,7 @@ type folding struct {
 	err    error
 	held   bool
 	waited bool // for whoever held the session
+	fresh  bool // the tail had lines of which this process did not know that they are durable in the document
 }
 
 // foldGroup merges tails into documents: write all, sync once, rename all, sync
@@ -85,7 +87,7 @@ type folding struct {
 func (s *Store) foldGroup(group []*entry) {
 	started := time.Now()
 	items := make([]folding, len(group))
-	replaced := make(map[*os.Root]bool)
+	dirs := make(map[*os.Root]bool) // whose names have to be durable before tails are emptied
 	for i := range items {
 		f := &items[i]
 		f.entry = group[i]
@@ -95,12 +97,12 @@ func (s *Store) foldGroup(group []*entry) {
 		}
 		f.waited = wait > 0
 		f.err = s.beginFold(f, wait)
-		if f.file != nil {
-			replaced[f.dir] = true
+		if f.err == nil && f.fresh {
+			dirs[f.dir] = true
 		}
 	}
-	if len(replaced) > 0 {
-		s.replace(items, replaced)
+	if len(dirs) > 0 {
+		s.replace(items, dirs)
 	}
 	folded := 0
 	for i := range items {
@@ -150,6 +152,7 @@ func (s *Store) beginFold(f *folding, wait time.Duration) error {
 	if err != nil || len(turns) == 0 {
 		return err
 	}
+	f.fresh = true
 	doc, size, err := s.readDocument(f.dir, f.entry.session)
 	if err != nil {
 		return err
@@ -175,17 +178,19 @@ func (s *Store) writeDocument(f *folding, doc *Document) (err error) {
 }
 
 // replace makes the temporary files durable, renames them, and makes that
-// durable. A failed sync fails the store: nothing is renamed or emptied after it.
+// durable. A document that holds all lines already needs the latter too: whoever
+// renamed it may have died before. A failed sync fails the store: nothing is
+// renamed or emptied after it.
 func (s *Store) replace(items []folding, dirs map[*os.Root]bool) {
 	failAll := func(err error) {
 		for i := range items {
-			if f := &items[i]; f.file != nil && f.err == nil {
+			if f := &items[i]; f.fresh && f.err == nil {
 				f.err = err
 			}
 		}
 	}
 	ctx := context.Background() // bounded by FileTimeout
-	if s.durable.how == SyncFS {
+	if s.durable.how == SyncFS && slices.ContainsFunc(items, func(f folding) bool { return f.file != nil }) {
 		if err := s.sync.all(ctx); err != nil {
 			failAll(err)
 			return
