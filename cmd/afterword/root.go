@@ -29,6 +29,7 @@ Exit codes: 0 done, 1 failed or differs, 2 usage or trouble, 130 interrupted.`,
 		c.replay(),
 		c.verify(),
 		c.streamCommand(),
+		c.bench(),
 		c.version(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true

@@ -105,14 +105,6 @@ func (n *natsNode) start() (err error) {
 	return err
 }
 
-// restart starts a node again that was killed, on the same port and data.
-func (n *natsNode) restart(ctx context.Context) error {
-	if err := n.start(); err != nil {
-		return err
-	}
-	return n.proc.wait(ctx, n.ready)
-}
-
 // ready reports whether JetStream answers.
 func (n *natsNode) ready() bool {
 	nc, err := nats.Connect(n.url, nats.Timeout(readyTimeout), nats.NoReconnect())
@@ -161,8 +153,8 @@ func connect(ctx context.Context, url string, replicas int) (*nats.Conn, jetstre
 		if err = stream.Ensure(ctx, js, stream.StreamConfig{Replicas: replicas}); err == nil {
 			return nc, js, nil
 		}
-		if errors.Is(err, stream.ErrUnreachable) && time.Now().Before(deadline) && ctx.Err() == nil { // a cluster that is choosing its leader
-			err = nil
+		if errors.Is(err, stream.ErrUnreachable) && time.Now().Before(deadline) { // a cluster that is choosing its leader
+			err = pause(ctx, 20*pollEvery)
 		}
 	}
 	nc.Close()
