@@ -21,6 +21,16 @@
 // cannot be read elsewhere yet, so that the user's next question sees the last
 // answer even when consumers lag.
 //
+// # How turns travel
+//
+// A turn that finds nothing in flight is sent at once, by itself. Turns that come while
+// others are in flight wait for them, at most 2 ms, and leave together: from 16 on as one
+// atomic batch, which the server stores with one fsync. A batch is stored whole or not
+// at all. When it is refused (a turn in it is a duplicate, or at fault), or its
+// acknowledgement is lost, its turns are sent again one by one, and each has its own result.
+// Where the stream takes no atomic batches, turns are sent one by one; batches are tried again
+// after a minute, or a reconnect.
+//
 // # Behaviour on failure
 //
 // A turn stays in the buffer until the stream has acknowledged it. Whatever
