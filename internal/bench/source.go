@@ -64,11 +64,11 @@ const (
 type conversations struct {
 	Source
 	text  string // made up
-	lines []exchange
+	lines []spoken
 }
 
-// exchange is a line of a file.
-type exchange struct {
+// spoken is a line of a file.
+type spoken struct {
 	Session   string `json:"session_id"`
 	User      string `json:"user"`
 	Assistant string `json:"assistant"`
@@ -115,7 +115,7 @@ func (c *conversations) read(name string) error {
 		if len(bytes.TrimSpace(scan.Bytes())) == 0 {
 			continue
 		}
-		var e exchange
+		var e spoken
 		if err := json.Unmarshal(scan.Bytes(), &e); err != nil {
 			return fmt.Errorf("line %d: %w", n, err)
 		}
