@@ -60,23 +60,23 @@ func newPublishingWriter(ctx context.Context, j partJob) (_ *publishingWriter, e
 	return w, nil
 }
 
-func (w *publishingWriter) history(ctx context.Context, session string) []exchange {
+func (w *publishingWriter) history(ctx context.Context, session string) []chatTurn {
 	res, err := w.past.Load(ctx, session, historyTurns)
 	if err != nil {
 		return nil // the user has gone
 	}
-	past := make([]exchange, 0, len(res.Turns))
+	past := make([]chatTurn, 0, len(res.Turns))
 	for i := range res.Turns {
 		t, err := res.Turns[i].Turn()
 		if err != nil {
 			continue
 		}
-		past = append(past, exchange{t.User, t.Assistant})
+		past = append(past, chatTurn{t.User, t.Assistant})
 	}
 	return past
 }
 
-func (w *publishingWriter) save(ctx context.Context, session string, _ []exchange, said exchange) error {
+func (w *publishingWriter) save(ctx context.Context, session string, _ []chatTurn, said chatTurn) error {
 	_, err := w.publisher.Publish(ctx, transcript.Turn{SessionID: session, User: said.User, Assistant: said.Assistant})
 	return err
 }

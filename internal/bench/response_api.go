@@ -32,8 +32,8 @@ const (
 	headerDeadline = 5 * time.Second
 )
 
-// exchange is one turn as the model gets it.
-type exchange struct {
+// chatTurn is one turn as the model gets it.
+type chatTurn struct {
 	User      string `json:"user"`
 	Assistant string `json:"assistant"`
 }
@@ -41,19 +41,19 @@ type exchange struct {
 // chatWriter is what the API asks for history and tells what was said. history
 // never fails: a chat goes on with what is known.
 type chatWriter interface {
-	history(ctx context.Context, session string) []exchange
-	save(ctx context.Context, session string, past []exchange, said exchange) error
+	history(ctx context.Context, session string) []chatTurn
+	save(ctx context.Context, session string, past []chatTurn, said chatTurn) error
 	// close returns when nothing is left to write.
 	close(ctx context.Context) error
 }
 
 type nothingWriter struct{}
 
-func (nothingWriter) history(context.Context, string) []exchange               { return nil }
-func (nothingWriter) save(context.Context, string, []exchange, exchange) error { return nil }
+func (nothingWriter) history(context.Context, string) []chatTurn               { return nil }
+func (nothingWriter) save(context.Context, string, []chatTurn, chatTurn) error { return nil }
 func (nothingWriter) close(context.Context) error                              { return nil }
 
-// chatRequest and chatReply are what users and the API exchange.
+// chatRequest and chatReply are what users and the API chatTurn.
 type chatRequest struct {
 	Session string `json:"session"`
 	User    string `json:"user"`
@@ -84,7 +84,7 @@ func (a *chatAPI) chat(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	past := a.writer.history(r.Context(), ask.Session)
-	said := exchange{ask.User, a.model()}
+	said := chatTurn{ask.User, a.model()}
 	if err := a.writer.save(r.Context(), ask.Session, past, said); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -25,8 +25,8 @@ const (
 func Conditions() []Condition { return []Condition{Healthy, RedisHung, DiskHung, NATSDown} }
 
 const (
-	healBound = 2 * time.Minute // until everything is written, after the fault is over
-	warmUp      = time.Second     // after every user has begun
+	healBound  = 2 * time.Minute // until everything is written, after the fault is over
+	afterFirst = time.Second     // after every user has begun
 )
 
 // cell is one writer under one condition with so many users.
@@ -97,7 +97,7 @@ func (l *lab) play(ctx context.Context, c cell) (_ seen, err error) {
 		return seen{}, err
 	}
 	people := newCrowd(s.addr, c.users, c.think, c.rate)
-	got, err := people.run(ctx, people.first+warmUp, c.duration, func() error {
+	got, err := people.run(ctx, people.first+afterFirst, c.duration, func() error {
 		if err := s.breakIt(ctx); err != nil {
 			return err
 		}
@@ -190,7 +190,7 @@ func (s *stage) heal(ctx context.Context) error {
 	case s.condition == DiskHung && s.disk != nil:
 		return s.disk.resume(ctx)
 	case s.condition == NATSDown && s.nats != nil:
-		return s.nats.nodes[0].restart(ctx)
+		return s.nats.restart(ctx)
 	}
 	return nil
 }

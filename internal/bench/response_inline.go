@@ -46,7 +46,7 @@ type inlineFile struct {
 }
 
 type inlineMessage struct {
-	exchange
+	chatTurn
 	Timestamp time.Time `json:"timestamp"`
 }
 
@@ -65,25 +65,25 @@ func newInlineWriter(j partJob) (*inlineWriter, error) {
 }
 
 // history is what Redis has, or else what the file has, or else nothing.
-func (w *inlineWriter) history(ctx context.Context, session string) []exchange {
+func (w *inlineWriter) history(ctx context.Context, session string) []chatTurn {
 	bound, cancel := context.WithTimeout(ctx, inlineRedisBound)
 	defer cancel()
 	if value, err := w.redis.Get(bound, cache.ConversationKey(session)).Bytes(); err == nil {
-		var past []exchange
+		var past []chatTurn
 		if json.Unmarshal(value, &past) == nil {
 			return past
 		}
 	}
 	doc := w.read(session)
-	var past []exchange
+	var past []chatTurn
 	for _, m := range doc.Messages[max(0, len(doc.Messages)-historyTurns):] {
-		past = append(past, m.exchange)
+		past = append(past, m.chatTurn)
 	}
 	return past
 }
 
 // save never fails: whatever did not work was logged, and the user got the answer.
-func (w *inlineWriter) save(ctx context.Context, session string, past []exchange, said exchange) error {
+func (w *inlineWriter) save(ctx context.Context, session string, past []chatTurn, said chatTurn) error {
 	ctx = context.WithoutCancel(ctx)
 	past = append(past, said)
 	value, err := json.Marshal(past[max(0, len(past)-historyTurns):])
