@@ -137,6 +137,9 @@ func (l *lab) response(ctx context.Context, cfg ResponseConfig, r *ResponseResul
 			return err
 		}
 	}
+	if cfg.Checks || cfg.OnlyChecks {
+		return l.checks(ctx, cfg, r)
+	}
 	return nil
 }
 

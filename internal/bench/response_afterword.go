@@ -92,15 +92,11 @@ func (w *publishingWriter) close(ctx context.Context) error {
 
 // serveConsumers is the consumers' process: what `afterword consume` runs.
 func serveConsumers(ctx context.Context, j partJob, say func(partLine)) (err error) {
-	nc, err := stream.Connect(ctx, stream.Config{URL: j.NATS, Name: "afterword bench consumer", Wait: true})
+	nc, js, err := connectSoon(ctx, j.NATS)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
 	cache.LogClient(nil)
 	redis, err := cache.New(cache.Config{URL: j.Redis})
 	if err != nil {
