@@ -35,9 +35,10 @@ type GrowthConfig struct {
 
 const (
 	growthSession = "the-long-one"
-	growthFolds   = 3    // at least so many are measured at each size
-	growthShare   = 0.25 // but no more turns than this share of the session
-	growthLeast   = 20   // turns
+	growthFolds   = 3     // at least so many are measured at each size
+	growthShare   = 0.25  // but no more turns than this share of the session
+	growthLeast   = 20    // turns
+	growthTail    = 0.025 // of the session; from 3 % on it is folded
 	growthReads   = 200
 	growthHistory = 10
 	growthIdle    = 10 * time.Millisecond
@@ -74,7 +75,7 @@ const (
 	cpuCost     = "processor time of a turn"
 	foldCost    = "a fold"
 	readFolded  = "reading the last ten, folded"
-	readGrowing = "reading the last ten, while it grows"
+	readGrowing = "reading the last ten, the tail full"
 )
 
 func sizeName(name string, turns int) string {
@@ -181,6 +182,10 @@ func (g *growing) at(ctx context.Context, size int) error {
 		return err
 	}
 	if err := g.grow(ctx, store, size); err != nil {
+		return err
+	}
+	// As much as a large document leaves in its tail before it is folded.
+	if err := g.append(ctx, store, max(1, int(growthTail*float64(g.next)))); err != nil {
 		return err
 	}
 	return read(readGrowing)

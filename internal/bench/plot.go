@@ -199,7 +199,7 @@ func niceStep(v float64) float64 {
 // Short writes a figure with as many digits as it deserves.
 func Short(v float64) string {
 	switch a := math.Abs(v); {
-	case a >= 1000:
+	case a >= 999.5:
 		return grouped(int64(math.Round(v)))
 	case a >= 100 || v == math.Trunc(v):
 		return fmt.Sprintf("%.0f", v)

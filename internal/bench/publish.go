@@ -148,16 +148,16 @@ func (p *publishing) published() {
 			}
 			list = append(list, m)
 		}
+		list = append(list, p.got.measure(c.name+encodingAlone))
 	}
 	p.result.Measures = list
 	p.result.Panels = []Panel{
-		barsOf(fmt.Sprintf("Turns stored, %d of %[1]d nodes synced", p.cfg.Nodes), own, async, batches),
+		barsOf(fmt.Sprintf("Turns stored and synced, NATS nodes: %d", p.cfg.Nodes), own, async, batches),
 		barsOf("How long a call of Publish takes: p99.9", bars...),
 	}
-	p.result.Notes = append(p.result.Notes, "sleeper: how late a goroutine wakes that sleeps as the caller does, which is the machine's share of the longest calls")
 }
 
-// message is turn n of this round, which no other round published.
+// turn is turn n of this round, which no other round published.
 func (p *publishing) turn(n int) transcript.Turn {
 	t := p.c.turn(n)
 	t.ID = fmt.Sprintf("%d-%s", p.rounds, t.ID)
