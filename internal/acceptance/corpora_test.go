@@ -105,12 +105,25 @@ func TestCorpora(t *testing.T) {
 // wantTexts compares documents with the files that were published: nothing but
 // the texts, in the order of the lines.
 func wantTexts(t *testing.T, dataDir string, all []corpus) {
+	in := make(map[string]string) // sessions, by the file that has them
+	for _, c := range all {
+		for _, w := range c.source {
+			if other, ok := in[w.Session]; ok && other != c.name {
+				in[w.Session] = "" // in two files, and neither says what its order is
+			} else {
+				in[w.Session] = c.name
+			}
+		}
+	}
 	for _, c := range all {
 		if slices.ContainsFunc(c.source, func(w turn) bool { return w.Timestamp != "" }) {
 			continue // does not say itself what its order is
 		}
 		texts := make(map[string][]exchange)
 		for _, w := range c.source {
+			if in[w.Session] == "" {
+				continue
+			}
 			texts[w.Session] = append(texts[w.Session], exchange{w.User, w.Assistant})
 		}
 		for session, want := range texts {
@@ -243,18 +256,18 @@ func wantVerified(t *testing.T, where []string, want sessions) {
 // oneByOne consumes in batches of one turn. Each batch is made durable by itself,
 // so a normal run does it with some of the sessions.
 func oneByOne(t *testing.T, all []corpus, original map[string]string) {
-	some := make(map[string]bool)
+	some := make(map[string]bool) // sessions, by their name in paths
 	turns := 0
 	var lines bytes.Buffer
 	for _, c := range all {
 		most := choose(400, len(c.filled))
 		for _, w := range c.filled {
 			if most--; most >= 0 {
-				some[w.Session] = true
+				some[token(w.Session)] = true
 			}
 		}
 		for i, line := range dryRun(t, c) {
-			if some[c.filled[i].Session] {
+			if some[token(c.filled[i].Session)] {
 				lines.WriteString(line)
 				turns++
 			}

@@ -135,8 +135,8 @@ func ownSample(t *testing.T) string {
 	return writeLines(t, "sample.jsonl", lines...)
 }
 
-// unusual has a session each for what real conversations lack: texts that an
-// encoder could spoil, every status, revisions that arrive in any order, turns
+// unusual has a session each for what real conversations lack: ids that a path or
+// a subject could spoil, and texts that an encoder could, every status, revisions that arrive in any order, turns
 // that supersede others.
 func unusual(t *testing.T) string {
 	t.Helper()
@@ -153,6 +153,9 @@ func unusual(t *testing.T) string {
 		`\u0041\n`, strings.Repeat("long ", 20_000),
 	} {
 		add("unusual-texts", text+"?", text+".", nil)
+	}
+	for i, session := range []string{"../../etc/passwd", "a.b", "*", ">", "turns.>", "a/b", "空", strings.Repeat("😀", 60), "afterword", ".", "CON", "a b"} {
+		add(session, fmt.Sprint("question ", i), "answer to "+session, nil)
 	}
 	for i := range 30 {
 		status := []string{"complete", "partial", "cancelled", "failed", "pending"}[i%5]

@@ -89,10 +89,27 @@ func readDocument(path string) (*document, error) {
 // transcripts is the folder under a data folder.
 func transcripts(dataDir string) string { return filepath.Join(dataDir, "transcripts") }
 
-// documentPath is where the document of a session is whose id needs no encoding.
+// documentPath is where the document of a session is.
 func documentPath(dataDir, session string) string {
-	sum := sha256.Sum256([]byte(session))
-	return filepath.Join(transcripts(dataDir), fmt.Sprintf("%x", sum[:1]), session+".json")
+	name := token(session)
+	sum := sha256.Sum256([]byte(name))
+	return filepath.Join(transcripts(dataDir), fmt.Sprintf("%x", sum[:1]), name+".json")
+}
+
+// token is the name of a session in paths.
+func token(session string) string {
+	var b strings.Builder
+	for _, c := range []byte(session) {
+		if c == '-' || c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' {
+			b.WriteByte(c)
+		} else {
+			fmt.Fprintf(&b, "=%02X", c)
+		}
+	}
+	if b.Len() <= 160 {
+		return b.String()
+	}
+	return fmt.Sprintf("%s=~%x", b.String()[:64], sha256.Sum256([]byte(session)))
 }
 
 // files are all files of a transcripts folder, sorted, without the folder.
