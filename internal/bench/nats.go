@@ -105,14 +105,6 @@ func (n *natsNode) start() (err error) {
 	return err
 }
 
-// restart starts a node again that was killed, on the same port and data.
-func (n *natsNode) restart(ctx context.Context) error {
-	if err := n.start(); err != nil {
-		return err
-	}
-	return n.proc.wait(ctx, n.ready)
-}
-
 // ready reports whether JetStream answers.
 func (n *natsNode) ready() bool {
 	nc, err := nats.Connect(n.url, nats.Timeout(readyTimeout), nats.NoReconnect())

@@ -17,7 +17,6 @@ import (
 
 const (
 	startTimeout = 20 * time.Second
-	stopTimeout  = 10 * time.Second
 	pollEvery    = 5 * time.Millisecond
 )
 
@@ -108,19 +107,6 @@ func (p *process) signal(sig os.Signal) {
 func (p *process) kill() {
 	p.signal(syscall.SIGKILL)
 	<-p.done
-}
-
-// stop asks the process to end, and kills it if it does not.
-func (p *process) stop() {
-	p.signal(syscall.SIGCONT)
-	p.signal(syscall.SIGTERM)
-	late := time.NewTimer(stopTimeout)
-	defer late.Stop()
-	select {
-	case <-p.done:
-	case <-late.C:
-		p.kill()
-	}
 }
 
 // peakMemory is the most memory that this process ever had resident, in bytes.
