@@ -26,7 +26,12 @@ const (
 	faultAtMost   = 1.10
 )
 
-const cellBytes = 100 << 20 // of disk that a cell takes, about, at the default sizes
+// Of disk that a cell takes, about.
+const (
+	cellBytes        = 64 << 20
+	cellBytesPerUser = 16 << 10
+	cellBytesPerTurn = 4 << 10
+)
 
 // ResponseConfig says what [Response] measures.
 type ResponseConfig struct {
@@ -46,12 +51,14 @@ type ResponseConfig struct {
 	Rate int
 	// Checks has the older suite's five checks done, too; OnlyChecks nothing else.
 	Checks, OnlyChecks bool
+
+	probeTurns int // over six hosts
 }
 
 func (c ResponseConfig) withDefaults() (ResponseConfig, error) {
 	c.Runs = cmp.Or(c.Runs, DefaultResponseRuns)
 	c.Think, c.Duration, c.Rate = cmp.Or(c.Think, DefaultThink), cmp.Or(c.Duration, DefaultCellDuration), cmp.Or(c.Rate, DefaultRate)
-	c.Rate = max(c.Rate, 0)
+	c.Rate, c.probeTurns = max(c.Rate, 0), cmp.Or(c.probeTurns, probeTurns)
 	if len(c.Users) == 0 {
 		c.Users = DefaultUsers()
 	}
@@ -75,6 +82,43 @@ func (c ResponseConfig) withDefaults() (ResponseConfig, error) {
 		return c, errors.New("bench: users, think time and duration must be positive")
 	}
 	return c, nil
+}
+
+// bytes is how much disk all of it takes, about.
+func (c ResponseConfig) bytes() (need int64) {
+	if !c.OnlyChecks {
+		for _, one := range c.cells() {
+			need += one.bytes()
+		}
+	}
+	if c.Checks || c.OnlyChecks {
+		need += 2 * cell{users: checkUsers, think: c.Think, duration: c.Duration}.bytes()
+	}
+	return need * int64(max(c.Runs, 1))
+}
+
+func (c cell) bytes() int64 {
+	if c.writer == WriterNone {
+		return 0
+	}
+	rate := int64(c.rate)
+	if rate == 0 {
+		rate = int64(float64(c.users) / c.think.Seconds())
+	}
+	turns := int64(c.users) + int64(float64(rate)*(c.duration+afterFirst).Seconds())
+	return cellBytes + int64(c.users)*cellBytesPerUser + turns*cellBytesPerTurn
+}
+
+// cells are all that is played, the writers of a condition next to each other.
+func (c ResponseConfig) cells() (list []cell) {
+	for _, users := range c.Users {
+		for _, condition := range c.Conditions {
+			for _, writer := range c.Writers {
+				list = append(list, cell{condition, users, writer, c.Think, c.Rate, c.Duration})
+			}
+		}
+	}
+	return list
 }
 
 // ResponseResult is what [Response] found out: in Measures the figures to reach,
@@ -114,8 +158,7 @@ func Response(ctx context.Context, cfg ResponseConfig) (*ResponseResult, error) 
 	if err != nil {
 		return nil, err
 	}
-	cells := len(cfg.Users) * len(cfg.Conditions) * len(cfg.Writers) * max(cfg.Runs, 1)
-	l, err := openLab(cfg.Config, "response", int64(cells+1)*cellBytes)
+	l, err := openLab(cfg.Config, "response", cfg.bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -143,16 +186,9 @@ func (l *lab) response(ctx context.Context, cfg ResponseConfig, r *ResponseResul
 	return nil
 }
 
-// matrix plays every cell, all writers of a condition next to each other.
+// matrix plays every cell, run by run.
 func (l *lab) matrix(ctx context.Context, cfg ResponseConfig, r *ResponseResult) error {
-	var cells []cell
-	for _, users := range cfg.Users {
-		for _, condition := range cfg.Conditions {
-			for _, writer := range cfg.Writers {
-				cells = append(cells, cell{condition, users, writer, cfg.Think, cfg.Rate, cfg.Duration})
-			}
-		}
-	}
+	cells := cfg.cells()
 	found := make(map[cell][]seen)
 	skipped := make(map[cell]string)
 	done, total := 0, len(cells)*l.Runs

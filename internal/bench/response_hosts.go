@@ -90,7 +90,7 @@ func (h *hosts) on(host string) []string { return []string{"ip", "netns", "exec"
 // crossHosts measures, on six hosts, how long a turn takes from Publish on one
 // until Redis on another has it, through NATS on a third and a consumer on a
 // fourth. It is an error if a turn is not in its transcript at the end.
-func (l *lab) crossHosts(ctx context.Context) (_ Latencies, err error) {
+func (l *lab) crossHosts(ctx context.Context, turns int) (_ Latencies, err error) {
 	if err := canMakeHosts(); err != nil {
 		return Latencies{}, err
 	}
@@ -125,7 +125,7 @@ func (l *lab) crossHosts(ctx context.Context) (_ Latencies, err error) {
 	procs = append(procs, redis.process)
 	j := partJob{
 		NATS: fmt.Sprintf("nats://%s:%d", h.address("nats"), hostNATSPort), Redis: fmt.Sprintf("redis://%s:%d", h.address("redis"), hostRedisPort),
-		Turns: probeTurns, Every: probeEvery,
+		Turns: turns, Every: probeEvery,
 	}
 	dir := l.fresh("transcripts")
 	var consumers []*part
@@ -154,7 +154,7 @@ func (l *lab) crossHosts(ctx context.Context) (_ Latencies, err error) {
 		}
 	}
 	<-p.done
-	if p.err != nil || len(took) != probeTurns {
+	if p.err != nil || len(took) != turns {
 		return Latencies{}, fmt.Errorf("the API's host: %w: %s", p.err, p.output())
 	}
 	for _, p := range consumers {
@@ -162,7 +162,7 @@ func (l *lab) crossHosts(ctx context.Context) (_ Latencies, err error) {
 			return Latencies{}, err
 		}
 	}
-	return Quantiles(took), l.allProbed(ctx, dir)
+	return Quantiles(took), l.allProbed(ctx, dir, turns)
 }
 
 // natsOn starts a nats-server on a host.
@@ -185,7 +185,7 @@ func (l *lab) natsOn(h *hosts, host string) (*process, error) {
 }
 
 // allProbed checks that every turn is in its transcript, once.
-func (l *lab) allProbed(ctx context.Context, dir string) error {
+func (l *lab) allProbed(ctx context.Context, dir string, turns int) error {
 	store, err := transcript.Open(transcript.Config{Dir: dir, ReadOnly: true})
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (l *lab) allProbed(ctx context.Context, dir string) error {
 			found[label(text)]++
 		}
 	}
-	for n := range probeTurns {
+	for n := range turns {
 		if found[probeLabel(n)] != 1 {
 			return fmt.Errorf("turn %s is %d times in its transcript", probeLabel(n), found[probeLabel(n)])
 		}
