@@ -97,7 +97,7 @@ func (b *breaker) startProbing() {
 
 // probing runs from the moment the breaker opens until it is closed again.
 func (b *breaker) probing(ctx context.Context, since time.Time, why error) {
-	b.log.Warn("Redis does not answer, going on without it", "err", why)
+	b.log.Warn("Redis does not answer, going on without it", "error", why)
 	timer := time.NewTimer(b.wait + probeSlack)
 	defer timer.Stop()
 	for {

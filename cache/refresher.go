@@ -250,7 +250,7 @@ func (f *Refresher) unread(session string, err error) {
 		}
 	}
 	if tries == 1 {
-		f.cfg.Logger.Warn("transcript cannot be read for the cache, trying again", "session", session, "err", err)
+		f.cfg.Logger.Warn("transcript cannot be read for the cache, trying again", "session", session, "error", err)
 	}
 	f.stale.retry(session, time.Now().Add(wait), false)
 }

@@ -77,7 +77,7 @@ func (b *builder) ensureStreams(ctx context.Context) error {
 		why := fmt.Errorf("waiting for the streams: %w", err)
 		b.streams.Store(&why)
 		if !said {
-			b.log.Warn("the streams cannot be reached, trying until they can", "err", err)
+			b.log.Warn("the streams cannot be reached, trying until they can", "error", err)
 			said = true
 		}
 		select {

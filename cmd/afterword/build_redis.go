@@ -40,7 +40,7 @@ func (b *builder) connectRedis() error {
 	if err := r.Ping(b.ctx); redis.IsAuthError(err) {
 		return redisRefused(r)
 	} else if err != nil {
-		b.log.Warn("Redis is unreachable, going on without it until it answers", "url", r.String(), "err", err)
+		b.log.Warn("Redis is unreachable, going on without it until it answers", "url", r.String(), "error", err)
 	}
 	return nil
 }

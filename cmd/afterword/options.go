@@ -128,6 +128,7 @@ type serviceOptions struct {
 	ackWait                     time.Duration
 	history                     time.Duration
 	drain                       time.Duration
+	pprof                       string // address; "" is none
 }
 
 func (o *serviceOptions) addEmbedded(f flags) {
@@ -155,5 +156,6 @@ func (o *serviceOptions) addCommon(f flags) {
 	o.store.add(f)
 	o.limits.add(f, "stream-")
 	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
+	f.text(&o.pprof, "", "pprof", "", "`ADDRESS` to serve profiles of the process on (net/http/pprof); none by default, and best on loopback")
 	o.logs.add(f, "info")
 }

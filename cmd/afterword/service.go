@@ -59,7 +59,7 @@ func (s *service) stop() error {
 		case st.name == partPublisher:
 			lost = errors.Join(lost, err)
 		default:
-			s.log.Warn("not stopped cleanly", "part", st.name, "err", err)
+			s.log.Warn("not stopped cleanly", "part", st.name, "error", err)
 		}
 	}
 	return lost
@@ -79,7 +79,10 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 	s.ctx, s.fatal = context.WithCancelCause(cmd.Context())
 	defer s.fatal(errStopped)
 
-	err = build(newBuilder(s, o, cmd.Name()))
+	b := newBuilder(s, o, cmd.Name())
+	if err = b.profile(); err == nil {
+		err = build(b)
+	}
 	if err == nil {
 		<-s.ctx.Done()
 		err = context.Cause(s.ctx)

@@ -86,7 +86,7 @@ func (l *lateStore) look() {
 	s, err := l.open()
 	switch {
 	case err != nil:
-		l.log.Warn("the transcripts cannot be opened", "err", err)
+		l.log.Warn("the transcripts cannot be opened", "error", err)
 	case s != nil:
 		l.log.Info("found the transcripts", "folder", l.cfg.Dir)
 	}

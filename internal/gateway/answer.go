@@ -95,7 +95,7 @@ func (g *Gateway) logRequest(r *http.Request, pattern string, at place, status i
 	message := "request answered"
 	if p != nil {
 		message = "request failed"
-		attrs = append(attrs, slog.String("err", p.Error()))
+		attrs = append(attrs, slog.String("error", p.Error()))
 	}
 	g.log.LogAttrs(r.Context(), level, message, attrs...)
 }

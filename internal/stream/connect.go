@@ -116,7 +116,7 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 		return nil, fmt.Errorf("%w at %s: %v; start it, or give its address with --nats-url", ErrUnreachable, where, plain(err))
 	}
 
-	cfg.Logger.Warn("NATS is unreachable, waiting for it", "url", where, "err", plain(err))
+	cfg.Logger.Warn("NATS is unreachable, waiting for it", "url", where, "error", plain(err))
 	opts.RetryOnFailedConnect = true
 	nc, err = opts.Connect()
 	if err != nil {
@@ -271,7 +271,7 @@ func (w *watcher) disconnected(nc *nats.Conn, err error) {
 	if nc.IsClosed() {
 		return // our own Close
 	}
-	w.log.Warn("disconnected from NATS, reconnecting", "err", err)
+	w.log.Warn("disconnected from NATS, reconnecting", "error", err)
 }
 
 func (w *watcher) reconnected(nc *nats.Conn) {
@@ -280,14 +280,14 @@ func (w *watcher) reconnected(nc *nats.Conn) {
 
 func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if isRefused(err) {
-		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "err", err)
+		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "error", err)
 		return
 	}
 	if sub != nil {
-		w.log.Error("NATS error", "subject", sub.Subject, "err", err)
+		w.log.Error("NATS error", "subject", sub.Subject, "error", err)
 		return
 	}
-	w.log.Error("NATS error", "err", err)
+	w.log.Error("NATS error", "error", err)
 }
 
 // closed reports a connection that nats.go gave up: it does so when one server
@@ -305,7 +305,7 @@ func (w *watcher) closed(nc *nats.Conn) {
 		return
 	}
 	err = refused(w.where, w.cfg.Creds, err)
-	w.log.Error("NATS connection closed", "err", err)
+	w.log.Error("NATS connection closed", "error", err)
 	if w.cfg.OnRefused != nil {
 		w.cfg.OnRefused(err)
 	}
