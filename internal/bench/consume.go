@@ -53,6 +53,9 @@ const (
 	fetchAck    = "(a) fetch and ack, nothing written"
 	replaceEach = "(b) replacing the file for every turn"
 	fileFloor   = "(c) files alone: append and one sync a batch"
+	allFolded   = "until all documents are folded, after the drain"
+	consumePeak = "consumer's peak memory"
+	batchSync   = "making a batch durable, beside folds"
 )
 
 // trials are the numbers of workers among which the best is chosen.
@@ -105,7 +108,6 @@ func (l *lab) consume(ctx context.Context, cfg ConsumeConfig, c *conversations, 
 	if _, err := do("warming up", 0, job{Kind: drainJob, Turns: c.Turns}); err != nil {
 		return err
 	}
-	const folded, peak = "until all documents are folded, after the drain", "consumer's peak memory"
 	for run := range l.Runs {
 		for _, step := range []struct {
 			name string
@@ -117,8 +119,9 @@ func (l *lab) consume(ctx context.Context, cfg ConsumeConfig, c *conversations, 
 			}
 			got.add(step.name, turnsPerSecond, o.rate(c.Turns))
 			if step.kind == consumeJob {
-				got.add(folded, seconds, o.After)
-				got.add(peak, mebibytes, float64(o.Peak)/(1<<20))
+				got.add(allFolded, seconds, o.After)
+				got.add(consumePeak, mebibytes, float64(o.Peak)/(1<<20))
+				got.add(batchSync, milliseconds, o.Sync*1000)
 			}
 		}
 	}
@@ -140,12 +143,12 @@ func (l *lab) consume(ctx context.Context, cfg ConsumeConfig, c *conversations, 
 			got.add(replaceEach, turnsPerSecond, o.rate(cfg.ReplaceTurns))
 		}
 	}
-	l.consumed(cfg, consumeTargetsOf(c), got, folded, peak)
+	l.consumed(cfg, consumeTargetsOf(c), got)
 	return nil
 }
 
 // consumed makes the result of what was collected.
-func (l *lab) consumed(cfg ConsumeConfig, targets consumeTargets, got *collected, folded, peak string) {
+func (l *lab) consumed(cfg ConsumeConfig, targets consumeTargets, got *collected) {
 	own := got.measure(ownConsumer)
 	list := []Measure{own, got.measure(fetchAck)}
 	bars := []Measure{own, got.measure(fetchAck)}
@@ -162,7 +165,7 @@ func (l *lab) consumed(cfg ConsumeConfig, targets consumeTargets, got *collected
 	for _, m := range []struct {
 		name  string
 		value float64
-	}{{folded, targets.folded}, {peak, targets.peak}} {
+	}{{allFolded, targets.folded}, {consumePeak, targets.peak}, {batchSync, 0}} {
 		figure := got.measure(m.name)
 		if m.value > 0 {
 			figure = figure.atMost(m.value)

@@ -153,6 +153,9 @@ func consume(ctx context.Context, j job, progress func(int)) (o outcome, err err
 		return o, err
 	}
 	o.Seconds = time.Since(began).Seconds()
+	if s := store.Stats(); s.Syncs > 0 {
+		o.Sync = s.SyncTime.Seconds() / float64(s.Syncs)
+	}
 
 	folding := time.Now()
 	for store.Stats().Dirty > 0 {

@@ -87,6 +87,9 @@ func (l *lab) growth(ctx context.Context, cfg GrowthConfig, c *conversations) er
 	l.set("bytes a turn", c.Size)
 	l.set("batch", cfg.Batch)
 	l.set("turns a second", cfg.Rate)
+	if err := l.profileSelf("growth"); err != nil {
+		return err
+	}
 	got := newCollected()
 	for run := range l.Runs {
 		g := &growing{lab: l, cfg: cfg, c: c, dir: l.fresh("transcripts"), got: got, run: run}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,34 @@ func openLab(cfg Config, name string, need int64) (*lab, error) {
 // set notes a size.
 func (l *lab) set(name string, value any) {
 	l.result.Settings = append(l.result.Settings, Setting{name, value})
+}
+
+// profileSelf takes a profile of this process until the lab is closed.
+func (l *lab) profileSelf(name string) error {
+	if l.Profile == "" {
+		return nil
+	}
+	stop, err := profile(filepath.Join(l.Profile, name+".pprof"))
+	if err != nil {
+		return err
+	}
+	l.onClose(stop)
+	return nil
+}
+
+// profile takes a CPU profile of this process until stop is called.
+func profile(file string) (stop func(), err error) {
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, fmt.Errorf("profile: %w", err)
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("profile: %w", err), f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
 }
 
 // finish closes the lab and returns the result, unless there is an error.

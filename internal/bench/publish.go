@@ -104,6 +104,9 @@ func (l *lab) publish(ctx context.Context, cfg PublishConfig, c *conversations, 
 		return err
 	}
 	defer nc.Close()
+	if err := l.profileSelf("publish"); err != nil {
+		return err
+	}
 	p := &publishing{lab: l, cfg: cfg, c: c, servers: servers, nc: nc, got: newCollected()}
 	for run := range l.Runs {
 		for _, step := range []struct {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/pprof"
 	"time"
 )
 
@@ -42,6 +41,7 @@ type outcome struct {
 	Peak    int64   `json:"peak"`    // bytes of memory
 	Folds   int64   `json:"folds"`
 	Written int64   `json:"written"` // turns
+	Sync    float64 `json:"sync"`    // seconds that making a batch durable took, on average
 }
 
 func (o outcome) rate(turns int) float64 { return float64(turns) / o.Seconds }
@@ -126,15 +126,11 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 	}
 	if j.Profile != "" {
-		f, err := os.Create(j.Profile)
+		stop, err := profile(j.Profile)
 		if err != nil {
 			return fmt.Errorf("bench worker: %w", err)
 		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return fmt.Errorf("bench worker: %w", err)
-		}
-		defer pprof.StopCPUProfile()
+		defer stop()
 	}
 	o, err := do(ctx, j, progress)
 	if err != nil {
