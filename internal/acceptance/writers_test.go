@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -118,8 +120,21 @@ func TestReadersWhileFiftyWritersRun(t *testing.T) {
 	w.wantOrder(t)
 	wantNothingElse(t, dataDir, w.accepted)
 	t.Logf("%s, %d HTTP clients → POST: %v", s, clients, w.took)
+	t.Logf("of these the gateway itself took %s; the rest is the clients and readers beside it, on the same cores", s.posts())
 	t.Logf("all %d turns are in %d documents, each once and in order, %v after the last answer", w.accepted.count(), len(w.accepted), took.Round(time.Millisecond))
 	s.stop()
+}
+
+// posts is how long the gateway took for POSTs, by its own figures.
+func (s *service) posts() string {
+	const name, labels = "afterword_http_request_duration_seconds", `method="POST",route="/v1/sessions/{id}/turns"`
+	all, _ := strconv.ParseFloat(s.metric(name+"_count{"+labels+"}"), 64)
+	var shares []string
+	for _, bound := range []string{"0.001", "0.01", "0.05", "0.25"} {
+		n, _ := strconv.ParseFloat(s.metric(name+"_bucket{"+labels+`,le="`+bound+`"}`), 64)
+		shares = append(shares, fmt.Sprintf("at most %s s for %.1f %%", bound, 100*n/all))
+	}
+	return strings.Join(shares, ", ")
 }
 
 // spread lets load run for a while. Nothing depends on how long that is.
