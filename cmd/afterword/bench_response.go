@@ -115,7 +115,7 @@ func (c *cli) runBenchResponse(cmd *cobra.Command, o responseOptions) error {
 
 // printCells prints one line for each condition, number of users and writer.
 func (c *cli) printCells(cells []bench.ResponseCell) error {
-	t := newTable("condition", "users", "writer", "turns", "p50", "p95", "p99", "p99.9", "max", "p95/none", "errors", "lost", "lag p99", "lag max", "healed")
+	t := newTable("condition", "users", "writer", "turns", "p50", "p95", "p99", "p99.9", "max", "p95/none", "errors", "lost", "history p95", "save p95", "lag p99", "lag max", "healed")
 	for _, cell := range cells {
 		row := table.Row{cell.Condition, cell.Users, cell.Writer}
 		if cell.Skipped != "" {
@@ -133,7 +133,7 @@ func (c *cli) printCells(cells []bench.ResponseCell) error {
 		for _, m := range []bench.Measure{cell.Turns, cell.P50, cell.P95, cell.P99, cell.P999, cell.Max} {
 			row = append(row, bench.Short(m.Median))
 		}
-		row = append(row, toNone, bench.Short(cell.Errors.Max), lost, bench.Short(cell.LagP99.Median), bench.Short(cell.LagMax.Median), healed)
+		row = append(row, toNone, bench.Short(cell.Errors.Max), lost, bench.Short(cell.History.Median), bench.Short(cell.Save.Median), bench.Short(cell.LagP99.Median), bench.Short(cell.LagMax.Median), healed)
 		t.AppendRow(row)
 	}
 	_, err := fmt.Fprintf(c.stdout, "%s\n\nTimes in ms, medians of the runs; errors and lost turns of the worst run.\n\n", t.Render())

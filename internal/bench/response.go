@@ -135,19 +135,21 @@ type ResponseCell struct {
 	Writer    Writer    `json:"writer"`
 	Skipped   string    `json:"skipped,omitempty"` // why it was not measured
 
-	Turns  Measure  `json:"turns"` // measured
-	P50    Measure  `json:"p50"`
-	P95    Measure  `json:"p95"`
-	P99    Measure  `json:"p99"`
-	P999   Measure  `json:"p99_9"`
-	Max    Measure  `json:"max"`
-	ToNone *Measure `json:"p95_to_none,omitempty"`
-	Errors Measure  `json:"errors"`
-	Lost   Measure  `json:"lost"`    // accepted, and not in the transcript after the fault
-	Twice  Measure  `json:"twice"`   // in it more than once
-	LagP99 Measure  `json:"lag_p99"` // of the API's scheduler
-	LagMax Measure  `json:"lag_max"`
-	Healed Measure  `json:"healed"` // how long after the fault everything was written
+	Turns   Measure  `json:"turns"` // measured
+	P50     Measure  `json:"p50"`
+	P95     Measure  `json:"p95"`
+	P99     Measure  `json:"p99"`
+	P999    Measure  `json:"p99_9"`
+	Max     Measure  `json:"max"`
+	ToNone  *Measure `json:"p95_to_none,omitempty"`
+	Errors  Measure  `json:"errors"`
+	Lost    Measure  `json:"lost"`    // accepted, and not in the transcript after the fault
+	Twice   Measure  `json:"twice"`   // in it more than once
+	LagP99  Measure  `json:"lag_p99"` // of the API's scheduler
+	LagMax  Measure  `json:"lag_max"`
+	History Measure  `json:"history_p95"` // what loading it took, in the API
+	Save    Measure  `json:"save_p95"`    // what keeping a turn took, there
+	Healed  Measure  `json:"healed"`      // how long after the fault everything was written
 }
 
 // Response measures how long users wait for an answer, with nothing written, with
@@ -261,6 +263,8 @@ func (row *ResponseCell) fill(runs []seen) {
 	row.Twice = of("twice", "", func(o seen) float64 { return float64(o.twice) })
 	row.LagP99 = ms("lag p99", func(o seen) time.Duration { return o.lag.P99 })
 	row.LagMax = ms("lag max", func(o seen) time.Duration { return o.lag.Max })
+	row.History = ms("history p95", func(o seen) time.Duration { return o.history.P95 })
+	row.Save = ms("save p95", func(o seen) time.Duration { return o.save.P95 })
 	row.Healed = of("healed after", seconds, func(o seen) float64 { return o.healed.Seconds() })
 }
 

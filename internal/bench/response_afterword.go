@@ -119,7 +119,8 @@ func serveConsumers(ctx context.Context, j partJob, say func(partLine)) (err err
 	err = c.Run(ctx)
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), consumersDrain)
 	defer cancel()
-	return errors.Join(err, store.Close(bound), refresher.Close(bound))
+	// A Redis that hung until now is asked again only in a second or so.
+	return errors.Join(err, refresher.Flush(bound), store.Close(bound), refresher.Close(bound))
 }
 
 // drained waits until the consumers have made everything durable that the stream has.

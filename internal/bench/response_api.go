@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -64,9 +65,11 @@ type chatReply struct {
 	Past      int    `json:"past"` // turns of history that the model got
 }
 
-// chatReport is what the API says of itself: the lag since it was asked last.
+// chatReport is what the API says of itself, since it was asked last.
 type chatReport struct {
-	Lag Latencies `json:"lag"`
+	Lag     Latencies `json:"lag"`
+	History Latencies `json:"history"` // what loading it took
+	Save    Latencies `json:"save"`    // what keeping a turn took
 }
 
 // chatAPI is a small chat service: it loads the history, calls a model, which
@@ -75,6 +78,30 @@ type chatAPI struct {
 	writer chatWriter
 	think  time.Duration
 	lag    *lag
+
+	history, save durations
+}
+
+// durations are collected by many.
+type durations struct {
+	mu   sync.Mutex
+	took []time.Duration
+}
+
+func (d *durations) since(began time.Time) {
+	took := time.Since(began)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.took = append(d.took, took)
+}
+
+// take returns what was collected since the last time.
+func (d *durations) take() Latencies {
+	d.mu.Lock()
+	took := d.took
+	d.took = nil
+	d.mu.Unlock()
+	return Quantiles(took)
 }
 
 func (a *chatAPI) chat(w http.ResponseWriter, r *http.Request) {
@@ -83,9 +110,14 @@ func (a *chatAPI) chat(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
+	began := time.Now()
 	past := a.writer.history(r.Context(), ask.Session)
+	a.history.since(began)
 	said := chatTurn{ask.User, a.model()}
-	if err := a.writer.save(r.Context(), ask.Session, past, said); err != nil {
+	began = time.Now()
+	err := a.writer.save(r.Context(), ask.Session, past, said)
+	a.save.since(began)
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
@@ -100,7 +132,7 @@ func (a *chatAPI) model() string {
 }
 
 func (a *chatAPI) report(w http.ResponseWriter, _ *http.Request) {
-	_ = json.NewEncoder(w).Encode(chatReport{a.lag.take()})
+	_ = json.NewEncoder(w).Encode(chatReport{a.lag.take(), a.history.take(), a.save.take()})
 }
 
 // serveChat is the API's process.

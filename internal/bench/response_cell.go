@@ -45,7 +45,7 @@ func (c cell) String() string { return fmt.Sprintf("%s, %d users, %s", c.conditi
 type seen struct {
 	Latencies
 	turns, errors, lost, twice int
-	lag                        Latencies
+	lag, history, save         Latencies     // in the API
 	healed                     time.Duration // from the end of the fault until all turns are where they belong
 	note                       string
 }
@@ -112,7 +112,7 @@ func (l *lab) play(ctx context.Context, c cell) (_ seen, err error) {
 		return seen{}, fmt.Errorf("ask the API for its lag: %w", err)
 	}
 	people.client.CloseIdleConnections()
-	o := seen{Latencies: Quantiles(got.took), turns: len(got.took), errors: got.errors, lag: said.Lag}
+	o := seen{Latencies: Quantiles(got.took), turns: len(got.took), errors: got.errors, lag: said.Lag, history: said.History, save: said.Save}
 	if got.why != nil {
 		o.note = fmt.Sprintf("%s: %d errors, the first: %v", c, got.errors, got.why)
 	}

@@ -1,19 +1,14 @@
 package bench
 
-import (
-	"sync"
-	"time"
-)
+import "time"
 
 const lagSleep = time.Millisecond
 
 // lag records how late a goroutine wakes that sleeps for a millisecond again and
 // again: what everybody else in the process waits for the scheduler, too.
 type lag struct {
-	mu   sync.Mutex
-	late []time.Duration
-	quit chan struct{}
-	done chan struct{}
+	durations
+	quit, done chan struct{}
 }
 
 func startLag() *lag {
@@ -30,22 +25,10 @@ func (g *lag) run() {
 			return
 		default:
 		}
-		began := time.Now()
+		due := time.Now().Add(lagSleep)
 		time.Sleep(lagSleep)
-		late := time.Since(began) - lagSleep
-		g.mu.Lock()
-		g.late = append(g.late, late)
-		g.mu.Unlock()
+		g.since(due)
 	}
-}
-
-// take returns what was recorded since the last time.
-func (g *lag) take() Latencies {
-	g.mu.Lock()
-	late := g.late
-	g.late = nil
-	g.mu.Unlock()
-	return Quantiles(late)
 }
 
 func (g *lag) stop() {
