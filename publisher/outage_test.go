@@ -397,14 +397,18 @@ func (p *proxy) serve() {
 	}
 }
 
+func (p *proxy) awaitThaw() {
+	p.mu.RLock() // waits while frozen
+	defer p.mu.RUnlock()
+}
+
 func (p *proxy) copy(dst io.WriteCloser, src io.ReadCloser) {
 	defer dst.Close()
 	defer src.Close()
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := src.Read(buf)
-		p.mu.RLock() // waits while frozen
-		p.mu.RUnlock()
+		p.awaitThaw()
 		if _, werr := dst.Write(buf[:n]); err != nil || werr != nil {
 			return
 		}

@@ -107,12 +107,6 @@ func (l *load) publish(w transcript.Turn) *publisher.Receipt {
 	return r
 }
 
-func (l *load) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.took)
-}
-
 func (l *load) end() {
 	select {
 	case <-l.stop:
