@@ -61,6 +61,7 @@ figure means is in docs/bench.md.`,
 		c.benchConsume(),
 		c.benchReplay(),
 		c.benchGrowth(),
+		c.benchResponse(),
 		c.benchServer(),
 		c.benchWorker(),
 	)
