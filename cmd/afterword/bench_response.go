@@ -87,7 +87,7 @@ func (c *cli) runBenchResponse(cmd *cobra.Command, o responseOptions) error {
 	defer phases.stop()
 	r, err := bench.Response(cmd.Context(), bench.ResponseConfig{
 		Config: bench.Config{
-			Runs: o.runs, Dir: o.dir, NATSServer: o.natsServer, Progress: phases.show,
+			Runs: o.runs, Dir: o.dir, NATSServer: o.natsServer, Profile: o.profile, Progress: phases.show,
 			Say: func(line string) { fmt.Fprintln(c.stderr, line) },
 		},
 		Users: o.users, Conditions: typed[bench.Condition](o.conditions), Writers: typed[bench.Writer](o.writers),

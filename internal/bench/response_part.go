@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -38,6 +39,8 @@ type partJob struct {
 	Think  time.Duration `json:"think,omitempty"`
 	Turns  int           `json:"turns,omitempty"`
 	Every  time.Duration `json:"every,omitempty"`
+
+	Profile string `json:"profile,omitempty"` // file
 }
 
 // partLine is what it says on its standard output, in lines.
@@ -57,6 +60,13 @@ func ResponsePart(ctx context.Context, in io.Reader, out io.Writer) error {
 	var j partJob
 	if err := json.Unmarshal(first, &j); err != nil {
 		return fmt.Errorf("read the job: %w", err)
+	}
+	if j.Profile != "" {
+		stop, err := profile(j.Profile)
+		if err != nil {
+			return err
+		}
+		defer stop()
 	}
 	enc := json.NewEncoder(out)
 	say := func(line partLine) { _ = enc.Encode(line) } // who started it may be gone
@@ -90,6 +100,10 @@ func (l *lab) startPart(ctx context.Context, j partJob, prefix ...string) (*part
 	fail := func(err error) (*part, partLine, error) {
 		return nil, partLine{}, fmt.Errorf("start %s: %w", j.Part, err)
 	}
+	log := l.fresh(string(j.Part) + ".log")
+	if l.Profile != "" {
+		j.Profile = filepath.Join(l.Profile, fmt.Sprintf("response-%03d-%s.pprof", l.names, j.Part))
+	}
 	in, err := json.Marshal(j)
 	if err != nil {
 		return fail(err)
@@ -102,7 +116,7 @@ func (l *lab) startPart(ctx context.Context, j partJob, prefix ...string) (*part
 		return fail(err)
 	}
 	cmd.Stdout = w
-	proc, err := spawn(cmd, l.fresh(string(j.Part)+".log"))
+	proc, err := spawn(cmd, log)
 	w.Close()
 	if err != nil {
 		r.Close()
