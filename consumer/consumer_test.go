@@ -511,11 +511,12 @@ func TestReplayAndVerify(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(base, "verify-*")); err != nil || len(left) > 0 {
 		t.Errorf("scratch is left: %v %v", left, err)
 	}
-	doc, err := StreamReader{JS: f.js}.Read(ctx, "chat/2")
+	reader := NewStreamReader(f.js, 0)
+	doc, err := reader.Read(ctx, "chat/2")
 	if err != nil || doc.Len() != 30 {
 		t.Errorf("from the stream: %v, %v", doc, err)
 	}
-	if _, err := (StreamReader{JS: f.js}).Read(ctx, "nobody"); !errors.Is(err, transcript.ErrNoSession) {
+	if _, err := reader.Read(ctx, "nobody"); !errors.Is(err, transcript.ErrNoSession) {
 		t.Errorf("an unknown session in the stream: %v", err)
 	}
 }

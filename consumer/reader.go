@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/stream"
@@ -20,33 +22,53 @@ const (
 	readStall = 5 * time.Second
 )
 
+// readFunc is given each message in turn.
+type readFunc func(m jetstream.Msg, meta *jetstream.MsgMetadata) error
+
 // read calls fn with every message that was in a stream when it began, in order:
 // those of one subject, or all with "". It stops at fn's first error. It returns
 // the sequence it read up to.
-func read(ctx context.Context, js jetstream.JetStream, name, subject string, request time.Duration, fn func(m jetstream.Msg, meta *jetstream.MsgMetadata) error) (last uint64, err error) {
+func read(ctx context.Context, js jetstream.JetStream, name, subject string, request time.Duration, fn readFunc) (last uint64, err error) {
 	rctx, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
 	s, err := js.Stream(rctx, name)
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
+	if subject != "" {
+		return readSubject(ctx, s, subject, request, fn)
+	}
+	state := s.CachedInfo().State
+	if state.Msgs == 0 {
+		return state.LastSeq, nil
+	}
+	return readTo(ctx, s, state.LastSeq, "", request, fn)
+}
+
+// readSubject is read for one subject, with a stream that was looked up before:
+// that costs the server more than all the rest.
+func readSubject(ctx context.Context, s jetstream.Stream, subject string, request time.Duration, fn readFunc) (last uint64, err error) {
+	rctx, cancel := context.WithTimeout(ctx, request)
+	defer cancel()
+	m, err := s.GetLastMsgForSubject(rctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read subject %s: %w", subject, err)
+	}
+	return readTo(ctx, s, m.Sequence, subject, request, fn)
+}
+
+// readTo reads up to a sequence that is known to be there, or was.
+func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string, request time.Duration, fn readFunc) (uint64, error) {
+	name := s.CachedInfo().Config.Name
 	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute}
-	if subject == "" {
-		state := s.CachedInfo().State
-		if last = state.LastSeq; state.Msgs == 0 {
-			return last, nil
-		}
-	} else {
-		m, err := s.GetLastMsgForSubject(rctx, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return 0, nil
-		}
-		if err != nil {
-			return 0, fmt.Errorf("read subject %s: %w", subject, err)
-		}
-		last = m.Sequence
+	if subject != "" {
 		cfg.FilterSubjects = []string{subject}
 	}
+	rctx, cancel := context.WithTimeout(ctx, request)
+	defer cancel()
 	cons, err := s.OrderedConsumer(rctx, cfg)
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
@@ -91,29 +113,51 @@ func decodeAny(m jetstream.Msg) int { return 2*len(m.Data()) + 4096 }
 // StreamReader reads transcripts from the stream itself, for programs that have
 // no transcripts at hand. It sees what the stream still holds.
 type StreamReader struct {
-	JS jetstream.JetStream
-	// Request bounds each request to the server; zero means [DefaultRequest].
-	Request time.Duration
+	js      jetstream.JetStream
+	request time.Duration
+	stream  atomic.Pointer[jetstream.Stream] // looked up once; nil again when it is gone
+}
+
+// NewStreamReader makes a reader. request bounds each request to the server; 0
+// means [DefaultRequest].
+func NewStreamReader(js jetstream.JetStream, request time.Duration) *StreamReader {
+	return &StreamReader{js: js, request: cmp.Or(request, DefaultRequest)}
+}
+
+// turns returns the turns of a session that the stream holds. What is malformed is
+// a dead letter.
+func (r *StreamReader) turns(ctx context.Context, session string) (turns []transcript.Snapshot, err error) {
+	s := r.stream.Load()
+	if s == nil {
+		rctx, cancel := context.WithTimeout(ctx, r.request)
+		defer cancel()
+		found, err := r.js.Stream(rctx, stream.Turns)
+		if err != nil {
+			return nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		}
+		s = &found
+		r.stream.Store(s)
+	}
+	_, err = readSubject(ctx, *s, stream.TurnSubject(session), r.request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		if turn, err := decode(m, decodeAny(m)); err == nil {
+			turns = append(turns, turn)
+		}
+		return nil
+	})
+	if err != nil {
+		r.stream.Store(nil)
+	}
+	return turns, err
 }
 
 // Read returns the transcript that a session's events in the stream make. It is
 // [transcript.ErrNoSession] when there are none; every other error means that
 // the answer is not known.
-func (r StreamReader) Read(ctx context.Context, session string) (*transcript.Document, error) {
+func (r *StreamReader) Read(ctx context.Context, session string) (*transcript.Document, error) {
 	if err := transcript.CheckSessionID(session); err != nil {
 		return nil, err
 	}
-	request := r.Request
-	if request == 0 {
-		request = DefaultRequest
-	}
-	var turns []transcript.Snapshot
-	_, err := read(ctx, r.JS, stream.Turns, stream.TurnSubject(session), request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		if turn, err := decode(m, decodeAny(m)); err == nil { // what is malformed is a dead letter
-			turns = append(turns, turn)
-		}
-		return nil
-	})
+	turns, err := r.turns(ctx, session)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +168,7 @@ func (r StreamReader) Read(ctx context.Context, session string) (*transcript.Doc
 }
 
 // Turn returns the winning snapshot of a turn that the stream holds.
-func (r StreamReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
+func (r *StreamReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
 	doc, err := r.Read(ctx, session)
 	if errors.Is(err, transcript.ErrNoSession) {
 		return s, false, nil
@@ -136,7 +180,7 @@ func (r StreamReader) Turn(ctx context.Context, session, id string) (s transcrip
 }
 
 // Recent returns the last n answered turns. Errors are those of Read.
-func (r StreamReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
+func (r *StreamReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
 	doc, err := r.Read(ctx, session)
 	if err != nil {
 		return transcript.Recent{}, err

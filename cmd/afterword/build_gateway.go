@@ -37,7 +37,7 @@ func (b *builder) answer() error {
 	}
 
 	history := cache.HistoryConfig{
-		Redis: b.redis, Stream: b.transcriptsFrom(), Pending: p, Observe: p.Observe,
+		Redis: b.redis, Stream: b.fromStream, Pending: p, Observe: p.Observe,
 		Timeout: b.o.history, FileTimeout: b.o.store.fileTimeout,
 	}
 	if b.store != nil {
@@ -64,12 +64,12 @@ func (b *builder) serveHTTP() {
 	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
 	if b.publisher != nil {
 		cfg.Publisher, cfg.History = b.publisher, b.history
-		cfg.Stream = b.transcriptsFrom()
+		cfg.Stream = b.fromStream
 		cfg.Dead = consumer.DeadReader{JS: b.js}
 		if b.store != nil {
 			cfg.Store = b.store
 		} else {
-			cfg.Store, cfg.Transcripts = b.late, either{b.late, b.transcriptsFrom()}
+			cfg.Store, cfg.Transcripts = b.late, either{b.late, b.fromStream}
 		}
 	}
 	g := gateway.New(cfg)

@@ -46,16 +46,17 @@ type builder struct {
 	o    serviceOptions
 	name string
 
-	listener  net.Listener
-	store     *transcript.Store // nil on a gateway
-	late      *lateStore        // of a gateway, which only reads
-	server    *embedded.NATS
-	nc        *nats.Conn
-	js        jetstream.JetStream
-	redis     *cache.Redis // nil without a cache
-	publisher *publisher.Publisher
-	history   *cache.History
-	consumer  *consumer.Consumer
+	listener   net.Listener
+	store      *transcript.Store // nil on a gateway
+	late       *lateStore        // of a gateway, which only reads
+	server     *embedded.NATS
+	nc         *nats.Conn
+	js         jetstream.JetStream
+	fromStream *consumer.StreamReader // transcripts, where no files are at hand
+	redis      *cache.Redis           // nil without a cache
+	publisher  *publisher.Publisher
+	history    *cache.History
+	consumer   *consumer.Consumer
 
 	streams  atomic.Pointer[error] // what keeps the streams from being used; a nil error when nothing does
 	ready    map[string]gateway.Check
@@ -143,13 +144,11 @@ func (b *builder) connect() error {
 		}
 		return nil
 	}
-	b.js, err = jetstream.New(nc)
-	return err
-}
-
-// transcriptsFrom is the stream as a source of transcripts.
-func (b *builder) transcriptsFrom() consumer.StreamReader {
-	return consumer.StreamReader{JS: b.js}
+	if b.js, err = jetstream.New(nc); err != nil {
+		return err
+	}
+	b.fromStream = consumer.NewStreamReader(b.js, 0)
+	return nil
 }
 
 // natsDir is where an embedded NATS server keeps the stream.

@@ -46,7 +46,7 @@ func newPublishingWriter(ctx context.Context, j partJob) (_ *publishingWriter, e
 		return nil, err
 	}
 	cfg := cache.HistoryConfig{
-		Redis: w.redis, Stream: consumer.StreamReader{JS: js}, Pending: w.publisher, Observe: w.publisher.Observe,
+		Redis: w.redis, Stream: consumer.NewStreamReader(js, 0), Pending: w.publisher, Observe: w.publisher.Observe,
 	}
 	if j.Dir != "" {
 		if w.store, err = transcript.Open(transcript.Config{Dir: j.Dir, ReadOnly: true}); err != nil {
