@@ -158,11 +158,16 @@ func consume(ctx context.Context, j job, progress func(int)) (o outcome, err err
 	}
 
 	folding := time.Now()
-	for store.Stats().Dirty > 0 {
-		if time.Since(folding) > foldBound {
-			return o, fmt.Errorf("%d sessions are not folded after %v", store.Stats().Dirty, foldBound)
+	for {
+		asked := time.Now()
+		left := store.Stats().Dirty // looks at every session, so it is not asked often
+		if left == 0 {
+			break
 		}
-		if err := pause(ctx, 20*time.Millisecond); err != nil {
+		if time.Since(folding) > foldBound {
+			return o, fmt.Errorf("%d sessions are not folded after %v", left, foldBound)
+		}
+		if err := pause(ctx, max(20*time.Millisecond, 100*time.Since(asked))); err != nil {
 			return o, err
 		}
 	}
