@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -37,7 +38,12 @@ func TestKill9OfTheConsumer(t *testing.T) {
 		if i%3 == 0 {
 			spread(t, time.Duration(rnd.Int64N(int64(startup))))
 		} else {
-			servertest.Eventually(t, startSoon, p.String()+" to write", func() bool { return written(t, dataDir) > had })
+			eventually(t, startSoon, p.String()+" writes", func() error {
+				if written(t, dataDir) > had {
+					return nil
+				}
+				return fmt.Errorf("%d bytes are written, as before; publisher %+v; %v", had, l.pub.Stats(), unconsumed(t, js, group))
+			})
 			spread(t, time.Duration(rnd.IntN(1000))*time.Millisecond)
 		}
 		p.kill9()

@@ -38,23 +38,26 @@ func connect(t *testing.T, url string) jetstream.JetStream {
 // wantConsumed waits until a group has acknowledged all that is in the stream.
 func wantConsumed(t *testing.T, within time.Duration, js jetstream.JetStream, group string) time.Duration {
 	t.Helper()
-	return eventually(t, within, "group "+group+" has consumed the stream", func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		s, err := js.Stream(ctx, stream.Turns)
-		if err != nil {
-			return err
-		}
-		c, err := js.Consumer(ctx, stream.Turns, group)
-		if err != nil {
-			return err
-		}
-		info := c.CachedInfo()
-		if info.NumPending > 0 || info.NumAckPending > 0 || info.AckFloor.Stream < s.CachedInfo().State.LastSeq {
-			return fmt.Errorf("%d turns are not delivered, %d not acknowledged", info.NumPending, info.NumAckPending)
-		}
-		return nil
-	})
+	return eventually(t, within, "group "+group+" has consumed the stream", func() error { return unconsumed(t, js, group) })
+}
+
+// unconsumed says what of the stream a group has not acknowledged; nil is all.
+func unconsumed(t *testing.T, js jetstream.JetStream, group string) error {
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	s, err := js.Stream(ctx, stream.Turns)
+	if err != nil {
+		return err
+	}
+	c, err := js.Consumer(ctx, stream.Turns, group)
+	if err != nil {
+		return err
+	}
+	info := c.CachedInfo()
+	if last := s.CachedInfo().State.LastSeq; info.NumPending > 0 || info.NumAckPending > 0 || info.AckFloor.Stream < last {
+		return fmt.Errorf("of %d turns in the stream %d are not delivered, %d not acknowledged, %d requests wait", last, info.NumPending, info.NumAckPending, info.NumWaiting)
+	}
+	return nil
 }
 
 // openRedis is a client of the test's own.
