@@ -2,6 +2,8 @@ package transcript
 
 import (
 	"bytes"
+	"encoding/binary"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -12,6 +14,30 @@ import (
 // that is not just as it would be written; the caller then decodes it. The
 // snapshot aliases raw.
 func scanCanonical(session string, raw []byte) (s Snapshot, ok bool) {
+	return scan(session, raw, false)
+}
+
+// decodeCanonical reads an event from anybody that is just as it would be
+// written, and so needs no other encoding. ok is false for everything that is
+// not, or that it does not know to be: the long way then tells what is wrong, if
+// anything is. The snapshot aliases raw.
+func decodeCanonical(raw []byte) (s Snapshot, ok bool) {
+	if !plainText(raw) || !utf8.Valid(raw) || !canonicalEscapes(raw) {
+		return s, false
+	}
+	if s, ok = scan("", raw, true); !ok || s.SessionID == "" || s.from == s.to {
+		return s, false
+	}
+	if checkTurnID("id", s.ID) != nil || CheckSessionID(s.SessionID) != nil ||
+		s.Rev > RedactRev || (s.Rev == RedactRev) != (s.Status == Redacted) {
+		return s, false
+	}
+	return s, s.Supersedes == "" || checkTurnID("supersedes", s.Supersedes) == nil
+}
+
+// scan is scanCanonical for the session that is given. In strict mode it takes
+// any session, and of the members that a turn need not have only texts, in their order.
+func scan(session string, raw []byte, strict bool) (s Snapshot, ok bool) {
 	l, ok := parseLine(raw)
 	if !ok {
 		return s, false
@@ -28,6 +54,7 @@ func scanCanonical(session string, raw []byte) (s Snapshot, ok bool) {
 	s.Status = statusOf(c.text())
 	c.literal(`,"rev":`)
 	s.Rev = c.number()
+	var last []byte
 	for !c.bad && c.i < len(raw)-1 {
 		at := c.i
 		c.literal(`,`)
@@ -37,9 +64,20 @@ func scanCanonical(session string, raw []byte) (s Snapshot, ok bool) {
 		if c.bad || bytes.IndexByte(name, '\\') >= 0 {
 			return s, false
 		}
+		if strict {
+			if bytes.Compare(last, name) >= 0 || !textMember(name) || len(value) < 2 || value[0] != '"' {
+				return s, false
+			}
+			last = name
+		}
 		switch string(name) {
 		case `"session_id"`:
-			if s.to != 0 || !isQuoted(value, session) {
+			switch {
+			case strict && bytes.IndexByte(value, '\\') >= 0:
+				return s, false
+			case strict:
+				s.SessionID = string(value[1 : len(value)-1])
+			case s.to != 0 || !isQuoted(value, session):
 				return s, false
 			}
 			s.from, s.to = at, c.i
@@ -65,6 +103,72 @@ func scanCanonical(session string, raw []byte) (s Snapshot, ok bool) {
 		s.from, s.to = c.i, c.i
 	}
 	return s, !c.bad && c.i == len(raw)-1 && raw[c.i] == '}' && s.Status != "" && s.Rev >= 1
+}
+
+// textMember reports whether a member that a turn need not have is a text, by its quoted name.
+func textMember(name []byte) bool {
+	switch string(name) {
+	case `"completed_at"`, `"error"`, `"finish_reason"`, `"model"`, `"session_id"`, `"supersedes"`, `"trace_id"`, `"user_id"`:
+		return true
+	}
+	return false
+}
+
+// plainText reports whether b has no control characters, eight bytes at a time.
+func plainText(b []byte) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	for len(b) >= 8 {
+		// The high bit of a byte is set when it was under 0x20 and not over 0x7f.
+		if w := binary.NativeEndian.Uint64(b); (w-0x20*each)&^w&high != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c < 0x20 {
+			return false
+		}
+	}
+	return true
+}
+
+// canonicalEscapes reports whether every backslash in a JSON text stands where it
+// has to, and in the one way in which it is written.
+func canonicalEscapes(b []byte) bool {
+	for {
+		i := bytes.IndexByte(b, '\\')
+		if i < 0 {
+			return true
+		}
+		if i+1 == len(b) {
+			return false
+		}
+		width := 2
+		switch b[i+1] {
+		case '"', '\\', 'b', 'f', 'n', 'r', 't':
+		case 'u':
+			if width = 6; i+width > len(b) || !longEscape(b[i+2:i+width]) {
+				return false
+			}
+		default:
+			return false
+		}
+		b = b[i+width:]
+	}
+}
+
+// longEscape reports whether a control has no shorter escape than \u and these digits.
+func longEscape(hex []byte) bool {
+	if string(hex[:2]) != "00" || hex[2] != '0' && hex[2] != '1' {
+		return false
+	}
+	switch c := hex[3]; {
+	case c >= '0' && c <= '7', c == 'e', c == 'f':
+		return true
+	case c == '8', c == '9', c == 'a', c == 'b', c == 'c', c == 'd':
+		return hex[2] == '1' || c == 'b'
+	}
+	return false
 }
 
 // isQuoted reports whether value is the encoding of text.
@@ -131,7 +235,7 @@ func (c *cursor) number() (n int) {
 		n = 10*n + int(c.b[c.i]-'0')
 		c.i++
 	}
-	c.bad = c.bad || c.i == from
+	c.bad = c.bad || c.i == from || c.b[from] == '0'
 	return n
 }
 

@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
 
 	"github.com/afterword-io/afterword/internal/record"
@@ -11,10 +12,14 @@ import (
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"session_id":"s","id":"t","timestamp":"2026-11-23T15:04:05Z","user":"u","assistant":"\u00e9","meta":{"a":[1.0,{}]},"rev":2,"zeta":null}`))
 	f.Add([]byte(`{"session_id":"s","id":"t","timestamp":"2026-11-23T15:04:05.1234567+01:00","user":"","status":"redacted","rev":1000000}`))
+	f.Add([]byte(`{"id":"t","timestamp":"2026-11-23T15:04:05.123456+00:00","user":"\"\\\n\u001f","assistant":"","status":"redacted","rev":1000000,"completed_at":"2026-11-23T15:04:05.123456+00:00","error":"e","session_id":"s","supersedes":"x"}`))
 	f.Add([]byte(`[[[[`))
 	f.Add([]byte("\xef\xbb\xbf{}"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := Decode(data, 0)
+		s, err := decodeAny(data, 0)
+		if quick, ok := decodeCanonical(data); ok && (err != nil || fmt.Sprintf("%+v", quick) != fmt.Sprintf("%+v", s)) {
+			t.Fatalf("taken as canonical\n%+v\nwant\n%+v, %v", quick, s, err)
+		}
 		if err != nil {
 			if !Malformed(err) {
 				t.Fatalf("%v does not count as malformed", err)

@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,16 @@ import (
 
 // Decode reads an event: a whole turn with session, id and timestamp. limit
 // bounds its canonical encoding in bytes; 0 means [MaxPayload]. Its error is
-// one of those [Malformed] names.
+// one of those [Malformed] names. The snapshot may alias payload.
 func Decode(payload []byte, limit int) (Snapshot, error) {
+	if s, ok := decodeCanonical(payload); ok && len(payload) <= cmp.Or(limit, MaxPayload) {
+		return s, nil
+	}
+	return decodeAny(payload, limit)
+}
+
+// decodeAny is Decode for whatever may have come.
+func decodeAny(payload []byte, limit int) (Snapshot, error) {
 	d, err := ParseDraft(payload)
 	if err != nil {
 		return Snapshot{}, err

@@ -123,6 +123,10 @@ func TestDecodeEncodeIdentity(t *testing.T) {
 		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", s) {
 			t.Fatalf("decoded\n%+v\nwant\n%+v", got, s)
 		}
+		slow, err := decodeAny(s.Payload(), 0)
+		if err != nil || fmt.Sprintf("%+v", slow) != fmt.Sprintf("%+v", s) {
+			t.Fatalf("decoded the long way\n%+v, %v\nwant\n%+v", slow, err, s)
+		}
 		if quick, ok := scanCanonical(s.SessionID, s.Payload()); !ok || fmt.Sprintf("%+v", quick) != fmt.Sprintf("%+v", s) {
 			t.Fatalf("scanned, %v\n%+v\nwant\n%+v", ok, quick, s)
 		}
