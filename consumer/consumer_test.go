@@ -460,7 +460,7 @@ func TestReplayAndVerify(t *testing.T) {
 	want := undisturbed(t, turns)
 
 	store := f.store(filepath.Join(base, "a"))
-	res, err := Replay(ctx, ReplayConfig{JS: f.js, Store: store, BatchTurns: 33, Logger: slog.New(slog.DiscardHandler)})
+	res, err := Replay(ctx, ReplayConfig{JS: f.js, Store: store, RoundBytes: 6000, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil || res.Turns != uint64(len(turns)) || res.Skipped != 1 {
 		t.Fatalf("%+v, %v", res, err)
 	}

@@ -136,14 +136,26 @@ func (p *pipeline) take(b *batch, m jetstream.Msg) {
 
 // decode reads the turn of a message. Its error is the reason of a dead letter.
 func decode(m jetstream.Msg, limit int) (transcript.Snapshot, error) {
-	if kind := m.Headers().Get(stream.HeaderType); kind != "" && kind != "turn" {
-		return transcript.Snapshot{}, fmt.Errorf("unknown %s %q", stream.HeaderType, kind)
+	if err := checkType(m); err != nil {
+		return transcript.Snapshot{}, err
 	}
-	turn, err := transcript.Decode(m.Data(), limit)
+	return decodeTurn(m.Data(), strings.TrimPrefix(m.Subject(), stream.TurnPrefix), limit)
+}
+
+func checkType(m jetstream.Msg) error {
+	if kind := m.Headers().Get(stream.HeaderType); kind != "" && kind != "turn" {
+		return fmt.Errorf("unknown %s %q", stream.HeaderType, kind)
+	}
+	return nil
+}
+
+// decodeTurn reads a payload that came under the token of a session.
+func decodeTurn(payload []byte, token string, limit int) (transcript.Snapshot, error) {
+	turn, err := transcript.Decode(payload, limit)
 	if err != nil {
 		return transcript.Snapshot{}, err
 	}
-	if got := strings.TrimPrefix(m.Subject(), stream.TurnPrefix); got != transcript.Token(turn.SessionID) {
+	if token != transcript.Token(turn.SessionID) {
 		return transcript.Snapshot{}, fmt.Errorf("subject of another session: the payload's session belongs on %s", stream.TurnSubject(turn.SessionID))
 	}
 	return turn, nil

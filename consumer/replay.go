@@ -5,13 +5,17 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 )
+
+// DefaultRoundBytes is how much a [Replay] puts apart before it merges.
+const DefaultRoundBytes = 1 << 30
 
 // ReplayConfig says what to replay, and into which store. JS and Store are asked for.
 type ReplayConfig struct {
@@ -19,11 +23,12 @@ type ReplayConfig struct {
 	Store *transcript.Store
 	// Session is the one to replay; "" means all.
 	Session string
-	// Progress, if set, is told now and then how far it is. It does not block.
+	// Progress, if set, is told now and then how far it is, from several goroutines. It
+	// does not block.
 	Progress func(Progress)
-	// BatchTurns and BatchBytes bound what is in memory: two batches.
-	BatchTurns int
-	BatchBytes int
+	// RoundBytes is how much is put apart by session before it is merged; it bounds
+	// the scratch file. A session that goes on after that is written once more.
+	RoundBytes int64
 	// PayloadLimit bounds the encoding of a turn, in bytes; 0 asks the server.
 	PayloadLimit int
 	// Request bounds each request to the server; zero means [DefaultRequest].
@@ -32,8 +37,7 @@ type ReplayConfig struct {
 }
 
 func (c ReplayConfig) withDefaults() ReplayConfig {
-	c.BatchTurns = cmp.Or(c.BatchTurns, DefaultBatchTurns)
-	c.BatchBytes = cmp.Or(c.BatchBytes, DefaultBatchBytes)
+	c.RoundBytes = cmp.Or(c.RoundBytes, DefaultRoundBytes)
 	c.Request = cmp.Or(c.Request, DefaultRequest)
 	if c.PayloadLimit == 0 {
 		c.PayloadLimit = stream.PayloadLimit(c.JS.Conn().MaxPayload())
@@ -65,68 +69,90 @@ type ReplayResult struct {
 
 // Replay merges what the stream holds into a store: all of it or one session.
 // Turns that are there already, or that the stream does not have any more, stay.
-// It returns when all of it is durable and folded into the documents.
+// It returns when all of it is durable in the documents. Its memory does not depend on the
+// size of the stream: what does not fit goes through a scratch file.
 func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
-	cfg = cfg.withDefaults()
-	var res ReplayResult
-	batches := make(chan []transcript.Snapshot)
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		for turns := range batches {
-			if err := cfg.Store.Append(gctx, turns...); err != nil {
-				return fmt.Errorf("replay: %w", err)
-			}
-		}
-		return nil
+	r := &replay{cfg: cfg.withDefaults()}
+	r.spill = newSpill(r.cfg.Store)
+	defer r.spill.close()
+	last, err := read(ctx, r.cfg.JS, stream.Turns, r.cfg.subject(), r.cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		return r.take(ctx, m, meta)
 	})
-	g.Go(func() error {
-		defer close(batches)
-		var turns []transcript.Snapshot
-		size := 0
-		send := func() error {
-			select {
-			case batches <- turns:
-				turns, size = nil, 0
-				return nil
-			case <-gctx.Done():
-				return context.Cause(gctx)
-			}
-		}
-		first := uint64(0)
-		last, err := read(gctx, cfg.JS, stream.Turns, cfg.subject(), cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-			turn, err := decode(m, cfg.PayloadLimit)
-			if err != nil {
-				res.Skipped++
-				cfg.Logger.Warn("skipped a message that is no turn", "sequence", meta.Sequence.Stream, "reason", cleanReason(err.Error()))
-			} else {
-				res.Turns++
-				turns, size = append(turns, turn), size+turn.Size()
-			}
-			if first++; cfg.Progress != nil && first%1024 == 0 {
-				cfg.Progress(Progress{Done: first, Total: first + meta.NumPending})
-			}
-			if len(turns) >= cfg.BatchTurns || size >= cfg.BatchBytes {
-				return send()
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		res.LastSeq = last
-		if cfg.Progress != nil {
-			cfg.Progress(Progress{Done: first, Total: first})
-		}
-		if len(turns) > 0 {
-			return send()
-		}
-		return nil
-	})
-	if err := g.Wait(); err != nil {
-		return res, err
+	if err == nil {
+		err = r.merge(ctx)
 	}
-	if err := cfg.Store.FoldAll(ctx); err != nil {
+	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LastSeq: last}
+	if err != nil {
 		return res, fmt.Errorf("replay: %w", err)
 	}
 	return res, nil
+}
+
+// replay is one on its way.
+type replay struct {
+	cfg   ReplayConfig
+	spill *spill
+
+	read, merged   atomic.Uint64 // messages
+	left           uint64        // messages in the stream behind the last one read
+	turns, skipped atomic.Uint64
+}
+
+// take puts one message aside.
+func (r *replay) take(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	r.left = meta.NumPending
+	if r.read.Add(1)%1024 == 0 {
+		r.progress()
+	}
+	seq := meta.Sequence.Stream
+	if err := checkType(m); err != nil {
+		r.skip(seq, err)
+	} else if err := r.spill.add(ctx, strings.TrimPrefix(m.Subject(), stream.TurnPrefix), seq, m.Data()); err != nil {
+		return err
+	}
+	if r.spill.size >= r.cfg.RoundBytes {
+		return r.merge(ctx)
+	}
+	return nil
+}
+
+func (r *replay) skip(seq uint64, reason error) {
+	r.skipped.Add(1)
+	r.merged.Add(1)
+	r.cfg.Logger.Warn("skipped a message that is no turn", "sequence", seq, "reason", cleanReason(reason.Error()))
+}
+
+// merge writes what was put aside into documents.
+func (r *replay) merge(ctx context.Context) error {
+	err := r.spill.drain(ctx, r.mergeSlice)
+	r.progress()
+	return err
+}
+
+func (r *replay) mergeSlice(ctx context.Context, slice []spilled) error {
+	turns := make([]transcript.Snapshot, 0, len(slice))
+	for i := range slice {
+		turn, err := decodeTurn(slice[i].payload, string(slice[i].token), r.cfg.PayloadLimit)
+		if err != nil {
+			r.skip(slice[i].seq, err)
+			continue
+		}
+		turns = append(turns, turn)
+	}
+	if err := r.cfg.Store.Merge(ctx, transcript.GroupBySession(turns)); err != nil {
+		return err
+	}
+	r.turns.Add(uint64(len(turns)))
+	r.merged.Add(uint64(len(turns)))
+	r.progress()
+	return nil
+}
+
+// progress tells how far it is. A message is half done when it was read.
+func (r *replay) progress() {
+	if r.cfg.Progress == nil {
+		return
+	}
+	read := r.read.Load()
+	r.cfg.Progress(Progress{Done: (read + r.merged.Load()) / 2, Total: read + r.left})
 }

@@ -167,10 +167,8 @@ func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) err
 		}
 	}()
 	size := info.Size()
-	if size == 0 && info.Mode().Perm() != 0o600 {
-		if err := f.Chmod(0o600); err != nil { // whatever the umask
-			return err
-		}
+	if err := private(f, info); err != nil {
+		return err
 	}
 	if size > 0 {
 		if size, err = cutTorn(f, size); err != nil {

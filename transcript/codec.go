@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -65,6 +66,8 @@ type own struct {
 	Kept     jsontext.Value `json:"kept,omitzero"`
 }
 
+var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
+
 // WriteTo writes the canonical bytes.
 func (d *Document) WriteTo(w io.Writer) (int64, error) {
 	if d.partial {
@@ -72,7 +75,12 @@ func (d *Document) WriteTo(w io.Writer) (int64, error) {
 	}
 	sum := sha256.New()
 	c := &countWriter{w: w}
-	buf := bufio.NewWriterSize(io.MultiWriter(c, sum), 64<<10)
+	buf := writers.Get().(*bufio.Writer)
+	defer func() {
+		buf.Reset(nil)
+		writers.Put(buf)
+	}()
+	buf.Reset(io.MultiWriter(c, sum))
 
 	created := Instant(0)
 	if len(d.lines) > 0 {

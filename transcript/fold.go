@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"slices"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/record"
-	"github.com/google/renameio/v2"
 )
 
 // foldLoop folds what is dirty, oldest first. It blocks on a hung disk, where it
@@ -67,19 +64,12 @@ func (s *Store) FoldAll(ctx context.Context) error {
 	}
 }
 
-// folding is one session's way through the fold of a group. It holds the
-// session from begin to end.
+// folding is one session's way through the fold of a group.
 type folding struct {
+	replacement
 	entry  *entry
-	dir    *os.Root
-	tail   *os.File
 	data   []byte // all of the tail
-	file   *renameio.PendingFile
-	size   int64 // of the document
-	err    error
-	held   bool
-	waited bool // for whoever held the session
-	fresh  bool // the tail had lines of which this process did not know that they are durable in the document
+	waited bool   // for whoever held the session
 }
 
 // foldGroup merges tails into documents: write all, sync once, rename all, sync
@@ -87,7 +77,7 @@ type folding struct {
 func (s *Store) foldGroup(group []*entry) {
 	started := time.Now()
 	items := make([]folding, len(group))
-	dirs := make(map[*os.Root]bool) // whose names have to be durable before tails are emptied
+	replacements := make([]*replacement, len(group))
 	for i := range items {
 		f := &items[i]
 		f.entry = group[i]
@@ -97,23 +87,11 @@ func (s *Store) foldGroup(group []*entry) {
 		}
 		f.waited = wait > 0
 		f.err = s.beginFold(f, wait)
-		if f.err == nil && f.fresh {
-			dirs[f.dir] = true
-		}
+		replacements[i] = &f.replacement
 	}
-	if len(dirs) > 0 {
-		s.replace(items, dirs)
-	}
-	folded := 0
+	folded := s.replaceAll(replacements)
 	for i := range items {
-		f := &items[i]
-		if f.file != nil {
-			f.err = errors.Join(f.err, f.file.Cleanup()) // does nothing once renamed
-			if f.err == nil {
-				folded++
-			}
-		}
-		s.endFold(f)
+		s.endFold(&items[i])
 	}
 	s.dirty.settled()
 	s.stats.folded(folded, time.Since(started))
@@ -125,16 +103,7 @@ func (s *Store) beginFold(f *folding, wait time.Duration) error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	token := f.entry.token
-	if err := s.locks.acquire(token, wait); err != nil {
-		return err
-	}
-	f.held = true
-	var info os.FileInfo
-	var err error
-	if f.dir, err = s.shards.folder(token, false); err == nil {
-		f.tail, info, err = lockTail(f.dir, token, false, wait)
-	}
+	info, err := s.hold(&f.replacement, f.entry.token, wait)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // no tail, nothing to fold
 	}
@@ -152,72 +121,7 @@ func (s *Store) beginFold(f *folding, wait time.Duration) error {
 	if err != nil || len(turns) == 0 {
 		return err
 	}
-	f.fresh = true
-	doc, size, err := s.readDocument(f.dir, f.entry.session)
-	if err != nil {
-		return err
-	}
-	f.size = size
-	changed, err := doc.Merge(turns...)
-	if err != nil || !changed && !doc.foreign {
-		return err
-	}
-	return s.writeDocument(f, doc)
-}
-
-// writeDocument writes the new document beside the old one.
-func (s *Store) writeDocument(f *folding, doc *Document) (err error) {
-	f.file, err = renameio.NewPendingFile(f.entry.token+documentSuffix, renameio.WithRoot(f.dir), renameio.WithStaticPermissions(0o600))
-	if err != nil {
-		return fmt.Errorf("create temporary document: %w", err)
-	}
-	if f.size, err = doc.WriteTo(f.file); err != nil {
-		return fmt.Errorf("write temporary document: %w", err)
-	}
-	return nil
-}
-
-// replace makes the temporary files durable, renames them, and makes that
-// durable. A document that holds all lines already needs the latter too: whoever
-// renamed it may have died before. A failed sync fails the store: nothing is
-// renamed or emptied after it.
-func (s *Store) replace(items []folding, dirs map[*os.Root]bool) {
-	failAll := func(err error) {
-		for i := range items {
-			if f := &items[i]; f.fresh && f.err == nil {
-				f.err = err
-			}
-		}
-	}
-	ctx := context.Background() // bounded by FileTimeout
-	if s.durable.how == SyncFS && slices.ContainsFunc(items, func(f folding) bool { return f.file != nil }) {
-		if err := s.sync.all(ctx); err != nil {
-			failAll(err)
-			return
-		}
-	}
-	for i := range items {
-		f := &items[i]
-		if f.file == nil || f.err != nil {
-			continue
-		}
-		if err := f.file.CloseAtomicallyReplace(); err != nil {
-			var path *fs.PathError
-			if errors.As(err, &path) && path.Op == "sync" {
-				err = s.fail("fsync temporary document", err)
-			}
-			f.err = fmt.Errorf("replace document: %w", err)
-		}
-	}
-	var err error
-	if s.durable.how == SyncFS {
-		err = s.sync.all(ctx)
-	} else {
-		err = s.syncFolders(dirs)
-	}
-	if err != nil {
-		failAll(err)
-	}
+	return s.writeMerged(&f.replacement, f.entry.session, turns)
 }
 
 // endFold empties the tail if it is time, and lets the session go.
@@ -235,12 +139,7 @@ func (s *Store) endFold(f *folding) {
 			}
 		}
 	}
-	if f.tail != nil {
-		f.tail.Close()
-	}
-	if f.held {
-		s.locks.release(f.entry.token)
-	}
+	s.letGo(&f.replacement)
 	if errors.Is(o.err, ErrBusy) && !f.waited {
 		o.err, o.busy = nil, true
 	}

@@ -175,7 +175,7 @@ func TestTokenIsInjective(t *testing.T) {
 }
 
 // Any permutation, duplication and batching of snapshots, over any interleaving
-// of append, fold, reopen and reads, gives the same bytes.
+// of append, merge, fold, reopen and reads, gives the same bytes.
 func TestStoreIsCanonical(t *testing.T) {
 	root := t.TempDir()
 	rapid.Check(t, func(t *rapid.T) {
@@ -206,7 +206,13 @@ func TestStoreIsCanonical(t *testing.T) {
 		var done []Snapshot
 		for len(stream) > 0 {
 			n := rapid.IntRange(1, len(stream)).Draw(t, "batch")
-			if err := store.Append(ctx, stream[:n]...); err != nil {
+			var err error
+			if rapid.Bool().Draw(t, "past the tail") {
+				err = store.Merge(ctx, GroupBySession(stream[:n]))
+			} else {
+				err = store.Append(ctx, stream[:n]...)
+			}
+			if err != nil {
 				t.Fatal(err)
 			}
 			done, stream = append(done, stream[:n]...), stream[n:]

@@ -38,7 +38,7 @@ func TestKill9OfTheConsumer(t *testing.T) {
 		if i%3 == 0 {
 			spread(t, time.Duration(rnd.Int64N(int64(startup))))
 		} else {
-			eventually(t, startSoon, p.String()+" writes", func() error {
+			eventually(t, oneShot, p.String()+" writes", func() error {
 				if written(t, dataDir) > had {
 					return nil
 				}

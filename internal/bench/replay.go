@@ -135,7 +135,7 @@ func replay(ctx context.Context, j job, progress func(int)) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	o := outcome{Seconds: time.Since(began).Seconds(), Written: store.Stats().Appended, Folds: store.Stats().Folds}
+	o := outcome{Seconds: time.Since(began).Seconds(), Written: int64(res.Turns), Folds: store.Stats().Folds}
 	if res.Turns != uint64(j.Turns) || res.Skipped > 0 {
 		return o, fmt.Errorf("%d turns were merged and %d skipped, of %d", res.Turns, res.Skipped, j.Turns)
 	}

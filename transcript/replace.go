@@ -1,0 +1,242 @@
+package transcript
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/google/renameio/v2"
+)
+
+// replacement is a document on its way to being replaced, together with those of
+// other sessions. Its session is held from hold or holdNew to letGo.
+type replacement struct {
+	token string
+	dir   *os.Root
+	tail  *os.File // carries the lock against other processes; nil when there is none
+	held  bool
+
+	created bool                  // its tail, and perhaps its folder, may be new
+	unseen  bool                  // it has neither document nor tail, and so no lock against other processes
+	fresh   bool                  // there were turns of which this process did not know that they are durable in the document
+	file    *renameio.PendingFile // the new document; nil when nothing changes
+	size    int64                 // of the document
+	err     error
+}
+
+// hold locks a session that has a tail against everybody else; wait bounds the
+// wait for who holds it. A missing tail is fs.ErrNotExist.
+func (s *Store) hold(r *replacement, token string, wait time.Duration) (info os.FileInfo, err error) {
+	r.token = token
+	if err := s.locks.acquire(token, wait); err != nil {
+		return nil, err
+	}
+	r.held = true
+	if r.dir, err = s.shards.folder(token, false); err != nil {
+		return nil, err
+	}
+	r.tail, info, err = lockTail(r.dir, token, false, wait)
+	return info, err
+}
+
+// holdNew is hold for a session that need not have a tail. It makes one, unless
+// there is no document either: such a session is unseen, and goes to its place without a lock.
+func (s *Store) holdNew(r *replacement, token string, wait time.Duration) error {
+	r.token, r.created = token, true
+	if err := s.locks.acquire(token, wait); err != nil {
+		return err
+	}
+	r.held = true
+	var err error
+	if r.dir, err = s.shards.folder(token, true); err != nil {
+		return err
+	}
+	if r.unseen, err = unseen(r.dir, token); err != nil || r.unseen {
+		return err
+	}
+	tail, info, err := lockTail(r.dir, token, true, wait)
+	if err != nil {
+		return err
+	}
+	r.tail = tail
+	return private(tail, info)
+}
+
+func unseen(dir *os.Root, token string) (bool, error) {
+	for _, suffix := range [...]string{tailSuffix, documentSuffix} {
+		if _, err := dir.Lstat(token + suffix); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// letGo ends hold, whatever came of it.
+func (s *Store) letGo(r *replacement) {
+	if r.tail != nil {
+		r.tail.Close()
+	}
+	if r.held {
+		s.locks.release(r.token)
+	}
+}
+
+// writeMerged merges turns into the document and writes the new one beside it,
+// if there is anything new.
+func (s *Store) writeMerged(r *replacement, session string, turns []Snapshot) error {
+	r.fresh = true
+	doc := NewDocument(session)
+	if !r.unseen {
+		var err error
+		if doc, r.size, err = s.readDocument(r.dir, session); err != nil {
+			return err
+		}
+	}
+	changed, err := doc.Merge(turns...)
+	if err != nil || !changed && !doc.foreign {
+		return err
+	}
+	r.file, err = renameio.NewPendingFile(r.token+documentSuffix, renameio.WithRoot(r.dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("create temporary document: %w", err)
+	}
+	if r.size, err = doc.WriteTo(r.file); err != nil {
+		return fmt.Errorf("write temporary document: %w", err)
+	}
+	return nil
+}
+
+// replaceAll replaces the documents of a group. What became of each is in its err;
+// it returns how many were replaced.
+func (s *Store) replaceAll(group []*replacement) (replaced int) {
+	s.replace(group)
+	for _, r := range group {
+		switch {
+		case r.file == nil:
+		case r.err == nil:
+			replaced++
+		default:
+			_ = r.file.Cleanup() // does nothing once renamed; what it cannot remove is swept
+		}
+	}
+	return replaced
+}
+
+// replace makes the temporary files durable, renames them, and makes that
+// durable. A document that holds everything already needs the latter too: whoever
+// renamed it may have died before. A failed sync fails the store: nothing is
+// renamed or emptied after it.
+func (s *Store) replace(group []*replacement) {
+	dirs := make(map[*os.Root]bool) // whose names have to be durable
+	files := false
+	for _, r := range group {
+		if r.err != nil || !r.fresh {
+			continue
+		}
+		dirs[r.dir] = true
+		if r.created {
+			dirs[s.root] = true
+		}
+		files = files || r.file != nil
+	}
+	if len(dirs) == 0 {
+		return
+	}
+	failAll := func(err error) {
+		for _, r := range group {
+			if r.fresh && r.err == nil {
+				r.err = err
+			}
+		}
+	}
+	ctx := context.Background() // bounded by FileTimeout
+	if s.durable.how == SyncFS && files {
+		if err := s.sync.all(ctx); err != nil {
+			failAll(err)
+			return
+		}
+	}
+	for _, r := range group {
+		switch {
+		case r.file == nil || r.err != nil:
+		case r.unseen:
+			r.err = s.place(r)
+		default:
+			r.err = s.rename(r)
+		}
+	}
+	var err error
+	if s.durable.how == SyncFS {
+		err = s.sync.all(ctx)
+	} else {
+		err = s.syncFolders(dirs)
+	}
+	if err != nil {
+		failAll(err)
+	}
+}
+
+// rename puts the new document into the place of the old one. Where the sync of
+// the group has made it durable it is only renamed: a sync of its own would be a
+// flush of the disk for every document.
+func (s *Store) rename(r *replacement) error {
+	if s.durable.how != SyncFS {
+		err := r.file.CloseAtomicallyReplace()
+		var path *fs.PathError
+		if errors.As(err, &path) && path.Op == "sync" {
+			err = s.fail("fsync temporary document", err)
+		}
+		if err != nil {
+			return fmt.Errorf("replace document: %w", err)
+		}
+		return nil
+	}
+	err := r.file.File.Close()
+	if err == nil {
+		err = r.dir.Rename(filepath.Base(r.file.Name()), r.token+documentSuffix)
+	}
+	if err != nil {
+		return fmt.Errorf("replace document: %w", err)
+	}
+	return nil
+}
+
+// errSeen says that somebody else began the session at the same time.
+var errSeen = errors.New("the session has files by now")
+
+// place puts the first document of an unseen session into its place, unless there
+// is one. Who else begins the session makes its tail first and reads the document
+// then. So when there is no tail after the document has its name, everybody will
+// read it; otherwise the merge has to be made again, under the lock.
+func (s *Store) place(r *replacement) error {
+	if s.durable.how != SyncFS {
+		if err := r.file.Sync(); err != nil {
+			return s.fail("fsync temporary document", err)
+		}
+	}
+	temporary := filepath.Base(r.file.Name())
+	err := r.file.File.Close()
+	if err == nil {
+		err = r.dir.Link(temporary, r.token+documentSuffix)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return errSeen
+	}
+	if err == nil {
+		err = r.dir.Remove(temporary)
+	}
+	if err != nil {
+		return fmt.Errorf("place document: %w", err)
+	}
+	switch _, err := r.dir.Lstat(r.token + tailSuffix); {
+	case err == nil:
+		return errSeen
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("place document: %w", err)
+	}
+	return nil
+}
