@@ -78,15 +78,22 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	defer iter.Stop()
+	defer context.AfterFunc(ctx, iter.Stop)()
+	var stalled atomic.Bool
+	stall := time.AfterFunc(readStall, func() { // a context for every message costs more than the message
+		stalled.Store(true)
+		iter.Stop()
+	})
+	defer stall.Stop()
 	for {
-		nctx, cancel := context.WithTimeout(ctx, readStall)
-		m, err := iter.Next(jetstream.NextContext(nctx))
-		cancel()
+		stall.Reset(readStall)
+		m, err := iter.Next()
+		stall.Stop()
 		if err != nil {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
+			if stalled.Load() || errors.Is(err, nats.ErrTimeout) {
 				err = fmt.Errorf("no message for %v", readStall)
 			}
 			return 0, fmt.Errorf("read stream %s: %w", name, err)

@@ -1,13 +1,11 @@
 package consumer
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
 	"runtime"
-	"slices"
 
 	"github.com/afterword-io/afterword/transcript"
 	"golang.org/x/sync/errgroup"
@@ -106,8 +104,8 @@ type spilled struct {
 	payload []byte
 }
 
-// drain gives out all that was added, in slices that hold a session's messages
-// together where they fit, several at a time, and is empty then.
+// drain gives out all that was added, in slices that hold all messages of a
+// session where they fit, several at a time, and is empty then.
 func (s *spill) drain(ctx context.Context, fn func(ctx context.Context, slice []spilled) error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(2 * runtime.GOMAXPROCS(0)) // half of them wait for the disk
@@ -163,7 +161,7 @@ func (s *spill) drainPart(ctx context.Context, p *part, fn func(ctx context.Cont
 	return nil
 }
 
-// parseSpilled returns the messages of a slice, those of one token together.
+// parseSpilled returns the messages of a slice.
 func parseSpilled(data []byte) (slice []spilled, err error) {
 	for len(data) > 0 {
 		if len(data) < spillHead {
@@ -178,6 +176,5 @@ func parseSpilled(data []byte) (slice []spilled, err error) {
 		slice = append(slice, spilled{token: data[:token:token], seq: seq, payload: data[token : token+length : token+length]})
 		data = data[token+length:]
 	}
-	slices.SortStableFunc(slice, func(a, b spilled) int { return cmp.Compare(string(a.token), string(b.token)) })
 	return slice, nil
 }

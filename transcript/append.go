@@ -45,16 +45,27 @@ func (s *Store) Append(ctx context.Context, turns ...Snapshot) error {
 
 // GroupBySession groups turns by session, in the order of first appearance.
 func GroupBySession(turns []Snapshot) []Group {
-	at := make(map[string]int, len(turns))
-	groups := make([]Group, 0, len(turns))
-	for _, t := range turns {
-		i, ok := at[t.SessionID]
+	at := make(map[string]int, min(len(turns), 1024))
+	of := make([]int, len(turns))
+	var counts []int
+	for i := range turns {
+		g, ok := at[turns[i].SessionID]
 		if !ok {
-			i = len(groups)
-			at[t.SessionID] = i
-			groups = append(groups, Group{SessionID: t.SessionID})
+			g = len(counts)
+			at[turns[i].SessionID] = g
+			counts = append(counts, 0)
 		}
-		groups[i].Turns = append(groups[i].Turns, t)
+		of[i] = g
+		counts[g]++
+	}
+	groups := make([]Group, len(counts))
+	all := make([]Snapshot, len(turns))
+	for g, n := range counts {
+		groups[g].Turns, all = all[:0:n], all[n:]
+	}
+	for i, g := range of {
+		groups[g].SessionID = turns[i].SessionID
+		groups[g].Turns = append(groups[g].Turns, turns[i])
 	}
 	return groups
 }
