@@ -21,7 +21,7 @@ const (
 	DefaultFoldWorkers = 2
 	DefaultTailLimit   = 64 << 10
 	DefaultQuietAfter  = 2 * time.Second
-	DefaultLargeAge    = 60 * time.Second
+	DefaultLargeAge    = 20 * time.Second
 	DefaultLargeSize   = 256 << 10
 )
 
