@@ -126,3 +126,21 @@ func BenchmarkScanCanonical(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkExchange(b *testing.B) {
+	s := snap(b, "bench-session", 1)
+	for b.Loop() {
+		if _, assistant := s.Exchange(); assistant == "" {
+			b.Fatal("nothing was said")
+		}
+	}
+}
+
+func BenchmarkTurn(b *testing.B) {
+	s := snap(b, "bench-session", 1)
+	for b.Loop() {
+		if _, err := s.Turn(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

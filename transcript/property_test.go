@@ -137,6 +137,9 @@ func TestDecodeEncodeIdentity(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if user, assistant := s.Exchange(); user != turn.User || assistant != turn.Assistant {
+			t.Fatalf("said %q and %q, want %q and %q", user, assistant, turn.User, turn.Assistant)
+		}
 		d, err := turn.Draft()
 		if err != nil {
 			t.Fatal(err)

@@ -56,6 +56,25 @@ func (s *Snapshot) AppendExchange(dst []byte) []byte {
 	return append(dst, '}')
 }
 
+// Exchange returns what was said, for who gives a history to a model: 0.3 µs for
+// what takes [Snapshot.Turn] 13 (BenchmarkExchange, BenchmarkTurn).
+func (s *Snapshot) Exchange() (user, assistant string) {
+	c := cursor{b: s.raw[:s.texts], i: s.text}
+	c.literal(`"user":`)
+	u := c.text()
+	c.literal(`,"assistant":`)
+	return unquote(u), unquote(c.text())
+}
+
+// unquote reads a text whose encoding is known to be good.
+func unquote(quoted []byte) string {
+	if len(quoted) >= 2 && bytes.IndexByte(quoted, '\\') < 0 {
+		return string(quoted[1 : len(quoted)-1])
+	}
+	text, _ := jsontext.AppendUnquote(nil, quoted)
+	return string(text)
+}
+
 // clone returns a snapshot that does not keep alive what it was read from.
 func (s Snapshot) clone() Snapshot {
 	s.raw = bytes.Clone(s.raw)

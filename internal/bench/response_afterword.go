@@ -67,11 +67,8 @@ func (w *publishingWriter) history(ctx context.Context, session string) []chatTu
 	}
 	past := make([]chatTurn, 0, len(res.Turns))
 	for i := range res.Turns {
-		t, err := res.Turns[i].Turn()
-		if err != nil {
-			continue
-		}
-		past = append(past, chatTurn{t.User, t.Assistant})
+		user, assistant := res.Turns[i].Exchange()
+		past = append(past, chatTurn{user, assistant})
 	}
 	return past
 }
