@@ -8,6 +8,9 @@
 #   TEST_TIMEOUT  bound of one package's tests                 (10m)
 #   BENCH         which benchmarks run, a regular expression   (.)
 #   BENCHTIME     how long each of them runs                   (1s)
+#   BENCHCOUNT    how often                                    (1)
+#   COMPARECOUNT  how often when they are compared             (6)
+#   BASE          the revision to compare with                 (main)
 #   VERSION       what `afterword version` says                (from git)
 
 GO           ?= go
@@ -15,19 +18,23 @@ PKGS         ?= ./...
 TEST_TIMEOUT ?= 10m
 BENCH        ?= .
 BENCHTIME    ?= 1s
+BENCHCOUNT   ?= 1
+COMPARECOUNT ?= 6
+BASE         ?= main
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
+BENCHSTAT   = golang.org/x/perf/cmd/benchstat@v0.0.0-20260709024250-82a0b07e230d
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Where time is spent for every turn.
 HOT         = ./transcript ./publisher ./consumer ./cache
 LDFLAGS     = -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT)
 
 .DEFAULT_GOAL = help
-.PHONY: help run build test tools lint bench
+.PHONY: help run build test tools lint bench compare
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: build ## start everything in one process on http://127.0.0.1:8080, data in ./data; Ctrl-C ends it
 	@exec bin/afterword serve $(ARGS)
@@ -48,4 +55,11 @@ lint: ## check formatting, go vet and staticcheck
 	$(GO) run $(STATICCHECK) $(PKGS)
 
 bench: tools ## run the benchmarks of the hot paths
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(HOT)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -benchmem $(HOT)
+
+compare: ## run them for BASE and for this tree, and compare the two with benchstat
+	@old=$$(mktemp -d) && trap 'git worktree remove --force "$$old/tree"; rm -rf "$$old"' EXIT && \
+	git worktree add --quiet --detach "$$old/tree" '$(BASE)' && \
+	$(MAKE) --no-print-directory -C "$$old/tree" -f "$(abspath Makefile)" bench BENCHCOUNT=$(COMPARECOUNT) > "$$old/base.txt" && \
+	$(MAKE) --no-print-directory bench BENCHCOUNT=$(COMPARECOUNT) > "$$old/this.txt" && \
+	$(GO) run $(BENCHSTAT) "$$old/base.txt" "$$old/this.txt"
