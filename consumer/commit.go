@@ -157,7 +157,7 @@ func (p *pipeline) setback(it item, cause error) {
 		delivered = meta.NumDelivered
 	}
 	if delivered >= uint64(p.cfg.Deliveries) {
-		p.bury(it.msg, "session-unwritable: "+cause.Error())
+		p.bury(it.msg, unwritable+cause.Error())
 		return
 	}
 	p.cfg.Logger.Warn("one session cannot be written; its turn is tried again", "session", transcript.Token(it.turn.SessionID), "delivery", delivered, "error", cause)

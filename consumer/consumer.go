@@ -170,31 +170,38 @@ func (c *Consumer) WalkNow() {
 
 // counters count what a consumer did.
 type counters struct {
-	fetched, redelivered, acked, naked, batches, deadPublished, deadFailed, pauses, walks, pending atomic.Int64
+	fetched, redelivered, acked, naked, batches, deadFailed, pauses, walks, pending atomic.Int64
+
+	dead [len(ReasonKinds)]atomic.Int64 // published, by kind of their reason
 }
 
 // Stats counts turns since the consumer was made.
 type Stats struct {
-	Fetched     int64 // messages delivered here
-	Redelivered int64 // of those, not for the first time
-	Acked       int64 // durable and acknowledged
-	Naked       int64 // given back
-	Batches     int64 // made durable
-	Dead        int64 // put into the dead-letter stream
-	DeadFailed  int64 // attempts at that which failed
-	Pauses      int64 // times the environment was at fault
-	Walks       int64 // complete walks
-	InFlight    int   // messages between fetch and acknowledgement
-	Pending     int64 // in the stream and not delivered to the group yet, as of the last message
+	Fetched     int64                   // messages delivered here
+	Redelivered int64                   // of those, not for the first time
+	Acked       int64                   // durable and acknowledged
+	Naked       int64                   // given back
+	Batches     int64                   // made durable
+	Dead        int64                   // put into the dead-letter stream
+	DeadOf      [len(ReasonKinds)]int64 // of those, by ReasonKinds
+	DeadFailed  int64                   // attempts at that which failed
+	Pauses      int64                   // times the environment was at fault
+	Walks       int64                   // complete walks
+	InFlight    int                     // messages between fetch and acknowledgement
+	Pending     int64                   // in the stream and not delivered to the group yet, as of the last message
 }
 
 // Stats returns the counts so far.
 func (c *Consumer) Stats() Stats {
 	s := Stats{
 		Fetched: c.stats.fetched.Load(), Redelivered: c.stats.redelivered.Load(), Acked: c.stats.acked.Load(),
-		Naked: c.stats.naked.Load(), Batches: c.stats.batches.Load(), Dead: c.stats.deadPublished.Load(),
+		Naked: c.stats.naked.Load(), Batches: c.stats.batches.Load(),
 		DeadFailed: c.stats.deadFailed.Load(), Pauses: c.stats.pauses.Load(), Walks: c.stats.walks.Load(),
 		Pending: c.stats.pending.Load(),
+	}
+	for i := range c.stats.dead {
+		s.DeadOf[i] = c.stats.dead[i].Load()
+		s.Dead += s.DeadOf[i]
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -62,7 +62,7 @@ func (c *Consumer) deadLoop(ctx context.Context) {
 			c.cfg.Logger.Warn("a dead letter could not be stored; its message comes again", "subject", d.msg.Subject(), "error", err)
 			continue
 		}
-		c.stats.deadPublished.Add(1)
+		c.stats.dead[KindOf(d.reason).index()].Add(1)
 		if err := d.msg.TermWithReason(d.reason); err != nil {
 			c.cfg.Logger.Warn("a dead letter could not be terminated; it comes again, which does no harm", "subject", d.msg.Subject(), "error", err)
 		}

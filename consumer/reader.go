@@ -22,6 +22,26 @@ const (
 	readStall = 5 * time.Second
 )
 
+// span is the part of a stream that is read; its zero value is all of it.
+type span struct {
+	after   uint64    // only what has a higher sequence
+	since   time.Time // only what was stored then or later
+	headers bool      // messages come without their payload
+	ahead   int       // messages asked for at one time; 0 means readAhead
+}
+
+// start says where the server begins.
+func (p span) start() jetstream.OrderedConsumerConfig {
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute, HeadersOnly: p.headers}
+	switch {
+	case p.after > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, p.after+1
+	case !p.since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &p.since
+	}
+	return cfg
+}
+
 // readFunc is given each message in turn.
 type readFunc func(m jetstream.Msg, meta *jetstream.MsgMetadata) error
 
@@ -29,6 +49,11 @@ type readFunc func(m jetstream.Msg, meta *jetstream.MsgMetadata) error
 // those of one subject, or all with "". It stops at fn's first error. It returns
 // the sequence it read up to.
 func read(ctx context.Context, js jetstream.JetStream, name, subject string, request time.Duration, fn readFunc) (last uint64, err error) {
+	return readSpan(ctx, js, name, subject, span{}, request, fn)
+}
+
+// readSpan is read for a part of the stream.
+func readSpan(ctx context.Context, js jetstream.JetStream, name, subject string, part span, request time.Duration, fn readFunc) (last uint64, err error) {
 	rctx, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
 	s, err := js.Stream(rctx, name)
@@ -36,18 +61,18 @@ func read(ctx context.Context, js jetstream.JetStream, name, subject string, req
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
 	if subject != "" {
-		return readSubject(ctx, s, subject, request, fn)
+		return readSubject(ctx, s, subject, part, request, fn)
 	}
 	state := s.CachedInfo().State
 	if state.Msgs == 0 {
 		return state.LastSeq, nil
 	}
-	return readTo(ctx, s, state.LastSeq, "", request, fn)
+	return readTo(ctx, s, state.LastSeq, "", part, request, fn)
 }
 
 // readSubject is read for one subject, with a stream that was looked up before:
 // that costs the server more than all the rest.
-func readSubject(ctx context.Context, s jetstream.Stream, subject string, request time.Duration, fn readFunc) (last uint64, err error) {
+func readSubject(ctx context.Context, s jetstream.Stream, subject string, part span, request time.Duration, fn readFunc) (last uint64, err error) {
 	rctx, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
 	m, err := s.GetLastMsgForSubject(rctx, subject)
@@ -57,13 +82,16 @@ func readSubject(ctx context.Context, s jetstream.Stream, subject string, reques
 	if err != nil {
 		return 0, fmt.Errorf("read subject %s: %w", subject, err)
 	}
-	return readTo(ctx, s, m.Sequence, subject, request, fn)
+	return readTo(ctx, s, m.Sequence, subject, part, request, fn)
 }
 
 // readTo reads up to a sequence that is known to be there, or was.
-func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string, request time.Duration, fn readFunc) (uint64, error) {
+func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string, part span, request time.Duration, fn readFunc) (uint64, error) {
+	if part.after >= last {
+		return last, nil
+	}
 	name := s.CachedInfo().Config.Name
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute}
+	cfg := part.start()
 	if subject != "" {
 		cfg.FilterSubjects = []string{subject}
 	}
@@ -73,7 +101,10 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
-	iter, err := cons.Messages(jetstream.PullMaxMessages(readAhead))
+	if cons.CachedInfo().NumPending == 0 { // nothing that is so new, or it was removed since
+		return last, nil
+	}
+	iter, err := cons.Messages(jetstream.PullMaxMessages(cmp.Or(part.ahead, readAhead)))
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
@@ -102,7 +133,7 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 		if err != nil {
 			return 0, err
 		}
-		if meta.Sequence.Stream <= last {
+		if meta.Sequence.Stream <= last && !meta.Timestamp.Before(part.since) {
 			if err := fn(m, meta); err != nil {
 				return 0, err
 			}
@@ -145,7 +176,7 @@ func (r *StreamReader) turns(ctx context.Context, session string) (turns []trans
 		s = &found
 		r.stream.Store(s)
 	}
-	_, err = readSubject(ctx, *s, stream.TurnSubject(session), r.request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+	_, err = readSubject(ctx, *s, stream.TurnSubject(session), span{}, r.request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
 		if turn, err := decode(m, decodeAny(m)); err == nil {
 			turns = append(turns, turn)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/time/rate"
 )
 
 // DefaultRoundBytes is how much a [Replay] puts apart before it merges.
@@ -23,6 +24,18 @@ type ReplayConfig struct {
 	Store *transcript.Store
 	// Session is the one to replay; "" means all.
 	Session string
+	// Since leaves out what was stored before; zero leaves out nothing.
+	Since time.Time
+	// Resume keeps a checkpoint in the store's folder, and goes on from the one that
+	// an interrupted replay of the same has left there. It trusts that what was merged by
+	// then is still there. [ErrCheckpoint] is one of another replay.
+	Resume bool
+	// Checkpoint is how much time is worked for at most before what was read is merged and, with
+	// Resume, a checkpoint written; zero means [DefaultCheckpoint]. Without Resume and
+	// Rate nothing but RoundBytes matters.
+	Checkpoint time.Duration
+	// Rate bounds the turns read per second; 0 means no bound.
+	Rate int
 	// Progress, if set, is told now and then how far it is, from several goroutines. It
 	// does not block.
 	Progress func(Progress)
@@ -39,6 +52,7 @@ type ReplayConfig struct {
 func (c ReplayConfig) withDefaults() ReplayConfig {
 	c.RoundBytes = cmp.Or(c.RoundBytes, DefaultRoundBytes)
 	c.Request = cmp.Or(c.Request, DefaultRequest)
+	c.Checkpoint = cmp.Or(c.Checkpoint, DefaultCheckpoint)
 	if c.PayloadLimit == 0 {
 		c.PayloadLimit = stream.PayloadLimit(c.JS.Conn().MaxPayload())
 	}
@@ -55,6 +69,15 @@ func (c *ReplayConfig) subject() string {
 	return stream.TurnSubject(c.Session)
 }
 
+// part is what is read, after what is there already.
+func (c *ReplayConfig) part(after uint64) span {
+	part := span{after: after, since: c.Since}
+	if c.Rate > 0 {
+		part.ahead = min(readAhead, 10*c.Rate)
+	}
+	return part
+}
+
 // Progress is how far a replay or verification is.
 type Progress struct {
 	Done, Total uint64 // messages, or sessions
@@ -65,6 +88,7 @@ type ReplayResult struct {
 	Turns   uint64 `json:"turns"`   // snapshots merged
 	Skipped uint64 `json:"skipped"` // messages that are no turns; they are dead letters
 	LastSeq uint64 `json:"last_sequence"`
+	Resumed uint64 `json:"resumed_after,omitempty"` // sequence up to which an interrupted replay had come
 }
 
 // Replay merges what the stream holds into a store: all of it or one session.
@@ -72,16 +96,26 @@ type ReplayResult struct {
 // It returns when all of it is durable in the documents. Its memory does not depend on the
 // size of the stream: what does not fit goes through a scratch file.
 func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
-	r := &replay{cfg: cfg.withDefaults()}
+	r := &replay{cfg: cfg.withDefaults(), round: time.Now()}
+	if r.cfg.Rate > 0 {
+		r.limit = rate.NewLimiter(rate.Limit(r.cfg.Rate), max(1, r.cfg.Rate/10))
+	}
+	var err error
+	if r.progress, err = openProgress(ctx, &r.cfg); err != nil {
+		return ReplayResult{}, err
+	}
 	r.spill = newSpill(r.cfg.Store)
 	defer r.spill.close()
-	last, err := read(ctx, r.cfg.JS, stream.Turns, r.cfg.subject(), r.cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	last, err := readSpan(ctx, r.cfg.JS, stream.Turns, r.cfg.subject(), r.cfg.part(r.progress.after()), r.cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		return r.take(ctx, m, meta)
 	})
 	if err == nil {
-		err = r.merge(ctx)
+		err = r.merge(ctx, last)
 	}
-	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LastSeq: last}
+	if err == nil {
+		err = r.progress.finish(ctx, &r.cfg)
+	}
+	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LastSeq: last, Resumed: r.progress.after()}
 	if err != nil {
 		return res, fmt.Errorf("replay: %w", err)
 	}
@@ -90,8 +124,11 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 
 // replay is one on its way.
 type replay struct {
-	cfg   ReplayConfig
-	spill *spill
+	cfg      ReplayConfig
+	spill    *spill
+	limit    *rate.Limiter // nil without a bound
+	progress *progress
+	round    time.Time // when the last merge ended
 
 	read, merged   atomic.Uint64 // messages
 	left           uint64        // messages in the stream behind the last one read
@@ -100,9 +137,14 @@ type replay struct {
 
 // take puts one message aside.
 func (r *replay) take(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	if r.limit != nil {
+		if err := r.limit.Wait(ctx); err != nil {
+			return cmp.Or(context.Cause(ctx), err)
+		}
+	}
 	r.left = meta.NumPending
 	if r.read.Add(1)%1024 == 0 {
-		r.progress()
+		r.report()
 	}
 	seq := meta.Sequence.Stream
 	if err := checkType(m); err != nil {
@@ -110,8 +152,8 @@ func (r *replay) take(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgM
 	} else if err := r.spill.add(ctx, strings.TrimPrefix(m.Subject(), stream.TurnPrefix), seq, m.Data()); err != nil {
 		return err
 	}
-	if r.spill.size >= r.cfg.RoundBytes {
-		return r.merge(ctx)
+	if r.spill.size >= r.cfg.RoundBytes || r.due() {
+		return r.merge(ctx, seq)
 	}
 	return nil
 }
@@ -122,10 +164,20 @@ func (r *replay) skip(seq uint64, reason error) {
 	r.cfg.Logger.Warn("skipped a message that is no turn", "sequence", seq, "reason", cleanReason(reason.Error()))
 }
 
-// merge writes what was put aside into documents.
-func (r *replay) merge(ctx context.Context) error {
+// due says that what was read is to be seen, and need not be read again.
+func (r *replay) due() bool {
+	return (r.cfg.Resume || r.cfg.Rate > 0) && time.Since(r.round) >= r.cfg.Checkpoint
+}
+
+// merge writes what was put aside into documents: all up to a sequence.
+func (r *replay) merge(ctx context.Context, upTo uint64) error {
 	err := r.spill.drain(ctx, r.mergeSlice)
-	r.progress()
+	r.report()
+	if err != nil {
+		return err
+	}
+	err = r.progress.reached(ctx, upTo)
+	r.round = time.Now()
 	return err
 }
 
@@ -144,12 +196,12 @@ func (r *replay) mergeSlice(ctx context.Context, slice []spilled) error {
 	}
 	r.turns.Add(uint64(len(turns)))
 	r.merged.Add(uint64(len(turns)))
-	r.progress()
+	r.report()
 	return nil
 }
 
-// progress tells how far it is. A message is half done when it was read.
-func (r *replay) progress() {
+// report tells how far it is. A message is half done when it was read.
+func (r *replay) report() {
 	if r.cfg.Progress == nil {
 		return
 	}

@@ -35,6 +35,10 @@ type VerifyConfig struct {
 	Scratch string
 	// Session is the one to verify; "" means all.
 	Session string
+	// Since compares only what was stored then or later, Rate bounds the turns read per
+	// second; zero means all, and no bound.
+	Since time.Time
+	Rate  int
 	// Settle bounds the wait for turns that are on their way; zero means
 	// [DefaultSettle], negative means none.
 	Settle time.Duration
@@ -89,7 +93,7 @@ func Verify(ctx context.Context, cfg VerifyConfig) (res VerifyResult, err error)
 	}
 	defer scratch.Close(ctx)
 	started := time.Now()
-	if _, err := Replay(ctx, ReplayConfig{JS: cfg.JS, Store: scratch, Session: cfg.Session, Progress: cfg.Progress, Request: cfg.Request, Logger: cfg.Logger}); err != nil {
+	if _, err := Replay(ctx, ReplayConfig{JS: cfg.JS, Store: scratch, Session: cfg.Session, Since: cfg.Since, Rate: cfg.Rate, Progress: cfg.Progress, Request: cfg.Request, Logger: cfg.Logger}); err != nil {
 		return res, fmt.Errorf("verify: %w", err)
 	}
 	v := &verifier{cfg: cfg, stream: scratch, res: &res, settled: started.Add(cfg.Settle)}

@@ -108,7 +108,7 @@ func (s *Store) sweepOwn() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if at, _ := modified(e); name == walkFile || time.Since(at) < time.Minute ||
+		if at, _ := modified(e); name == walkFile || name == replayFile || time.Since(at) < time.Minute ||
 			!strings.HasPrefix(name, "."+identityFile) && !strings.HasPrefix(name, identityFile+"-") {
 			continue
 		}

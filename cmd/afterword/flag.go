@@ -141,19 +141,8 @@ func (f flags) age(p *time.Duration, name, env, usage string) {
 		if s == "unlimited" {
 			return -1, nil
 		}
-		var d time.Duration
-		var err error
-		if days, ok := strings.CutSuffix(s, "d"); ok {
-			var n float64
-			n, err = strconv.ParseFloat(days, 64)
-			if n > math.MaxInt64/float64(24*time.Hour) {
-				err = errors.New("too long")
-			}
-			d = time.Duration(n * float64(24*time.Hour))
-		} else {
-			d, err = time.ParseDuration(s)
-		}
-		if err != nil || d <= 0 {
+		d, err := parseAge(s)
+		if err != nil {
 			return 0, errors.New("use a time such as 12h or 30d, or unlimited")
 		}
 		return d, nil
@@ -164,4 +153,22 @@ func (f flags) age(p *time.Duration, name, env, usage string) {
 		}
 		return shortDuration(d)
 	}}, 0, name, env, usage)
+}
+
+// parseAge reads a time longer than 0 that may be given in days.
+func parseAge(s string) (d time.Duration, err error) {
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		var n float64
+		n, err = strconv.ParseFloat(days, 64)
+		if n > math.MaxInt64/float64(24*time.Hour) {
+			err = errors.New("too long")
+		}
+		d = time.Duration(n * float64(24*time.Hour))
+	} else {
+		d, err = time.ParseDuration(s)
+	}
+	if err == nil && d <= 0 {
+		err = errors.New("not longer than 0")
+	}
+	return d, err
 }

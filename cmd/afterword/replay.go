@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -53,6 +55,23 @@ type replayOptions struct {
 	scratch string
 	dryRun  bool
 	json    bool
+
+	since      since
+	resume     bool
+	checkpoint time.Duration
+	rate       int
+}
+
+func (o *replayOptions) check(cmd *cobra.Command) error {
+	switch {
+	case o.rate < 0:
+		return usage(cmd, errors.New("--rate is negative"))
+	case o.resume && o.dryRun:
+		return usage(cmd, errors.New("--dry-run and --resume do not go together"))
+	case o.resume && o.since.relative:
+		return usage(cmd, errors.New("--resume needs a --since that means the same every time, as in 2026-01-31T12:00:00Z"))
+	}
+	return o.which.check(cmd)
 }
 
 func (c *cli) replay() *cobra.Command {
@@ -64,9 +83,14 @@ func (c *cli) replay() *cobra.Command {
 and turns that are there already change nothing, so it may run at any time, beside
 consumers too, and again after an interruption.
 
---into builds a transcripts folder elsewhere, with the same bytes. --dry-run counts
-what would change, in a scratch folder.`,
+--resume keeps a checkpoint in the transcripts folder, so that after Ctrl-C or a crash
+the same command goes on where it was.
+
+--into builds a transcripts folder elsewhere, with the same bytes. --dry-run prints what
+would change, session by session; it needs a scratch folder.`,
 		Example: `  afterword replay --all
+  afterword replay --all --resume --rate 5000
+  afterword replay --all --since 12h
   afterword replay --session abc --dry-run
   afterword replay --all --into /srv/rebuilt/transcripts`,
 		Args: noArgs,
@@ -83,9 +107,13 @@ what would change, in a scratch folder.`,
 	f := flags{cmd.Flags()}
 	o.which.add(f)
 	f.StringVar(&o.into, "into", "", "build the transcripts in this `FOLDER` instead: a new one, an empty one, or one of transcripts")
-	f.BoolVar(&o.dryRun, "dry-run", false, "count what would change, and change nothing")
+	f.Var(&o.since, "since", "only turns that were stored since a `TIME`, as in 2026-01-31T12:00:00Z, or in the last 12h or 30d")
+	f.BoolVar(&o.resume, "resume", false, "keep a checkpoint, and go on from the one that an interrupted replay of the same has left")
+	f.wait(&o.checkpoint, consumer.DefaultCheckpoint, "checkpoint-every", "how often --resume notes how far it is")
+	f.IntVar(&o.rate, "rate", 0, "at most so many turns per second; 0 means as many as possible")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print what would change, and change nothing")
 	f.StringVar(&o.scratch, "scratch", "", "`FOLDER` for what --dry-run compares, as large as the transcripts; none means --data-dir")
-	f.BoolVar(&o.json, "json", false, "print the result as JSON")
+	f.BoolVar(&o.json, "json", false, "print JSON: the result, and with --dry-run one object per session before it")
 	o.nats.add(f, ownNATS)
 	o.store.add(f)
 	o.store.addLayout(f)
@@ -128,18 +156,25 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 		m := c.meter("messages replayed")
 		defer m.stop()
 		res, err := consumer.Replay(ctx, consumer.ReplayConfig{
-			JS: js, Store: s, Session: o.session, Logger: log,
+			JS: js, Store: s, Session: o.session, Since: o.since.at, Rate: o.rate, Resume: o.resume, Checkpoint: o.checkpoint, Logger: log,
 			Progress: func(p consumer.Progress) { m.set(p.Done, p.Total) },
 		})
 		m.stop()
-		if err != nil {
+		switch {
+		case errors.Is(err, consumer.ErrCheckpoint):
+			return fmt.Errorf("%w: finish that replay, or remove %s to start over", err, filepath.Join(dir, checkpointFile))
+		case err != nil && o.resume:
+			return fmt.Errorf("%w: run it again, and it goes on from its checkpoint", err)
+		case err != nil:
 			return fmt.Errorf("%w: what was merged by then stays; run it again, which adds nothing twice", err)
-		}
-		if o.session != "" && res.Turns == 0 {
-			return failed(fmt.Errorf("the stream holds no turns of session %q", o.session))
+		case o.session != "" && res.Turns == 0 && res.Resumed == 0:
+			return failed(noTurns(o))
 		}
 		if o.json {
 			return c.printJSON(res)
+		}
+		if res.Resumed > 0 {
+			fmt.Fprintf(c.stderr, "went on after message %d\n", res.Resumed)
 		}
 		fmt.Fprintf(c.stderr, "%d turns merged into %s in %s, %d messages are no turns\n", res.Turns, s.Dir(), time.Since(began).Round(time.Millisecond), res.Skipped)
 		return nil
@@ -149,6 +184,9 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 // checkInto refuses a folder in which transcripts would be mixed with something else.
 func checkInto(dir string) error {
 	entries, err := os.ReadDir(dir)
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { // of a replay that was killed when it had just begun
+		return strings.HasPrefix(e.Name(), identityFile) || strings.HasPrefix(e.Name(), "."+identityFile)
+	})
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
@@ -163,57 +201,11 @@ func checkInto(dir string) error {
 	return nil
 }
 
-// dryResult is what `replay --dry-run --json` prints.
-type dryResult struct {
-	Sessions int `json:"sessions"` // that would change
-	Added    int `json:"added"`    // turns that would be added
-	Replaced int `json:"replaced"` // turns of which a newer snapshot would be written
-}
-
-// replayDry counts what a replay would change: what a verification misses.
-func (c *cli) replayDry(ctx context.Context, o replayOptions) error {
-	dir := o.store.transcripts()
-	if o.into != "" {
-		dir = o.into
-		if err := checkInto(dir); err != nil {
-			return err
-		}
+func noTurns(o replayOptions) error {
+	if !o.since.at.IsZero() {
+		return fmt.Errorf("the stream holds no turns of session %q since %s", o.session, &o.since)
 	}
-	return c.withStream(ctx, o.nats, o.logs, "replay", func(ctx context.Context, js jetstream.JetStream) error {
-		scratch, done, err := scratchFolder(o.scratch, o.store.dir)
-		if err != nil {
-			return err
-		}
-		defer done()
-		cfg := transcript.Config{Dir: dir, ReadOnly: true, FileTimeout: o.store.fileTimeout}
-		if !isTranscripts(dir) { // nothing is there, so all of it would be new
-			cfg = transcript.Config{Dir: filepath.Join(scratch, "nothing")}
-		}
-		s, err := transcript.Open(cfg)
-		if err != nil {
-			return dataDirError(err)
-		}
-		defer s.Close(context.WithoutCancel(ctx))
-		m := c.meter("messages read")
-		defer m.stop()
-		res, err := consumer.Verify(ctx, consumer.VerifyConfig{
-			JS: js, Store: s, Scratch: scratch, Session: o.session, Settle: -1,
-			Progress: func(p consumer.Progress) { m.set(p.Done, p.Total) },
-		})
-		m.stop()
-		if errors.Is(err, transcript.ErrNoSession) {
-			return failed(fmt.Errorf("the stream holds no turns of session %q", o.session))
-		}
-		if err != nil {
-			return err
-		}
-		dry := dryResult{Sessions: res.Differing, Added: res.Missing, Replaced: res.Stale}
-		if o.json {
-			return c.printJSON(dry)
-		}
-		_, err = fmt.Fprintf(c.stdout, "a replay into %s would change %d sessions: add %d turns, replace %d\n", dir, dry.Sessions, dry.Added, dry.Replaced)
-		return err
-	})
+	return fmt.Errorf("the stream holds no turns of session %q", o.session)
 }
 
 // scratchFolder makes a folder for what is thrown away again.

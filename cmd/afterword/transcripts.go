@@ -19,6 +19,9 @@ import (
 // identityFile makes a folder a transcripts folder.
 const identityFile = ".afterword"
 
+// checkpointFile is where a replay that was interrupted has noted how far it came.
+const checkpointFile = ".afterword-replay"
+
 // lookEvery is how often a gateway looks for transcripts that are not there yet.
 const lookEvery = 2 * time.Second
 

@@ -6,20 +6,39 @@ import (
 	"github.com/afterword-io/afterword/consumer"
 )
 
+type consuming struct {
+	figures[consumer.Stats]
+	dead *prometheus.Desc
+}
+
 // Consumer shows a consumer's figures.
 func Consumer(stats func() consumer.Stats) prometheus.Collector {
 	type S = consumer.Stats
-	return &figures[S]{stats, []figure[S]{
+	return &consuming{figures[S]{stats, []figure[S]{
 		total("afterword_consumer_fetched_total", "Messages delivered to this consumer.", func(s *S) float64 { return float64(s.Fetched) }),
 		total("afterword_consumer_redelivered_total", "Messages delivered to this consumer that had been delivered before.", func(s *S) float64 { return float64(s.Redelivered) }),
 		total("afterword_consumer_acked_total", "Turns made durable and acknowledged.", func(s *S) float64 { return float64(s.Acked) }),
 		total("afterword_consumer_naked_total", "Messages given back to be delivered again.", func(s *S) float64 { return float64(s.Naked) }),
 		total("afterword_consumer_batches_total", "Batches made durable.", func(s *S) float64 { return float64(s.Batches) }),
-		total("afterword_consumer_dead_letters_total", "Messages put into the dead-letter stream.", func(s *S) float64 { return float64(s.Dead) }),
 		total("afterword_consumer_dead_letter_failures_total", "Dead letters that could not be stored; their messages come again.", func(s *S) float64 { return float64(s.DeadFailed) }),
 		total("afterword_consumer_pauses_total", "Times that fetching stopped because transcripts could not be written.", func(s *S) float64 { return float64(s.Pauses) }),
 		total("afterword_consumer_walks_total", "Complete walks over the transcripts.", func(s *S) float64 { return float64(s.Walks) }),
 		gauge("afterword_consumer_in_flight_turns", "Turns between fetch and acknowledgement.", func(s *S) float64 { return float64(s.InFlight) }),
 		gauge("afterword_consumer_pending_turns", "Turns in the stream that the group was not given yet, as of the last message.", func(s *S) float64 { return float64(s.Pending) }),
-	}}
+	}}, prometheus.NewDesc("afterword_consumer_dead_letters_total", "Messages put into the dead-letter stream, by kind of reason.", []string{"reason"}, nil)}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *consuming) Describe(out chan<- *prometheus.Desc) {
+	c.figures.Describe(out)
+	out <- c.dead
+}
+
+// Collect implements [prometheus.Collector].
+func (c *consuming) Collect(out chan<- prometheus.Metric) {
+	s := c.state()
+	c.collect(&s, out)
+	for i, kind := range consumer.ReasonKinds {
+		out <- prometheus.MustNewConstMetric(c.dead, prometheus.CounterValue, float64(s.DeadOf[i]), string(kind))
+	}
 }

@@ -20,6 +20,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -58,6 +59,9 @@ const (
 	HeaderSubject = "Afterword-Subject"
 	// HeaderTime is when a message became a dead letter, in RFC 3339.
 	HeaderTime = "Afterword-Time"
+	// HeaderRequeuedFrom is the sequence in [Dead] of the dead letter that a message
+	// was made of again. It says something to people only.
+	HeaderRequeuedFrom = "Afterword-Requeued-From"
 )
 
 const (
@@ -119,6 +123,13 @@ func MsgID(payload []byte) string {
 // in [Turns], so that a redelivered message is quarantined once.
 func DeadMsgID(group string, seq uint64) string {
 	return group + "/" + strconv.FormatUint(seq, 10)
+}
+
+// RequeueMsgID is the [HeaderMsgID] of a dead letter that is published again: its
+// own, because that of the payload may still be in the duplicate window; and the
+// same at every try, so that a requeue that was interrupted stores it once.
+func RequeueMsgID(deadSeq uint64, stored time.Time) string {
+	return fmt.Sprintf("requeued/%d/%d", deadSeq, stored.UnixNano())
 }
 
 // PayloadLimit is the longest payload of a turn, in bytes, on a server whose

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"github.com/afterword-io/afterword/consumer"
+)
+
+func (c *cli) dlqShow() *cobra.Command {
+	var nats natsOptions
+	var logs logOptions
+	var payload bool
+	cmd := &cobra.Command{
+		Use:   "show NUMBER",
+		Short: "Print a dead letter",
+		Long: `Print the headers of a dead letter, an empty line, and its payload, byte for byte as
+it was published: what somebody said is in it.`,
+		Example: `  afterword dlq show 7
+  afterword dlq show 7 --payload | jq .`,
+		Args: oneArg("the number of the dead letter"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			seq, err := strconv.ParseUint(args[0], 10, 64)
+			if err != nil || seq == 0 {
+				return usage(cmd, fmt.Errorf("%q is no number of a dead letter", args[0]))
+			}
+			return c.withLetters(cmd.Context(), nats, logs, func(ctx context.Context, d consumer.DeadLetters) error {
+				l, h, data, err := d.Letter(ctx, seq)
+				if err != nil {
+					return err
+				}
+				out := bufio.NewWriter(c.stdout)
+				if !payload {
+					fmt.Fprintf(out, "Number: %d\nGroup: %s\nSince: %s\n", l.Seq, l.Group, l.Stored.Format(time.RFC3339Nano))
+					for _, name := range slices.Sorted(maps.Keys(h)) {
+						for _, value := range h[name] {
+							fmt.Fprintf(out, "%s: %s\n", printable(name), printable(value))
+						}
+					}
+					fmt.Fprintln(out)
+				}
+				_, err = out.Write(data)
+				return errors.Join(err, out.Flush())
+			})
+		},
+	}
+	f := flags{cmd.Flags()}
+	f.BoolVar(&payload, "payload", false, "print the payload only")
+	nats.add(f, ownNATS)
+	logs.add(f, "warn")
+	return cmd
+}
+
+// printable takes out of a header what a terminal would act on.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"time"
+)
+
+// since is a flag of a moment, or of how long ago one was.
+type since struct {
+	at       time.Time
+	relative bool // it means another moment every time
+}
+
+// String implements [pflag.Value].
+func (s *since) String() string {
+	if s.at.IsZero() {
+		return ""
+	}
+	return s.at.Format(time.RFC3339Nano)
+}
+
+// Type implements [pflag.Value].
+func (s *since) Type() string { return "time" }
+
+// Set implements [pflag.Value].
+func (s *since) Set(text string) error {
+	if d, err := parseAge(text); err == nil {
+		s.at, s.relative = time.Now().Add(-d).UTC(), true
+		return nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || at.Year() < 1970 || at.Year() > 2199 {
+		return errors.New("use a time such as 2026-01-31T12:00:00Z, or how long ago it was, as in 12h or 30d")
+	}
+	s.at, s.relative = at.UTC(), false
+	return nil
+}
