@@ -116,22 +116,20 @@ func (p *progress) reached(ctx context.Context, sequence uint64) error {
 	return p.store.SetReplayNote(ctx, append(note, '\n'))
 }
 
-// finish folds what the interrupted replay appended and did not fold, which this
-// one does not know of, and removes the checkpoint.
+// finish folds what an interrupted replay appended and did not fold, which this
+// one does not know of, sweeps what it left, and removes the checkpoint.
 func (p *progress) finish(ctx context.Context, cfg *ReplayConfig) error {
 	if p == nil {
 		return nil
 	}
-	if p.from > 0 {
-		err := p.store.Walk(ctx, transcript.WalkConfig{Fault: func(token string, err error) {
-			cfg.Logger.Warn("a session cannot be folded", "session", token, "error", err)
-		}})
-		if err != nil {
-			return err
-		}
-		if err := p.store.FoldAll(ctx); err != nil {
-			return err
-		}
+	err := p.store.Walk(ctx, transcript.WalkConfig{Fault: func(token string, err error) {
+		cfg.Logger.Warn("a session cannot be folded", "session", token, "error", err)
+	}})
+	if err != nil {
+		return err
+	}
+	if err := p.store.FoldAll(ctx); err != nil {
+		return err
 	}
 	return p.store.DropReplayNote(ctx)
 }

@@ -1,8 +1,10 @@
 package consumer
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,15 +20,19 @@ import (
 
 const checkpointName = ".afterword-replay"
 
-// interrupt replays until some turns are there, and stops it then.
-func (f *fixture) interrupt(cfg ReplayConfig, turns int64) {
+// interrupt replays until there is a new checkpoint, and stops it then.
+func (f *fixture) interrupt(cfg ReplayConfig) {
 	f.t.Helper()
+	before, err := cfg.Store.ReplayNote(f.t.Context())
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(f.t.Context())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		for ctx.Err() == nil {
-			if cfg.Store.Stats().Appended >= turns {
+			if note, err := cfg.Store.ReplayNote(ctx); err == nil && !bytes.Equal(note, before) {
 				cancel()
 			}
 			sleep(ctx, time.Millisecond)
@@ -48,8 +54,8 @@ func TestReplayResumes(t *testing.T) {
 	f.publish(turns...)
 	f.send(stream.TurnSubject("s"), []byte("{"), "")
 	store := f.store(dir)
-	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: time.Nanosecond, BatchTurns: 10, Rate: 500}
-	f.interrupt(cfg, 50)
+	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: 20 * time.Millisecond, Rate: 300}
+	f.interrupt(cfg)
 	path := filepath.Join(dir, checkpointName)
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
 		t.Fatalf("no checkpoint: %v %v", info, err)
@@ -62,60 +68,34 @@ func TestReplayResumes(t *testing.T) {
 	if err := store.Walk(ctx, transcript.WalkConfig{Fault: func(token string, err error) { t.Error(token, err) }}); err != nil {
 		t.Fatal(err)
 	}
-	// Another process goes on: it knows nothing of tails that are not folded.
+	// Another process goes on, and sweeps what a killed one left.
+	left := filepath.Join(dir, filepath.Dir(transcript.DocumentPath(transcript.Sharded, "chat/1")), "."+transcript.Token("chat/1")+".json123")
+	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := store.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
 	cfg.Store = f.store(dir)
-	f.interrupt(cfg, 50)
+	f.interrupt(cfg)
 	cfg.Rate = 0
+	at, err := cfg.Store.ReplayNote(ctx)
+	if err != nil || bytes.Contains(at, []byte(`"sequence":0`)) {
+		t.Fatalf("checkpoint %s, %v", at, err)
+	}
 	res, err := Replay(ctx, cfg)
-	if err != nil || res.Resumed < 50 || res.Turns == 0 || res.Turns+res.Resumed != uint64(len(turns)) || res.Skipped != 1 || res.LastSeq != uint64(len(turns))+1 {
+	if err != nil || res.Resumed == 0 || res.Turns == 0 || res.Turns+res.Resumed != uint64(len(turns)) || res.Skipped != 1 || res.LastSeq != uint64(len(turns))+1 {
 		t.Errorf("%+v, %v; %d turns in all", res, err, len(turns))
 	}
 	if err := cfg.Store.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
 	sameDocuments(t, documents(t, dir), undisturbed(t, turns))
+	if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a temporary document is left: %v", err)
+	}
 	if entries, err := filepath.Glob(filepath.Join(dir, "*afterword*")); err != nil || len(entries) != 1 { // .afterword itself
 		t.Errorf("left: %v, %v", entries, err)
-	}
-}
-
-// Turns that a killed replay appended and nobody folded are in the documents
-// when the next one has ended.
-func TestResumeFoldsWhatIsLeft(t *testing.T) {
-	f := newFixture(t)
-	ctx := t.Context()
-	dir := filepath.Join(t.TempDir(), "transcripts")
-	turns := []transcript.Snapshot{makeTurn(t, "a", 1, 1), makeTurn(t, "b", 1, 1)}
-	f.publish(turns...)
-	killed, err := transcript.Open(transcript.Config{Dir: dir, LargeAge: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := ReplayConfig{JS: f.js, Store: killed, Resume: true}.withDefaults()
-	prog, err := openProgress(ctx, &cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	batch := killed.Write(ctx, transcript.GroupBySession(turns)) // in the page cache, as after a kill -9
-	if batch.Err(0) != nil || batch.Err(1) != nil {
-		t.Fatal(batch.Err(0), batch.Err(1))
-	}
-	prog.at.Sequence, prog.dirty = 2, true
-	if err := prog.save(ctx); err != nil {
-		t.Fatal(err)
-	}
-	store := f.store(dir)
-	cfg.Store = store
-	res, err := Replay(ctx, cfg)
-	if err != nil || res.Turns != 0 || res.Resumed != 2 {
-		t.Errorf("%+v, %v", res, err)
-	}
-	sameDocuments(t, documents(t, dir), undisturbed(t, turns))
-	if err := killed.Close(ctx); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -127,8 +107,8 @@ func TestCheckpointOfAnotherReplay(t *testing.T) {
 	turns := conversation(t, 3, 20)
 	f.publish(turns...)
 	store := f.store(filepath.Join(base, "a"))
-	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: time.Nanosecond, BatchTurns: 5, Rate: 100}
-	f.interrupt(cfg, 10)
+	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: 20 * time.Millisecond, Rate: 100}
+	f.interrupt(cfg)
 	note, err := os.ReadFile(filepath.Join(base, "a", checkpointName))
 	if err != nil {
 		t.Fatal(err)

@@ -192,6 +192,11 @@ func TestRequeueAfterAFix(t *testing.T) {
 		}
 		return all
 	}
+	// The level of a turn: dead while it is a dead letter, and what the stream makes of
+	// it when its letter is removed.
+	if s, ok, err := NewStreamReader(f.js, 0).Turn(ctx, "bad", turn.ID); err != nil || !ok || s.ID != turn.ID {
+		t.Errorf("the turn in the stream: %v %v", ok, err)
+	}
 	// Before the fix both come back, with numbers of their own.
 	if got := requeue(DeadFilter{}); len(got) != 2 {
 		t.Fatalf("requeued %+v", got)

@@ -90,7 +90,7 @@ func (c *cli) asks() bool {
 
 // ask asks a question on the terminal; only "y" and "yes" mean yes.
 func (c *cli) ask(ctx context.Context, question string) (bool, error) {
-	fmt.Fprintf(c.stderr, "%s [y/N] ", question)
+	fmt.Fprintf(c.stderr, "%s Type yes or no.\n", question)
 	answer := make(chan string, 1)
 	go func() { // nothing ends a read of a terminal; the process is about to end then
 		line, err := bufio.NewReader(c.stdin).ReadString('\n')
@@ -103,7 +103,6 @@ func (c *cli) ask(ctx context.Context, question string) (bool, error) {
 	case a := <-answer:
 		return a == "y" || a == "yes", nil
 	case <-ctx.Done():
-		fmt.Fprintln(c.stderr)
 		return false, context.Cause(ctx)
 	}
 }
