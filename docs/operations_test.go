@@ -123,3 +123,39 @@ func TestMetricsOfThePage(t *testing.T) {
 		t.Errorf("the metrics of %s are not those of `afterword serve`; run: go test ./docs -update", operations)
 	}
 }
+
+// Every flag and command of the examples is one.
+func TestExamplesOfThePage(t *testing.T) {
+	path, n := binary(t), 0
+	for _, block := range fences(page(t, operations), "") {
+		for line := range strings.Lines(block) {
+			line, _, _ = strings.Cut(line, "#")
+			words := strings.Fields(line)
+			if len(words) == 0 || words[0] != "afterword" {
+				continue
+			}
+			n++
+			var command, used []string
+			for _, w := range words[1:] {
+				switch name, _, _ := strings.Cut(w, "="); {
+				case strings.HasPrefix(w, "--"):
+					used = append(used, name)
+				case len(used) == 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(w):
+					command = append(command, w)
+				}
+			}
+			help, err := exec.Command(path, append(command, "--help")...).CombinedOutput()
+			if err != nil || !strings.Contains(string(help), "afterword "+strings.Join(command, " ")) {
+				t.Errorf("%s: %v: %s", line, err, help)
+			}
+			for _, name := range used {
+				if !regexp.MustCompile(`(?m)^ +` + name + `\b`).Match(help) {
+					t.Errorf("%s: `afterword %s` has no %s", line, strings.Join(command, " "), name)
+				}
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("only %d examples were found", n)
+	}
+}
