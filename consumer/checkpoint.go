@@ -116,8 +116,8 @@ func (p *progress) reached(ctx context.Context, sequence uint64) error {
 	return p.store.SetReplayNote(ctx, append(note, '\n'))
 }
 
-// finish folds what an interrupted replay appended and did not fold, which this
-// one does not know of, sweeps what it left, and removes the checkpoint.
+// finish sweeps the temporary documents that an interrupted replay left, folds stale
+// tails on the way, and removes the checkpoint.
 func (p *progress) finish(ctx context.Context, cfg *ReplayConfig) error {
 	if p == nil {
 		return nil

@@ -109,7 +109,7 @@ would change, session by session; it needs a scratch folder.`,
 	f.StringVar(&o.into, "into", "", "build the transcripts in this `FOLDER` instead: a new one, an empty one, or one of transcripts")
 	f.Var(&o.since, "since", "only turns that were stored since a `TIME`, as in 2026-01-31T12:00:00Z, or in the last 12h or 30d")
 	f.BoolVar(&o.resume, "resume", false, "keep a checkpoint, and go on from the one that an interrupted replay of the same has left")
-	f.wait(&o.checkpoint, consumer.DefaultCheckpoint, "checkpoint-every", "how often --resume notes how far it is")
+	f.wait(&o.checkpoint, consumer.DefaultCheckpoint, "checkpoint-every", "how long --resume and --rate read before they merge, and --resume notes how far it is")
 	f.IntVar(&o.rate, "rate", 0, "at most so many turns per second; 0 means as many as possible")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would change, and change nothing")
 	f.StringVar(&o.scratch, "scratch", "", "`FOLDER` for what --dry-run compares, as large as the transcripts; none means --data-dir")
