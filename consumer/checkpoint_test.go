@@ -70,6 +70,9 @@ func TestReplayResumes(t *testing.T) {
 	}
 	// Another process goes on, and sweeps what a killed one left.
 	left := filepath.Join(dir, filepath.Dir(transcript.DocumentPath(transcript.Sharded, "chat/1")), "."+transcript.Token("chat/1")+".json123")
+	if err := os.MkdirAll(filepath.Dir(left), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
 		t.Fatal(err)
 	}
