@@ -24,14 +24,14 @@ import (
 )
 
 const (
-	killTurns    = 6000
+	killTurns    = 4000
 	killSessions = 40
 	killRate     = 2000 // so that a run is long enough to be killed
-	killMost     = 60   // runs, after which it should have ended
+	killMost     = 20   // runs that are killed; the next one may come to its end
 )
 
-// TestKilledReplay kills `replay --resume` at random moments until one run comes to its
-// end. At every kill, the stream is durable in the folder as far as the checkpoint
+// TestKilledReplay kills `replay --resume` at random moments, until one run comes to its
+// end or enough were killed. At every kill, the stream is durable in the folder as far as the checkpoint
 // says; in the end the bytes are those of a replay that nobody disturbed.
 func TestKilledReplay(t *testing.T) {
 	srv := servertest.NATS(t)
@@ -47,9 +47,6 @@ func TestKilledReplay(t *testing.T) {
 
 	kills, resumed, highest := 0, 0, uint64(0)
 	for run := 0; ; run++ {
-		if run == killMost {
-			t.Fatalf("not at the end after %d runs; the checkpoint is at %d", run, highest)
-		}
 		cmd := replayProcess(srv.URL(), killed, "--resume", "--checkpoint-every", "50ms", "--rate", fmt.Sprint(killRate), "--json")
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -58,12 +55,19 @@ func TestKilledReplay(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
-		if random.IntN(4) > 0 { // else anywhere, the start of the process included
+		if run < killMost && random.IntN(4) > 0 { // else anywhere, the start of the process included
 			poll(func() bool { return len(ended) > 0 || checkpointOf(t, killed) != highest })
 		}
-		timer := time.AfterFunc(time.Duration(random.IntN(300))*time.Millisecond, func() { cmd.Process.Kill() })
+		delay := time.Duration(random.IntN(300)) * time.Millisecond
+		if run >= killMost {
+			delay = scriptPatience
+		}
+		timer := time.AfterFunc(delay, func() { cmd.Process.Kill() })
 		err := <-ended
 		timer.Stop()
+		if run > killMost {
+			t.Fatalf("not at the end after %d runs; the checkpoint is at %d", run, highest)
+		}
 		if err == nil {
 			var res struct {
 				Turns   uint64 `json:"turns"`
@@ -94,6 +98,9 @@ func TestKilledReplay(t *testing.T) {
 		checkDurable(t, killed, at)
 	}
 	t.Logf("%d kills, %d of them after a new checkpoint", kills, resumed)
+	if resumed == 0 {
+		t.Error("no run was killed after a checkpoint")
+	}
 	if got, want := documentsOf(t, killed), documentsOf(t, calm); !maps.Equal(got, want) || len(got) != killSessions {
 		t.Errorf("%d documents that differ from the %d of a calm replay", len(got), len(want))
 	}
