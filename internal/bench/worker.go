@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -118,8 +119,11 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("bench worker: unknown job %q", j.Kind)
 	}
 	enc := json.NewEncoder(out)
+	var mu sync.Mutex // a replay reports from several goroutines
 	var last time.Time
 	progress := func(done int) {
+		mu.Lock()
+		defer mu.Unlock()
 		if now := time.Now(); now.Sub(last) >= reportEvery {
 			last = now
 			_ = enc.Encode(line{Done: done}) // whoever wanted to know is gone
