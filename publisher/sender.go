@@ -149,8 +149,14 @@ func (s *sender) finished() bool {
 	if !s.draining {
 		return false
 	}
+	if s.nc.IsClosed() {
+		return true
+	}
+	if spool := s.buffer.spool; spool != nil && spool.counts.unread.Load() > 0 {
+		return false
+	}
 	turns, _, _ := s.buffer.left()
-	return turns == 0 || s.nc.IsClosed()
+	return turns == 0
 }
 
 // watch follows the state of the connection. After a reconnect nothing waits

@@ -64,6 +64,7 @@ type spool struct {
 // spoolCounts is what the spool tells others.
 type spoolCounts struct {
 	bytes, segments                   atomic.Int64
+	unread                            atomic.Int64 // segments of an earlier process that were not looked at yet
 	syncs, failures, setAside, damage atomic.Uint64
 	syncTime                          atomic.Int64
 	busy                              atomic.Int64 // when the file operation under way began, in ns since started; 0 when there is none

@@ -118,6 +118,7 @@ func (s *spool) list() error {
 		s.leftover = append(s.leftover, e.Name())
 	}
 	slices.Sort(s.leftover)
+	s.counts.unread.Store(int64(len(s.leftover)))
 	return nil
 }
 
@@ -131,6 +132,9 @@ func (s *spool) recover(now time.Time) (more bool) {
 	s.leftover = s.leftover[1:]
 	var err error
 	s.op(func() { err = s.takeOver(name) })
+	if s.counts.unread.Load() > 0 && s.counts.unread.Add(-1) == 0 {
+		signal(s.buffer.wake) // a sender that drains waits for it
+	}
 	if err != nil { // the rest goes on
 		s.leftover = append(s.leftover, name)
 		s.readFailed(name, err, now)
