@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -48,6 +49,8 @@ type buffer struct {
 	spooled   int    // turns that are spooled and not stored
 	away      int    // of these, those that are not in memory
 	awayBytes int64
+	taken     int // turns that the sender has, and that cannot leave memory
+	takenSize int64
 }
 
 func newBuffer(cfg *Config) *buffer {
@@ -105,19 +108,18 @@ func (b *buffer) take(dst []*entry, n int) []*entry {
 		b.mu.Lock()
 		step := min(n, takeAtOnce)
 		for ; step > 0; step-- {
-			e := b.ready.front
-			switch {
-			case e != nil:
-				b.ready.remove(e)
-				b.unstored.pushFront(e)
-			case b.unsent != nil:
-				e = b.unsent
-				b.unsent = e.next
-			}
-			if e == nil {
+			e := cmp.Or(b.ready.front, b.unsent)
+			if e == nil || b.spool != nil && b.handsFull(e) {
 				break
 			}
-			e.taken = true
+			if e == b.ready.front {
+				b.ready.remove(e)
+				b.unstored.pushFront(e)
+			} else {
+				b.unsent = e.next
+			}
+			b.taken++
+			b.takenSize += e.size
 			dst = append(dst, e)
 			n--
 		}
@@ -133,6 +135,12 @@ func (b *buffer) take(dst []*entry, n int) []*entry {
 	return dst
 }
 
+// handsFull reports whether the sender has so much that e stays with the spool: the
+// other half of the buffer is for what comes and goes.
+func (b *buffer) handsFull(e *entry) bool {
+	return b.taken > 0 && (b.taken >= b.maxTurns/2 || b.takenSize+e.size > b.maxBytes/2)
+}
+
 // markStored lets go of turns that the stream has, as far as sending goes.
 // Those that no history has shown yet stay in Pending.
 func (b *buffer) markStored(entries []*entry, now time.Time) {
@@ -143,6 +151,8 @@ func (b *buffer) markStored(entries []*entry, now time.Time) {
 			b.unspooled = e.next
 		}
 		b.unstored.remove(e)
+		b.taken--
+		b.takenSize -= e.size
 		if e.seg != nil {
 			b.landed(e)
 		}

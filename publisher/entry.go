@@ -24,7 +24,6 @@ type entry struct {
 	newer, older  *entry    // of the same session
 	stored, shown bool      // shown: not (any more) in its session's chain
 	storedAt      time.Time // zero until stored
-	taken         bool      // by the sender
 	seg           *segment  // where it is spooled; nil while it is not
 	line          int       // of seg
 	origin        *Receipt  // what the caller keeps, when the entry was read back from the spool
