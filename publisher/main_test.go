@@ -201,3 +201,14 @@ func closeNow(t *testing.T, p *publisher.Publisher) {
 		t.Fatal(err)
 	}
 }
+
+// spread lets things run for a while. Nothing depends on how long that is.
+func spread(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}

@@ -37,48 +37,65 @@ func smallDisk(t *testing.T, options string) string {
 	return dir
 }
 
-// loopDisk mounts an ext4 of its own for the test. hang makes every write to it
-// wait, and resume lets them go on: what a dead disk or file server does.
-func loopDisk(t *testing.T) (dir string, hang, resume func()) {
+// loopDisk is an ext4 of the test's own.
+type loopDisk struct {
+	t          *testing.T
+	image, dir string
+	hung       bool
+}
+
+func newLoopDisk(t *testing.T) *loopDisk {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: mounts a file system")
 	}
 	base := t.TempDir()
-	image := filepath.Join(base, "image")
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
+	d := &loopDisk{t: t, image: filepath.Join(base, "image"), dir: filepath.Join(base, "disk")}
+	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(image, 64<<20); err != nil {
+	if err := os.Truncate(d.image, 64<<20); err != nil {
 		t.Fatal(err)
 	}
-	dir = filepath.Join(base, "disk")
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	if err := os.Mkdir(d.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	command := func(name string, args ...string) {
-		t.Helper()
-		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			t.Skipf("needs a loop device: %s: %v: %s", name, err, out)
-		}
-	}
-	command("mkfs.ext4", "-q", image)
-	command("mount", "-o", "loop", image, dir)
-	hung := false
-	hang = func() { command("fsfreeze", "-f", dir); hung = true }
-	resume = func() {
-		if hung {
-			command("fsfreeze", "-u", dir)
-			hung = false
-		}
-	}
+	d.command("mkfs.ext4", "-q", d.image)
+	d.command("mount", "-o", "loop", d.image, d.dir)
 	t.Cleanup(func() {
-		resume()
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		d.resume()
+		if err := unix.Unmount(d.dir, unix.MNT_DETACH); err != nil {
 			t.Error(err)
 		}
 	})
-	return dir, hang, resume
+	return d
+}
+
+func (d *loopDisk) command(name string, args ...string) {
+	d.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		d.t.Skipf("needs a loop device: %s: %v: %s", name, err, out)
+	}
+}
+
+// hang makes every write wait, as on a dead disk or file server, until resume.
+func (d *loopDisk) hang() {
+	d.command("fsfreeze", "-f", d.dir)
+	d.hung = true
+}
+
+func (d *loopDisk) resume() {
+	if d.hung {
+		d.command("fsfreeze", "-u", d.dir)
+		d.hung = false
+	}
+}
+
+// remount mounts it again, as it is on disk.
+func (d *loopDisk) remount() {
+	d.t.Helper()
+	servertest.Eventually(d.t, patience, "the disk to be unmounted", func() bool { return unix.Unmount(d.dir, 0) == nil })
+	d.command("mount", "-o", "loop", d.image, d.dir)
 }
 
 // stillStored checks that the stream takes turns as if there were no spool.
@@ -134,7 +151,7 @@ func TestSpoolDiskIsFull(t *testing.T) {
 
 // A disk that dies, so that every operation fails with EIO for good, stops nothing else.
 func TestSpoolDiskDies(t *testing.T) {
-	disk, _, _ := loopDisk(t)
+	disk := newLoopDisk(t).dir
 	w := newStreamWorld(t)
 	p := w.spooling(filepath.Join(disk, "spool"), nil)
 	w.srv.Stop()
@@ -172,7 +189,8 @@ func shutdown(t *testing.T, dir string) {
 // A hung disk holds up neither callers nor the stream, nor New, nor Close; when it
 // answers again, so does the spool.
 func TestSpoolDiskHangs(t *testing.T) {
-	disk, hang, resume := loopDisk(t)
+	d := newLoopDisk(t)
+	disk, hang, resume := d.dir, d.hang, d.resume
 	w := newStreamWorld(t)
 	dir := filepath.Join(disk, "spool")
 	const bound = 300 * time.Millisecond

@@ -144,7 +144,7 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 		}
 		p := startSpooler(t, dir, srv.URL(), "")
 		servertest.Eventually(t, patience, "it to spool", func() bool { return p.count() > 20 })
-		time.Sleep(time.Duration(rnd.IntN(150)) * time.Millisecond) // nothing depends on it
+		spread(t, time.Duration(rnd.IntN(150))*time.Millisecond)
 		if i%3 == 2 {
 			srv.Restart()
 		}
@@ -203,7 +203,7 @@ func TestSpoolAfterFailedFsync(t *testing.T) {
 			for i := range 200 { // of segments only
 				under = append(under, "-P", filepath.Join(dir, fmt.Sprintf("%012d.seg", i+1)))
 			}
-			p := startSpooler(t, dir, w.srv.URL(), "40", under...)
+			p := startSpooler(t, dir, w.srv.URL(), "20", under...)
 			servertest.Eventually(t, patience, "it to end", func() bool {
 				select {
 				case <-p.done:
@@ -230,7 +230,7 @@ func TestSpoolAfterFailedFsync(t *testing.T) {
 					failed[m[2]] = line
 				}
 			}
-			if len(failed) < 3 || len(p.said) != 160 {
+			if len(failed) < 3 || len(p.said) != 80 {
 				t.Errorf("%d files failed in %d calls, %d turns were spooled", len(failed), calls, len(p.said))
 			}
 			t.Logf("%d calls, %d files failed, %d turns were said to be spooled", calls, len(failed), len(p.said))

@@ -160,7 +160,7 @@ func TestSpoolHoldsMoreThanTheBuffer(t *testing.T) {
 	w := newStreamWorld(t)
 	dir := spoolDir(t)
 	w.srv.Stop()
-	const buffer, turns = 64, 3000
+	const buffer, turns = 64, 1500
 	p := w.spooling(dir, func(c *publisher.Config) { c.BufferTurns = buffer })
 	var rs []*publisher.Receipt
 	var keys []string
