@@ -28,6 +28,7 @@ func TestSpoolSurvivesPowerCuts(t *testing.T) {
 	for i := range rounds {
 		w.srv.Stop()
 		p := w.spooling(dir, func(c *publisher.Config) { c.BufferTurns = 200 })
+		alive, dead := context.WithTimeout(t.Context(), patience)
 		var mu sync.Mutex
 		var work sync.WaitGroup
 		cut := false
@@ -37,9 +38,7 @@ func TestSpoolSurvivesPowerCuts(t *testing.T) {
 					session := fmt.Sprint("s", c)
 					r, err := p.Publish(t.Context(), transcript.Turn{SessionID: session, User: fmt.Sprint("round ", i)})
 					if err == nil {
-						ctx, cancel := context.WithTimeout(t.Context(), time.Second) // a dead disk spools nothing
-						err = r.Wait(ctx, publisher.Spooled)
-						cancel()
+						err = r.Wait(alive, publisher.Spooled)
 					}
 					mu.Lock()
 					if cut || err != nil { // the list is frozen before the cut
@@ -62,6 +61,7 @@ func TestSpoolSurvivesPowerCuts(t *testing.T) {
 		cut = true
 		mu.Unlock()
 		shutdown(t, disk.dir)
+		dead()
 		work.Wait()
 		leave(t, p)
 		disk.remount()
@@ -73,6 +73,7 @@ func TestSpoolSurvivesPowerCuts(t *testing.T) {
 	if rounds%3 != 0 {
 		t.Fatal("the last round stores nothing")
 	}
+	servertest.Eventually(t, patience, "the server", w.js.Conn().IsConnected)
 	got := w.stored()
 	lost := 0
 	for _, k := range said {
