@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"errors"
 	"sync"
 	"time"
@@ -21,7 +22,8 @@ const takeAtOnce = 64
 //
 // A spool is a second reader of unstored, with a cursor of its own beside
 // unsent: it writes what it takes, raises the receipts to Spooled, and learns
-// from markStored what it may forget.
+// from markStored what it may forget. What is spooled and not sent yet may leave
+// memory; it comes back through ready.
 type buffer struct {
 	maxTurns    int
 	maxBytes    int64
@@ -37,8 +39,18 @@ type buffer struct {
 	unsent    *entry // first of unstored that the sender has not taken yet
 	unsettled queue  // stored, and still in Pending
 	sessions  map[string]*entry
+	accepted  uint64
 	overflows uint64
 	stored    uint64
+
+	spool     *spool // nil without one; the rest is empty then
+	unspooled *entry // first of unstored that the spool has not taken yet
+	ready     queue  // read back from the spool, and not taken by the sender yet
+	spooled   int    // turns that are spooled and not stored
+	away      int    // of these, those that are not in memory
+	awayBytes int64
+	taken     int // turns that the sender has, and that cannot leave memory
+	takenSize int64
 }
 
 func newBuffer(cfg *Config) *buffer {
@@ -57,42 +69,76 @@ func (b *buffer) add(e *entry) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrClosed
-	case b.unstored.turns >= b.maxTurns || b.unstored.bytes+e.size > b.maxBytes:
+	case b.unstored.turns+b.ready.turns >= b.maxTurns || b.unstored.bytes+b.ready.bytes+e.size > b.maxBytes:
 		b.overflows++
 		b.mu.Unlock()
 		return ErrOverflow
 	}
 	b.seq++
+	b.accepted++
 	e.seq = b.seq
 	b.unstored.push(e)
 	if b.unsent == nil {
 		b.unsent = e
 	}
+	first := b.spool != nil && b.unspooled == nil
+	if first {
+		b.unspooled = e
+	}
 	b.link(e)
 	b.mu.Unlock()
-	select {
-	case b.wake <- struct{}{}:
-	default:
+	signal(b.wake)
+	if first {
+		b.spool.hurry()
 	}
 	return nil
 }
 
-// take appends to dst up to n turns that were never sent, oldest first.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// take appends to dst up to n turns that were never sent, oldest first: those that
+// were read back from the spool before the others.
 func (b *buffer) take(dst []*entry, n int) []*entry {
 	for n > 0 {
 		b.mu.Lock()
 		step := min(n, takeAtOnce)
-		for ; step > 0 && b.unsent != nil; step-- {
-			dst = append(dst, b.unsent)
-			b.unsent = b.unsent.next
+		for ; step > 0; step-- {
+			e := cmp.Or(b.ready.front, b.unsent)
+			if e == nil || b.spool != nil && b.handsFull(e) {
+				break
+			}
+			if e == b.ready.front {
+				b.ready.remove(e)
+				b.unstored.pushFront(e)
+			} else {
+				b.unsent = e.next
+			}
+			b.taken++
+			b.takenSize += e.size
+			dst = append(dst, e)
 			n--
 		}
+		low := b.away > 0 && b.spool.wants(&b.ready)
 		b.mu.Unlock()
+		if low {
+			b.spool.hurry()
+		}
 		if step > 0 {
 			break
 		}
 	}
 	return dst
+}
+
+// handsFull reports whether the sender has so much that e stays with the spool: the
+// other half of the buffer is for what comes and goes.
+func (b *buffer) handsFull(e *entry) bool {
+	return b.taken > 0 && (b.taken >= b.maxTurns/2 || b.takenSize+e.size > b.maxBytes/2)
 }
 
 // markStored lets go of turns that the stream has, as far as sending goes.
@@ -101,7 +147,15 @@ func (b *buffer) markStored(entries []*entry, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, e := range entries {
+		if e == b.unspooled {
+			b.unspooled = e.next
+		}
 		b.unstored.remove(e)
+		b.taken--
+		b.takenSize -= e.size
+		if e.seg != nil {
+			b.landed(e)
+		}
 		b.stored++
 		e.stored, e.storedAt = true, now
 		if !e.shown {
@@ -147,9 +201,9 @@ func (b *buffer) close() {
 	b.closed = true
 }
 
-// left returns what is not stored yet.
-func (b *buffer) left() (turns int, bytes int64) {
+// left returns what is not stored yet, and how many of these turns are spooled.
+func (b *buffer) left() (turns int, bytes int64, spooled int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.unstored.turns, b.unstored.bytes
+	return b.unstored.turns + b.ready.turns + b.away, b.unstored.bytes + b.ready.bytes + b.awayBytes, b.spooled
 }

@@ -28,6 +28,8 @@ const (
 	DefaultSettleFor     = 5 * time.Minute
 	DefaultSettleTurns   = 50_000
 	DefaultSettleBytes   = 64 << 20
+	DefaultSpoolMaxBytes = 1 << 30
+	DefaultSpoolTimeout  = 5 * time.Second
 )
 
 // Config says how to publish. Only Conn is asked for; zero means the default.
@@ -54,6 +56,15 @@ type Config struct {
 	// MaxPayload bounds the encoding of a turn, in bytes; 0 means
 	// [transcript.MaxPayload]. What the connected server allows bounds it too.
 	MaxPayload int
+
+	// SpoolDir is a folder of this publisher alone in which turns are kept until they are
+	// stored; "" means no spool. See the package comment.
+	SpoolDir string
+	// SpoolMaxBytes bounds its files. It is at least twice MaxPayload.
+	SpoolMaxBytes int64
+	// SpoolTimeout is how long its disk may take to answer before New goes on without it,
+	// and before it is reported as hung.
+	SpoolTimeout time.Duration
 
 	// ClockSessions is for how many sessions the last timestamp is remembered.
 	ClockSessions int
@@ -91,6 +102,8 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.SettleFor, DefaultSettleFor)
 	orDefault(&c.SettleTurns, DefaultSettleTurns)
 	orDefault(&c.SettleBytes, DefaultSettleBytes)
+	orDefault(&c.SpoolMaxBytes, DefaultSpoolMaxBytes)
+	orDefault(&c.SpoolTimeout, DefaultSpoolTimeout)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -119,6 +132,7 @@ func (c *Config) validate() error {
 		{"AckTimeout", int64(c.AckTimeout)}, {"RetryMin", int64(c.RetryMin)}, {"RetryMax", int64(c.RetryMax)},
 		{"MaxPayload", int64(c.MaxPayload)}, {"ClockSessions", int64(c.ClockSessions)},
 		{"SettleFor", int64(c.SettleFor)}, {"SettleTurns", int64(c.SettleTurns)}, {"SettleBytes", c.SettleBytes},
+		{"SpoolMaxBytes", c.SpoolMaxBytes}, {"SpoolTimeout", int64(c.SpoolTimeout)},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("publisher: Config.%s is negative", f.name)
@@ -129,6 +143,9 @@ func (c *Config) validate() error {
 	}
 	if c.BufferBytes < int64(c.MaxPayload) {
 		return fmt.Errorf("publisher: Config.BufferBytes %d is under MaxPayload %d, so the longest turns could never be accepted", c.BufferBytes, c.MaxPayload)
+	}
+	if c.SpoolDir != "" && c.SpoolMaxBytes < 2*int64(c.MaxPayload) {
+		return fmt.Errorf("publisher: Config.SpoolMaxBytes %d is under twice MaxPayload %d, so the longest turns could never be spooled", c.SpoolMaxBytes, c.MaxPayload)
 	}
 	return nil
 }

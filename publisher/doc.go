@@ -1,5 +1,5 @@
 // Package publisher takes turns out of the response path: it accepts a turn in
-// memory, returns, and brings it to the stream afterwards.
+// memory, returns, and brings it to the stream afterwards. It may keep it on disk until then.
 //
 // # Contract
 //
@@ -48,5 +48,26 @@
 // [Receipt.Err]. It holds up no other turn.
 //
 // Kill -9 loses what is only buffered. [Publisher.Close] drains, and says how many
-// turns were left when its context ended first.
+// turns were left when its context ended first, and how many of these are spooled.
+//
+// # The spool
+//
+// With [Config.SpoolDir] a second goroutine, which alone touches the disk, keeps what is not
+// stored after 5 ms in segments of checksummed lines, with one fsync for all that came
+// meanwhile. Then a turn is [Spooled]: kill -9 and power cuts do not lose it, and the next
+// publisher with that folder publishes it, with the same payload and message id. A
+// segment is removed when all of it is stored.
+//
+// While the buffer is more than half full, spooled turns that were not sent yet leave
+// memory, the oldest first, and come back when the stream takes turns. Those are not in [Publisher.Pending]
+// ([Publisher.Away] counts them). Their trace context is not kept. [Config.SpoolMaxBytes] bounds the files; past
+// it turns are only buffered, and then refused.
+//
+// A disk that is full, fails or hangs keeps turns from being spooled, and holds up nothing else. After
+// a failed write or fsync, a segment is never written again; its turns go to a new one. A
+// torn end is cut off. A line that does not check is logged, and its segment set aside as
+// <name>.corrupt-<time> once all else in it is stored.
+//
+// A folder has one publisher at a time; a second one, a folder that others may look into,
+// and symbolic links are refused.
 package publisher

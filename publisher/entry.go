@@ -2,10 +2,12 @@ package publisher
 
 import (
 	"time"
+	"weak"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
-	"github.com/cenkalti/backoff/v4"
 )
 
 // entry is one accepted snapshot, in one allocation together with its receipt.
@@ -22,6 +24,9 @@ type entry struct {
 	newer, older  *entry    // of the same session
 	stored, shown bool      // shown: not (any more) in its session's chain
 	storedAt      time.Time // zero until stored
+	seg           *segment  // where it is spooled; nil while it is not
+	line          int       // of seg
+	origin        *Receipt  // what the caller keeps, when the entry was read back from the spool
 
 	// Owned by the sender.
 	msgID       string                      // "" before the first try
@@ -41,6 +46,25 @@ func (e *entry) messageID() string {
 	return e.msgID
 }
 
+// raise lifts the turn to level, in every receipt of it.
+func (e *entry) raise(level Level) {
+	e.receipt.raise(level)
+	if e.origin != nil {
+		e.origin.raise(level)
+	}
+}
+
+// refused notes why a try failed, in every receipt of the turn.
+func (e *entry) refused(err error) {
+	e.receipt.refused(err)
+	if e.origin != nil {
+		e.origin.refused(err)
+	}
+}
+
+// weak returns the receipt of a turn that leaves memory.
+func (e *entry) weak() weak.Pointer[Receipt] { return weak.Make(&e.receipt) }
+
 // queue is a list of entries in the order in which they were added.
 type queue struct {
 	front, back *entry
@@ -56,6 +80,18 @@ func (q *queue) push(e *entry) {
 		q.front = e
 	}
 	q.back = e
+	q.turns++
+	q.bytes += e.size
+}
+
+func (q *queue) pushFront(e *entry) {
+	e.prev, e.next = nil, q.front
+	if q.front != nil {
+		q.front.prev = e
+	} else {
+		q.back = e
+	}
+	q.front = e
 	q.turns++
 	q.bytes += e.size
 }

@@ -50,6 +50,14 @@ func (p *Publisher) Level(session, id string, rev int) (level Level, ok bool) {
 	return p.buffer.level(session, id, rev)
 }
 
+// Away returns how many turns are in the spool only: as long as that is so, Pending
+// and Level do not know them.
+func (p *Publisher) Away() int {
+	p.buffer.mu.Lock()
+	defer p.buffer.mu.Unlock()
+	return p.buffer.away
+}
+
 func (b *buffer) settle(session, id string, rev int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

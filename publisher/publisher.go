@@ -12,7 +12,8 @@ import (
 )
 
 // stopWait bounds how long Close waits, after its context has ended, for a
-// publishing goroutine that is in the middle of a write to a stuck connection.
+// publishing goroutine that is in the middle of a write to a stuck connection, and
+// then for a spool whose disk is slow or hung.
 const stopWait = time.Second
 
 // Publisher accepts turns in memory and brings them to the stream. It is safe
@@ -22,6 +23,7 @@ type Publisher struct {
 	clock  *clock
 	buffer *buffer
 	sender *sender
+	spool  *spool // nil without one
 
 	closeOnce, stopOnce sync.Once
 }
@@ -38,7 +40,16 @@ func New(cfg Config) (*Publisher, error) {
 		return nil, fmt.Errorf("publisher: %w", err)
 	}
 	p.buffer = newBuffer(&p.cfg)
+	if p.cfg.SpoolDir != "" {
+		p.spool = newSpool(&p.cfg, p.buffer, p.clock.observe)
+		if err := p.spool.start(); err != nil {
+			return nil, fmt.Errorf("publisher: %w", err)
+		}
+	}
 	if p.sender, err = newSender(&p.cfg, p.buffer); err != nil {
+		if p.spool != nil {
+			p.spool.close(context.Background())
+		}
 		return nil, err
 	}
 	go p.sender.run()
@@ -106,7 +117,8 @@ func (p *Publisher) Observe(session string, at transcript.Instant) {
 
 // Close stops accepting turns and returns when all that were accepted are
 // stored, when ctx ends, or when the connection is closed for good. If turns are
-// left by then, the error says how many; they are lost with the process. A second Close waits too.
+// left by then, the error is a [*LeftError]: those that are not spooled are lost with the
+// process. A second Close waits too.
 func (p *Publisher) Close(ctx context.Context) error {
 	p.closeOnce.Do(func() {
 		p.buffer.close()
@@ -125,8 +137,13 @@ func (p *Publisher) Close(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
-	if turns, bytes := p.buffer.left(); turns > 0 {
-		return fmt.Errorf("close publisher: %d turns (%d bytes) were not stored: %w", turns, bytes, cause)
+	if p.spool != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWait)
+		defer cancel()
+		p.spool.close(ctx)
+	}
+	if turns, bytes, spooled := p.buffer.left(); turns > 0 {
+		return &LeftError{Turns: turns, Bytes: bytes, Spooled: spooled, Cause: cause}
 	}
 	return nil
 }

@@ -149,8 +149,14 @@ func (s *sender) finished() bool {
 	if !s.draining {
 		return false
 	}
-	turns, _ := s.buffer.left()
-	return turns == 0 || s.nc.IsClosed()
+	if s.nc.IsClosed() {
+		return true
+	}
+	if spool := s.buffer.spool; spool != nil && spool.counts.unread.Load() > 0 {
+		return false
+	}
+	turns, _, _ := s.buffer.left()
+	return turns == 0
 }
 
 // watch follows the state of the connection. After a reconnect nothing waits
@@ -350,7 +356,7 @@ func (s *sender) collect(now time.Time) {
 	for group := range slices.Chunk(s.stored, markAtOnce) {
 		s.buffer.markStored(group, now)
 		for _, e := range group {
-			e.receipt.raise(Stored)
+			e.raise(Stored)
 			if s.cfg.OnStored != nil {
 				s.cfg.OnStored(now.Sub(e.accepted))
 			}
@@ -428,7 +434,7 @@ func (s *sender) taken(e *entry, now time.Time) {
 
 // failed decides when a turn is tried again.
 func (s *sender) failed(e *entry, err error, now time.Time) {
-	e.receipt.refused(err)
+	e.refused(err)
 	probe := s.gate.probe == e
 	switch {
 	case errors.Is(err, nats.ErrDisconnected):
@@ -478,6 +484,9 @@ func (s *sender) upkeep(now time.Time) {
 	s.nextUpkeep = now.Add(min(upkeepEvery, s.cfg.SettleFor/upkeepFraction+1, s.cfg.AckTimeout))
 	if s.buffer.expire(now) {
 		s.nextUpkeep = now
+	}
+	if s.buffer.spool != nil {
+		s.buffer.spool.notice()
 	}
 	for m, e := range s.inFlight {
 		if now.Sub(e.sent) > 2*s.cfg.AckTimeout {

@@ -7,6 +7,7 @@ type Stats struct {
 	// Now.
 	Turns     int           // accepted and not stored yet, those in flight included
 	Bytes     int64         // of their payloads
+	InMemory  int           // of these turns; the others are in the spool only
 	Oldest    time.Duration // since the oldest of them was accepted
 	InFlight  int           // sent and not acknowledged yet
 	Unsettled int           // stored, and still in Pending
@@ -19,6 +20,8 @@ type Stats struct {
 	Duplicates uint64 // of the stored, those that the stream already had
 	Overflows  uint64 // refused because the buffer was full
 	SetAside   uint64 // turns that were refused while others were stored
+
+	Spool SpoolStats // empty without one
 }
 
 // Stats returns the publisher's figures, for metrics and readiness.
@@ -37,10 +40,23 @@ func (p *Publisher) Stats() Stats {
 	b := p.buffer
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.Turns, s.Bytes, s.Unsettled = b.unstored.turns, b.unstored.bytes, b.unsettled.turns
-	if b.unstored.front != nil {
-		s.Oldest = now.Sub(b.unstored.front.accepted)
+	s.InMemory, s.Unsettled = b.unstored.turns+b.ready.turns, b.unsettled.turns
+	s.Turns, s.Bytes = s.InMemory+b.away, b.unstored.bytes+b.ready.bytes+b.awayBytes
+	for _, first := range [...]*entry{b.unstored.front, b.ready.front} {
+		if first != nil {
+			s.Oldest = max(s.Oldest, now.Sub(first.accepted))
+		}
 	}
-	s.Accepted, s.Stored, s.Overflows = b.seq, b.stored, b.overflows
+	s.Accepted, s.Stored, s.Overflows = b.accepted, b.stored, b.overflows
+	if b.spool != nil {
+		s.Spool = b.spool.stats(now)
+		s.Spool.Turns, s.Spool.Away = b.spooled, b.away
+		for _, g := range b.spool.segments {
+			if g.away > 0 {
+				s.Oldest = max(s.Oldest, now.Sub(g.at))
+				break
+			}
+		}
+	}
 	return s
 }

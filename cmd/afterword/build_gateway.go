@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/afterword-io/afterword/cache"
@@ -20,10 +21,14 @@ const blockedFor = 10 * time.Second
 func (b *builder) answer() error {
 	cfg := b.o.publisher.config()
 	cfg.Conn, cfg.Logger = b.js.Conn(), b.log
+	cfg.SpoolDir, cfg.SpoolMaxBytes, cfg.SpoolTimeout = b.spoolDir(), b.o.spool.maxBytes, b.o.store.fileTimeout
 	took := metrics.PublishDuration()
 	cfg.OnStored = func(d time.Duration) { took.Observe(d.Seconds()) }
 	p, err := publisher.New(cfg)
 	if err != nil {
+		if cfg.SpoolDir != "" {
+			err = fmt.Errorf("%w: see --spool-dir, which may be another folder, or none", err)
+		}
 		return err
 	}
 	b.publisher = p
@@ -53,6 +58,18 @@ func (b *builder) answer() error {
 	b.onStop(partHistory, 30, h.Close)
 	b.registry.MustRegister(metrics.History(h.Stats))
 	return nil
+}
+
+// spoolDir is where turns are kept that are not stored yet; "" is nowhere. An
+// embedded server is no further away than a spool would be.
+func (b *builder) spoolDir() string {
+	switch {
+	case b.o.spool.dir == noSpool, b.o.spool.dir == "" && b.server != nil:
+		return ""
+	case b.o.spool.dir == "":
+		return filepath.Join(b.o.store.dir, "spool")
+	}
+	return b.o.spool.dir
 }
 
 // serveHTTP answers requests until the service stops.

@@ -9,10 +9,11 @@ func (c *cli) gateway() *cobra.Command {
 		Short: "Run the HTTP API in front of the stream",
 		Long: `Take turns in over HTTP and publish them, and answer histories: from Redis, then
 from the transcripts under --data-dir if that folder is there, then from the
-stream. Servers that cannot be reached are waited for.
+stream. Servers that cannot be reached are waited for. Turns that the stream does not
+take are kept in --spool-dir too, and published at the next start.
 
 SIGTERM or SIGINT stops it: requests are answered and accepted turns stored within
---drain-timeout. Exit code 1 says that turns were left.`,
+--drain-timeout. Exit code 1 says that turns were left that are not in the spool.`,
 		Example: `  afterword gateway --listen 0.0.0.0:8080 --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,6 +41,6 @@ SIGTERM or SIGINT stops it: requests are answered and accepted turns stored with
 	o.redis.add(f, ownRedis)
 	o.addListen(f, defaultListen, "`ADDRESS` of the HTTP API")
 	o.addCommon(f)
-	o.addGateway(f)
+	o.addGateway(f, "spool/ under --data-dir")
 	return cmd
 }

@@ -111,6 +111,20 @@ func (o *publisherOptions) config() publisher.Config {
 	}
 }
 
+// spoolOptions say where turns are kept that are not stored yet.
+type spoolOptions struct {
+	dir      string
+	maxBytes int64
+}
+
+// noSpool as a folder means that there is none.
+const noSpool = "none"
+
+func (o *spoolOptions) add(f flags, without string) {
+	f.text(&o.dir, "", "spool-dir", "", "`FOLDER` of this process alone that keeps turns until the stream has them, or \"none\"; none given means "+without)
+	f.bytes(&o.maxBytes, publisher.DefaultSpoolMaxBytes, "spool-max-bytes", "", "how much it holds; past that turns are only buffered", false)
+}
+
 // serviceOptions are the flags of serve, gateway and consume. Each of them has
 // those that it uses; the others keep their defaults.
 type serviceOptions struct {
@@ -119,6 +133,7 @@ type serviceOptions struct {
 	redis     redisOptions
 	store     storeOptions
 	publisher publisherOptions
+	spool     spoolOptions
 	logs      logOptions
 
 	embeddedNATS, embeddedRedis string // addresses
@@ -140,8 +155,9 @@ func (o *serviceOptions) addListen(f flags, def, usage string) {
 	f.text(&o.listen, def, "listen", "", usage)
 }
 
-func (o *serviceOptions) addGateway(f flags) {
+func (o *serviceOptions) addGateway(f flags, withoutSpool string) {
 	o.publisher.add(f)
+	o.spool.add(f, withoutSpool)
 	f.wait(&o.history, cache.DefaultHistoryTimeout, "history-timeout", "bound of loading a history, all fallbacks together")
 }
 

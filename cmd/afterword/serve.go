@@ -13,7 +13,7 @@ func (c *cli) serve() *cobra.Command {
 		Short: "Run everything in one process",
 		Long: `Run gateway and consumer in one process, on an embedded NATS JetStream server and
 an embedded Redis-compatible server unless URLs are given. All data is under
---data-dir: nats/ (the stream) and transcripts/.
+--data-dir: nats/ (the stream) and transcripts/, and with --nats-url spool/.
 
 SIGTERM or SIGINT stops it: requests, publisher and consumer finish within
 --drain-timeout, and it exits with 0. A second signal ends it at once.`,
@@ -55,7 +55,7 @@ SIGTERM or SIGINT stops it: requests, publisher and consumer finish within
 	o.addEmbedded(f)
 	o.addListen(f, defaultListen, "`ADDRESS` of the HTTP API")
 	o.addCommon(f)
-	o.addGateway(f)
+	o.addGateway(f, "spool/ under --data-dir with --nats-url, and no spool with the embedded server")
 	o.addConsumer(f)
 	return cmd
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -56,6 +57,8 @@ func (s *service) stop() error {
 		cancel()
 		switch {
 		case err == nil:
+		case allSpooled(err):
+			s.log.Warn("turns are left in the spool, for the next start to publish", "error", err)
 		case st.name == partPublisher:
 			lost = errors.Join(lost, err)
 		default:
@@ -63,6 +66,13 @@ func (s *service) stop() error {
 		}
 	}
 	return lost
+}
+
+// allSpooled reports whether all turns that a publisher left are in its spool,
+// which the next start publishes.
+func allSpooled(err error) bool {
+	var left *publisher.LeftError
+	return errors.As(err, &left) && left.Spooled >= left.Turns
 }
 
 // runService builds a service, runs it until a signal comes or a part fails for
@@ -130,6 +140,9 @@ func (o *serviceOptions) check() error {
 	}
 	if o.publisher.retryMin > o.publisher.retryMax {
 		return fmt.Errorf("--publish-retry-min %s is longer than --publish-retry-max %s", shortDuration(o.publisher.retryMin), shortDuration(o.publisher.retryMax))
+	}
+	if least := int64(2 * transcript.MaxPayload); o.spool.maxBytes != 0 && o.spool.maxBytes < least {
+		return fmt.Errorf("--spool-max-bytes %s is too small: it must be at least %s, for the longest turns", formatBytes(o.spool.maxBytes), formatBytes(least))
 	}
 	if least := 2*o.store.fileTimeout + 5*time.Second; o.ackWait != 0 && o.ackWait < least {
 		return fmt.Errorf("--ack-wait %s is too short for --file-timeout %s: it must be at least %s", shortDuration(o.ackWait), shortDuration(o.store.fileTimeout), shortDuration(least))

@@ -35,6 +35,8 @@ type Publisher interface {
 	// Level and Pending tell of turns that perhaps nobody else knows yet.
 	Level(session, id string, rev int) (level publisher.Level, ok bool)
 	Pending(session string) []transcript.Snapshot
+	// Away returns how many accepted turns they cannot tell of now.
+	Away() int
 }
 
 // History loads recent histories, as [cache.History] does.

@@ -115,6 +115,9 @@ func (g *Gateway) look(ctx context.Context, at place, rev int) (*sighting, error
 	if best != nil {
 		return best, nil
 	}
+	if n := g.cfg.Publisher.Away(); n > 0 {
+		trouble = errors.Join(trouble, fmt.Errorf("%d accepted turns are in the spool only, this one perhaps among them", n))
+	}
 	return nil, trouble
 }
 

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -80,6 +82,40 @@ func TestLevels(t *testing.T) {
 		w.do("GET", "/v1/sessions/s/turns/"+id, "").problem(http.StatusBadRequest, "id")
 	}
 	w.do("GET", "/v1/sessions/s/turns/"+strings.Repeat("x", 128), "").problem(http.StatusNotFound, "")
+}
+
+// A turn in the spool is followed too; when it is nowhere else, it is not said to be missing.
+func TestLevelOfTheSpool(t *testing.T) {
+	w := newWorld(t, func(c *Config, p *publisher.Config) {
+		p.SpoolDir, p.BufferTurns = filepath.Join(t.TempDir(), "spool"), 20
+	})
+	w.noStream()
+	const n = 40
+	for i := range n {
+		turn := fmt.Sprintf(`{"id":"t%d","timestamp":"2026-01-02T03:04:05Z","user":"q"}`, i)
+		servertest.Eventually(t, 10*time.Second, "room", func() bool {
+			return w.post("s", turn).status == http.StatusAccepted
+		})
+	}
+	servertest.Eventually(t, 10*time.Second, "it to be spooled", func() bool {
+		return w.pub.Stats().Spool.Turns == n && w.pub.Away() > 0
+	})
+	away := 0
+	for i := range n {
+		a := w.do("GET", turnPath("s", fmt.Sprintf("t%d", i)), "")
+		if a.status == http.StatusServiceUnavailable {
+			away++
+			continue
+		}
+		var v turnView
+		if a.want(http.StatusOK).into(&v); v.Level != "spooled" {
+			t.Errorf("%+v", v)
+		}
+	}
+	if away == 0 || away == n {
+		t.Errorf("%d turns of %d are in the spool only", away, n)
+	}
+	w.post("s", `{"id":"waited","timestamp":"2026-01-02T03:04:05Z","user":"q"}`, "Prefer", "wait=1").want(http.StatusAccepted)
 }
 
 // waiting is a publisher that has one turn.

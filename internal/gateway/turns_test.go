@@ -321,3 +321,4 @@ func (full) PublishDraft(context.Context, *transcript.Draft) (*publisher.Receipt
 }
 func (full) Level(string, string, int) (publisher.Level, bool) { return 0, false }
 func (full) Pending(string) []transcript.Snapshot              { return nil }
+func (full) Away() int                                         { return 0 }

@@ -22,6 +22,16 @@ func Publish(stats func() publisher.Stats) prometheus.Collector {
 		gauge("afterword_publish_in_flight_turns", "Turns sent and not acknowledged yet.", func(s *S) float64 { return float64(s.InFlight) }),
 		gauge("afterword_publish_unsettled_turns", "Stored turns kept because perhaps no history shows them yet.", func(s *S) float64 { return float64(s.Unsettled) }),
 		gauge("afterword_publish_blocked_seconds", "How long nothing has got through to the stream; 0 while turns do.", func(s *S) float64 { return s.Blocked.Seconds() }),
+		gauge("afterword_spool_turns", "Turns on the publisher's disk and not stored yet.", func(s *S) float64 { return float64(s.Spool.Turns) }),
+		gauge("afterword_spool_away_turns", "Of these, turns that are on disk only, because the buffer is more than half full.", func(s *S) float64 { return float64(s.Spool.Away) }),
+		gauge("afterword_spool_bytes", "Size of the spool's segments.", func(s *S) float64 { return float64(s.Spool.Bytes) }),
+		gauge("afterword_spool_segments", "Segments of the spool.", func(s *S) float64 { return float64(s.Spool.Segments) }),
+		gauge("afterword_spool_blocked_seconds", "How long nothing can be spooled, because the disk fails or hangs or the spool is full; 0 while turns can.", func(s *S) float64 { return s.Spool.Blocked.Seconds() }),
+		total("afterword_spool_syncs_total", "Groups of turns made durable in the spool.", func(s *S) float64 { return float64(s.Spool.Syncs) }),
+		total("afterword_spool_sync_seconds_total", "Time spent on making them durable.", func(s *S) float64 { return s.Spool.SyncTime.Seconds() }),
+		total("afterword_spool_failures_total", "File operations of the spool that failed; their turns stay in the buffer.", func(s *S) float64 { return float64(s.Spool.Failures) }),
+		total("afterword_spool_damaged_segments_total", "Segments that were set aside because lines in them could not be read.", func(s *S) float64 { return float64(s.Spool.SetAside) }),
+		total("afterword_spool_damaged_lines_total", "Lines of the spool that could not be read.", func(s *S) float64 { return float64(s.Spool.Lost) }),
 	}}
 }
 
