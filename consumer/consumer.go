@@ -25,6 +25,7 @@ type Consumer struct {
 
 	dead    chan deadLetter
 	walkNow chan struct{}
+	repairs repairs
 	stats   counters
 }
 
@@ -46,6 +47,7 @@ func New(cfg Config) (*Consumer, error) {
 		inFlight: make(map[*batch]struct{}),
 		dead:     make(chan deadLetter, deadQueue),
 		walkNow:  make(chan struct{}, 1),
+		repairs:  newRepairs(cfg.ProbeMax),
 	}, nil
 }
 
@@ -97,6 +99,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 	background.Go(func() { c.keepAlive(done) })
 	background.Go(func() { p.watchStore(done) })
 	background.Go(func() { c.walkLoop(fetchCtx) })
+	c.cfg.Store.OnCorrupt(func(session string) { c.damaged(transcript.Token(session), session) })
+	defer c.cfg.Store.OnCorrupt(func(string) {})
+	for range repairWorkers {
+		background.Go(func() { c.repairLoop(fetchCtx) })
+	}
 	stages.Go(func() { p.fetchLoop(fetchCtx, cons) })
 	stages.Go(func() { p.writeLoop(workCtx) })
 	stages.Go(func() { p.syncLoop(workCtx) })
@@ -171,21 +178,26 @@ func (c *Consumer) WalkNow() {
 // counters count what a consumer did.
 type counters struct {
 	fetched, redelivered, acked, naked, batches, deadPublished, deadFailed, pauses, walks, pending atomic.Int64
+	repaired, repairsFailed, lostTurns, lostLines                                                  atomic.Int64
 }
 
 // Stats counts turns since the consumer was made.
 type Stats struct {
-	Fetched     int64 // messages delivered here
-	Redelivered int64 // of those, not for the first time
-	Acked       int64 // durable and acknowledged
-	Naked       int64 // given back
-	Batches     int64 // made durable
-	Dead        int64 // put into the dead-letter stream
-	DeadFailed  int64 // attempts at that which failed
-	Pauses      int64 // times the environment was at fault
-	Walks       int64 // complete walks
-	InFlight    int   // messages between fetch and acknowledgement
-	Pending     int64 // in the stream and not delivered to the group yet, as of the last message
+	Fetched       int64 // messages delivered here
+	Redelivered   int64 // of those, not for the first time
+	Acked         int64 // durable and acknowledged
+	Naked         int64 // given back
+	Batches       int64 // made durable
+	Dead          int64 // put into the dead-letter stream
+	DeadFailed    int64 // attempts at that which failed
+	Pauses        int64 // times the environment was at fault
+	Walks         int64 // complete walks
+	Repaired      int64 // sessions whose damaged files were set aside and rebuilt
+	RepairsFailed int64 // attempts at that which failed
+	LostTurns     int64 // turns that only damaged files had
+	LostLines     int64 // lines of damaged files of which nobody knows the turn
+	InFlight      int   // messages between fetch and acknowledgement
+	Pending       int64 // in the stream and not delivered to the group yet, as of the last message
 }
 
 // Stats returns the counts so far.
@@ -194,6 +206,8 @@ func (c *Consumer) Stats() Stats {
 		Fetched: c.stats.fetched.Load(), Redelivered: c.stats.redelivered.Load(), Acked: c.stats.acked.Load(),
 		Naked: c.stats.naked.Load(), Batches: c.stats.batches.Load(), Dead: c.stats.deadPublished.Load(),
 		DeadFailed: c.stats.deadFailed.Load(), Pauses: c.stats.pauses.Load(), Walks: c.stats.walks.Load(),
+		Repaired: c.stats.repaired.Load(), RepairsFailed: c.stats.repairsFailed.Load(),
+		LostTurns: c.stats.lostTurns.Load(), LostLines: c.stats.lostLines.Load(),
 		Pending: c.stats.pending.Load(),
 	}
 	c.mu.Lock()

@@ -65,7 +65,7 @@ func (r *repair) account(doc *Document, fromDoc, fromTail *salvaged) error {
 	}
 	if fromTail != nil {
 		r.missing(turns, fromTail)
-		if !r.reaches(oldest(fromTail.turns)) {
+		if !r.reaches(oldest(fromTail.turns)) && !r.whole(turns, fromTail) {
 			for _, g := range fromTail.gaps {
 				r.res.Unreadable += g.lines
 			}
@@ -107,7 +107,24 @@ func (r *repair) missing(turns []Snapshot, v *salvaged) {
 // that was published after a time. It drops its oldest events first, so one
 // that is older tells.
 func (r *repair) reaches(at Instant) bool {
-	return r.events.Whole || slices.ContainsFunc(r.events.Turns, func(e Snapshot) bool { return e.Timestamp < at })
+	return slices.ContainsFunc(r.events.Turns, func(e Snapshot) bool { return e.Timestamp < at })
+}
+
+// whole reports whether the stream holds everything that was ever put into a
+// tail: it has dropped nothing, and was not made anew since, or it would not
+// have what else the tail holds, or else what the document ends with.
+func (r *repair) whole(turns []Snapshot, tail *salvaged) bool {
+	if !r.events.Whole {
+		return false
+	}
+	has := make(map[string]bool, len(r.events.Turns))
+	for i := range r.events.Turns {
+		has[r.events.Turns[i].ID] = true
+	}
+	if len(tail.turns) == 0 && len(turns) > 0 {
+		return has[turns[len(turns)-1].ID]
+	}
+	return !slices.ContainsFunc(tail.turns, func(t Snapshot) bool { return !has[t.ID] })
 }
 
 // oldest is the earliest timestamp of turns, and of none the earliest there is.

@@ -15,8 +15,8 @@ import (
 // Events are what the stream holds of one session.
 type Events struct {
 	Turns []Snapshot
-	// Whole says that the stream has dropped nothing: it holds every turn that was
-	// ever published.
+	// Whole says that the stream has dropped nothing since it was made. It may have
+	// been made anew, so this alone proves little.
 	Whole bool
 }
 

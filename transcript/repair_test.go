@@ -131,18 +131,36 @@ func without(turns []Snapshot, n int) []Snapshot {
 func TestRepairFromAWholeStream(t *testing.T) {
 	for name, damage := range map[string]func(d *damagedSession) (path string, bad []byte){
 		"text": func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, "answer 3", "answer 7") },
-		"line": func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, `"user":"question 2"`, `"user":"question 2`) },
-		"id":   func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, "t000003", "t000009") },
+		"line": func(d *damagedSession) (string, []byte) {
+			return d.doc, d.edit(d.doc, `"user":"question 2"`, `"user":"question 2`)
+		},
+		"id": func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, "t000003", "t000009") },
 		"rev": func(d *damagedSession) (string, []byte) {
 			return d.doc, d.edit(d.doc, `"answer 3","status":"complete","rev":1`, `"answer 3","status":"complete","rev":9`)
 		},
-		"session":   func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, `"session_id":"s"`, `"session_id":"r"`) },
-		"head":      func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, `{"session_id"`, `{"sassion_id"`) },
-		"newline":   func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, "},\n{\"id\":\"t000002", "},j{\"id\":\"t000002") },
-		"count":     func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, `"message_count":5`, `"message_count":7`) },
-		"sum":       func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, `"sha256":"`, `"sha256":"x`) },
-		"cut":       func(d *damagedSession) (string, []byte) { b := d.read(d.doc); d.write(d.doc, b[:len(b)/2]); return d.doc, b[:len(b)/2] },
-		"garbage":   func(d *damagedSession) (string, []byte) { b := []byte("\x00\xff garbage\n\x01"); d.write(d.doc, b); return d.doc, b },
+		"session": func(d *damagedSession) (string, []byte) {
+			return d.doc, d.edit(d.doc, `"session_id":"s"`, `"session_id":"r"`)
+		},
+		"head": func(d *damagedSession) (string, []byte) {
+			return d.doc, d.edit(d.doc, `{"session_id"`, `{"sassion_id"`)
+		},
+		"newline": func(d *damagedSession) (string, []byte) {
+			return d.doc, d.edit(d.doc, "},\n{\"id\":\"t000002", "},j{\"id\":\"t000002")
+		},
+		"count": func(d *damagedSession) (string, []byte) {
+			return d.doc, d.edit(d.doc, `"message_count":5`, `"message_count":7`)
+		},
+		"sum": func(d *damagedSession) (string, []byte) { return d.doc, d.edit(d.doc, `"sha256":"`, `"sha256":"x`) },
+		"cut": func(d *damagedSession) (string, []byte) {
+			b := d.read(d.doc)
+			d.write(d.doc, b[:len(b)/2])
+			return d.doc, b[:len(b)/2]
+		},
+		"garbage": func(d *damagedSession) (string, []byte) {
+			b := []byte("\x00\xff garbage\n\x01")
+			d.write(d.doc, b)
+			return d.doc, b
+		},
 		"tail text": func(d *damagedSession) (string, []byte) { return d.tail, d.edit(d.tail, "answer 6", "answer 1") },
 		"tail newline": func(d *damagedSession) (string, []byte) {
 			b := d.read(d.tail)
@@ -150,7 +168,11 @@ func TestRepairFromAWholeStream(t *testing.T) {
 			d.write(d.tail, b)
 			return d.tail, b
 		},
-		"tail garbage": func(d *damagedSession) (string, []byte) { b := []byte("garbage\n"); d.write(d.tail, b); return d.tail, b },
+		"tail garbage": func(d *damagedSession) (string, []byte) {
+			b := []byte("garbage\n")
+			d.write(d.tail, b)
+			return d.tail, b
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDamaged(t, 5, 3)
