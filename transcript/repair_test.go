@@ -334,7 +334,7 @@ func TestRepairOlderDocument(t *testing.T) {
 			t.Errorf("turn %d is %s", i, turns[i].Payload())
 		}
 	}
-	if res.Unreadable != 1 || !res.Lost() {
+	if res.Unreadable != 1 || res.CutShort {
 		t.Errorf("%+v", res)
 	}
 }
@@ -349,7 +349,7 @@ func TestRepairAnyDamage(t *testing.T) {
 	doc, tail := d.read(d.doc), d.read(d.tail)
 	var corrupt *CorruptError
 	damaged := 0
-	for round := range 150 {
+	for round := range 100 {
 		paths := map[string][]byte{d.doc: bytes.Clone(doc), d.tail: bytes.Clone(tail)}
 		for path, b := range paths {
 			switch rng.IntN(4) {
@@ -422,7 +422,7 @@ func TestRepairAnyDamage(t *testing.T) {
 			t.Fatalf("round %d: %d turns are gone without a word\n%s\n%s\n%+v", round, gone, paths[d.doc], paths[d.tail], res)
 		}
 	}
-	if damaged < 40 {
+	if damaged < 25 {
 		t.Errorf("only %d rounds had a damage", damaged)
 	}
 }

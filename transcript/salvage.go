@@ -229,11 +229,15 @@ func salvageOlder(session string, data []byte) *salvaged {
 	bad := false // the bytes before rest could not be read
 	for tries := 0; tries < maxResync; {
 		next := bytes.IndexByte(rest, '{')
+		between := rest[:max(next, 0)]
 		if next < 0 {
+			between = rest
+		}
+		if !bad && bytes.IndexByte(between, ']') >= 0 { // the end of the list
+			v.cut = false
 			break
 		}
-		if !bad && bytes.IndexByte(rest[:next], ']') >= 0 { // the end of the list
-			v.cut = false
+		if next < 0 {
 			break
 		}
 		rest = rest[next:]
