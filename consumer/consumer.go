@@ -69,6 +69,7 @@ func (c *Consumer) setReady(err error) {
 // An unreachable server is waited for. Errors are those that waiting cannot mend:
 // [ErrOtherFolder], [stream.ErrMisconfigured], a failed sync ([transcript.ErrFailed]).
 func (c *Consumer) Run(ctx context.Context) error {
+	defer c.startRepairs(ctx)() // before all else: a replay folds, too
 	cons, err := c.start(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -99,11 +100,6 @@ func (c *Consumer) Run(ctx context.Context) error {
 	background.Go(func() { c.keepAlive(done) })
 	background.Go(func() { p.watchStore(done) })
 	background.Go(func() { c.walkLoop(fetchCtx) })
-	c.cfg.Store.OnCorrupt(func(session string) { c.damaged(transcript.Token(session), session) })
-	defer c.cfg.Store.OnCorrupt(func(string) {})
-	for range repairWorkers {
-		background.Go(func() { c.repairLoop(fetchCtx) })
-	}
 	stages.Go(func() { p.fetchLoop(fetchCtx, cons) })
 	stages.Go(func() { p.writeLoop(workCtx) })
 	stages.Go(func() { p.syncLoop(workCtx) })

@@ -104,6 +104,21 @@ func (c *Consumer) damaged(token, session string) {
 	}
 }
 
+// startRepairs begins to repair what the store finds damaged, until stop is called.
+func (c *Consumer) startRepairs(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	for range repairWorkers {
+		workers.Go(func() { c.repairLoop(ctx) })
+	}
+	c.cfg.Store.OnCorrupt(func(session string) { c.damaged(transcript.Token(session), session) })
+	return func() {
+		c.cfg.Store.OnCorrupt(func(string) {})
+		cancel()
+		workers.Wait()
+	}
+}
+
 func (c *Consumer) repairLoop(ctx context.Context) {
 	reader := NewStreamReader(c.cfg.JS, c.cfg.Request)
 	for ctx.Err() == nil {

@@ -234,3 +234,77 @@ func TestDamagedDocumentOfAHashedSession(t *testing.T) {
 	}
 	sameDocuments(t, documents(t, dir), undisturbed(t, turns))
 }
+
+// verify --repair works beside a running consumer: both repair, and the outcome
+// is the same.
+func TestVerifyRepairsBesideAConsumer(t *testing.T) {
+	f := newFixture(t)
+	base := t.TempDir()
+	dir := filepath.Join(base, "transcripts")
+	store, err := transcript.Open(transcript.Config{Dir: dir, QuietAfter: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	turns := conversation(t, 9, 20)
+	f.publish(turns...)
+	_, stop := f.start(Config{Store: store, ProbeMax: 500 * time.Millisecond})
+	f.drained(DefaultGroup)
+	var more []transcript.Snapshot
+	for s := range 9 {
+		session := "chat/" + string(rune('0'+s))
+		folded(t, dir, session, "answer 19.")
+		more = append(more, makeTurn(t, session, 50, 1))
+		switch s % 3 {
+		case 0:
+			overwrite(t, fileOf(dir, session, ".json"), "answer 7.1", "answer 8.1")
+		case 1:
+			for _, suffix := range []string{".json", ".tail"} {
+				if err := os.Remove(fileOf(dir, session, suffix)); err != nil && !os.IsNotExist(err) {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	second := f.store(dir)
+	f.publish(more...)
+	res, err := Verify(t.Context(), VerifyConfig{JS: f.js, Store: second, Scratch: base, Settle: time.Second, Repair: true})
+	if err != nil || !res.Right() || res.Differing < 3 {
+		t.Errorf("%+v, %v", res, err)
+	}
+	f.drained(DefaultGroup)
+	if res, err := Verify(t.Context(), VerifyConfig{JS: f.js, Store: second, Scratch: base, Settle: time.Second}); err != nil || res.Differing != 0 {
+		t.Errorf("afterwards: %+v, %v", res, err)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*transcript.Store{second, store} {
+		if err := s.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameDocuments(t, documents(t, dir), undisturbed(t, append(turns, more...)))
+}
+
+// A folder with a damaged file can take a group over.
+func TestRebindOntoADamagedFolder(t *testing.T) {
+	f := newFixture(t)
+	dir := filepath.Join(t.TempDir(), "transcripts")
+	turns := conversation(t, 3, 10)
+	f.publish(turns...)
+	store := f.store(dir)
+	if _, err := Replay(t.Context(), ReplayConfig{JS: f.js, Store: store}); err != nil {
+		t.Fatal(err)
+	}
+	overwrite(t, fileOf(dir, "chat/1", ".json"), "answer 7.1", "answer 8.1")
+	c, stop := f.start(Config{Store: store, Rebind: true, ProbeMax: 500 * time.Millisecond})
+	f.drained(DefaultGroup)
+	servertest.Eventually(t, 20*time.Second, "the repair", func() bool { return c.Stats().Repaired == 1 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sameDocuments(t, documents(t, dir), undisturbed(t, turns))
+}
