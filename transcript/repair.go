@@ -122,6 +122,9 @@ func (r *repair) run() error {
 		return err
 	}
 	defer tail.Close()
+	if err := private(tail, info); err != nil {
+		return err
+	}
 	if r.tail, err = readSize(tail, info.Size()); err != nil {
 		return err
 	}
