@@ -156,7 +156,10 @@ func (p *pipeline) setback(it item, cause error) {
 	if meta, err := it.msg.Metadata(); err == nil {
 		delivered = meta.NumDelivered
 	}
-	if delivered >= uint64(p.cfg.Deliveries) {
+	var bad *transcript.CorruptError
+	if errors.As(cause, &bad) { // mended soon; a dead letter would be a turn lost to a damaged file
+		p.damaged(transcript.Token(it.turn.SessionID), it.turn.SessionID)
+	} else if delivered >= uint64(p.cfg.Deliveries) {
 		p.bury(it.msg, unwritable+cause.Error())
 		return
 	}

@@ -25,6 +25,7 @@ type Consumer struct {
 
 	dead    chan deadLetter
 	walkNow chan struct{}
+	repairs repairs
 	stats   counters
 }
 
@@ -46,6 +47,7 @@ func New(cfg Config) (*Consumer, error) {
 		inFlight: make(map[*batch]struct{}),
 		dead:     make(chan deadLetter, deadQueue),
 		walkNow:  make(chan struct{}, 1),
+		repairs:  newRepairs(cfg.ProbeMax),
 	}, nil
 }
 
@@ -67,6 +69,7 @@ func (c *Consumer) setReady(err error) {
 // An unreachable server is waited for. Errors are those that waiting cannot mend:
 // [ErrOtherFolder], [stream.ErrMisconfigured], a failed sync ([transcript.ErrFailed]).
 func (c *Consumer) Run(ctx context.Context) error {
+	defer c.startRepairs(ctx)() // before all else: a replay folds, too
 	cons, err := c.start(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -171,24 +174,29 @@ func (c *Consumer) WalkNow() {
 // counters count what a consumer did.
 type counters struct {
 	fetched, redelivered, acked, naked, batches, deadFailed, pauses, walks, pending atomic.Int64
+	repaired, repairsFailed, lostTurns, lostLines                                   atomic.Int64
 
 	dead [len(ReasonKinds)]atomic.Int64 // published, by kind of their reason
 }
 
 // Stats counts turns since the consumer was made.
 type Stats struct {
-	Fetched     int64                   // messages delivered here
-	Redelivered int64                   // of those, not for the first time
-	Acked       int64                   // durable and acknowledged
-	Naked       int64                   // given back
-	Batches     int64                   // made durable
-	Dead        int64                   // put into the dead-letter stream
-	DeadOf      [len(ReasonKinds)]int64 // of those, by ReasonKinds
-	DeadFailed  int64                   // attempts at that which failed
-	Pauses      int64                   // times the environment was at fault
-	Walks       int64                   // complete walks
-	InFlight    int                     // messages between fetch and acknowledgement
-	Pending     int64                   // in the stream and not delivered to the group yet, as of the last message
+	Fetched       int64                   // messages delivered here
+	Redelivered   int64                   // of those, not for the first time
+	Acked         int64                   // durable and acknowledged
+	Naked         int64                   // given back
+	Batches       int64                   // made durable
+	Dead          int64                   // put into the dead-letter stream
+	DeadOf        [len(ReasonKinds)]int64 // of those, by ReasonKinds
+	DeadFailed    int64                   // attempts at that which failed
+	Pauses        int64                   // times the environment was at fault
+	Walks         int64                   // complete walks
+	Repaired      int64                   // sessions whose damaged files were set aside and rebuilt
+	RepairsFailed int64                   // attempts at that which failed
+	LostTurns     int64                   // turns that only damaged files had
+	LostLines     int64                   // lines of damaged files of which nobody knows the turn
+	InFlight      int                     // messages between fetch and acknowledgement
+	Pending       int64                   // in the stream and not delivered to the group yet, as of the last message
 }
 
 // Stats returns the counts so far.
@@ -197,6 +205,8 @@ func (c *Consumer) Stats() Stats {
 		Fetched: c.stats.fetched.Load(), Redelivered: c.stats.redelivered.Load(), Acked: c.stats.acked.Load(),
 		Naked: c.stats.naked.Load(), Batches: c.stats.batches.Load(),
 		DeadFailed: c.stats.deadFailed.Load(), Pauses: c.stats.pauses.Load(), Walks: c.stats.walks.Load(),
+		Repaired: c.stats.repaired.Load(), RepairsFailed: c.stats.repairsFailed.Load(),
+		LostTurns: c.stats.lostTurns.Load(), LostLines: c.stats.lostLines.Load(),
 		Pending: c.stats.pending.Load(),
 	}
 	for i := range c.stats.dead {

@@ -11,7 +11,9 @@
 // stream with its reason, first, and is then terminated. When the environment is
 // at fault (a full, read-only or hung disk) the batch is given back once,
 // fetching stops, [Consumer.Ready] says why, and a probe with growing delay finds
-// out when to go on. One session's file at fault delays that session only. A
+// out when to go on. One session's file at fault delays that session only; a damaged
+// one is set aside and rebuilt from what can be read and the session's events, and
+// what neither has is logged by name and counted. A
 // failed sync ends [Consumer.Run] with [transcript.ErrFailed]: what was not
 // acknowledged comes back to whoever is started next.
 //

@@ -165,6 +165,11 @@ func NewStreamReader(js jetstream.JetStream, request time.Duration) *StreamReade
 // turns returns the turns of a session that the stream holds. What is malformed is
 // a dead letter.
 func (r *StreamReader) turns(ctx context.Context, session string) (turns []transcript.Snapshot, err error) {
+	return r.subject(ctx, stream.TurnSubject(session))
+}
+
+// subject is turns by the subject of a session.
+func (r *StreamReader) subject(ctx context.Context, subject string) (turns []transcript.Snapshot, err error) {
 	s := r.stream.Load()
 	if s == nil {
 		rctx, cancel := context.WithTimeout(ctx, r.request)
@@ -176,7 +181,7 @@ func (r *StreamReader) turns(ctx context.Context, session string) (turns []trans
 		s = &found
 		r.stream.Store(s)
 	}
-	_, err = readSubject(ctx, *s, stream.TurnSubject(session), span{}, r.request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+	_, err = readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
 		if turn, err := decode(m, decodeAny(m)); err == nil {
 			turns = append(turns, turn)
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -42,6 +43,13 @@ type VerifyConfig struct {
 	// Settle bounds the wait for turns that are on their way; zero means
 	// [DefaultSettle], negative means none.
 	Settle time.Duration
+	// Repair mends what differs: damaged files are set aside and rebuilt, what is
+	// missing or out of date is merged from the stream, and the cache refreshed.
+	// Store is then open for writing. It works beside running consumers.
+	Repair bool
+	// RefreshCache makes the cache hold what is true of a session now, or nothing.
+	// Repair needs it when there is a Cache.
+	RefreshCache func(ctx context.Context, session string) error
 	// Difference is told of every session that differs.
 	Difference func(Difference)
 	Progress   func(Progress)
@@ -52,23 +60,29 @@ type VerifyConfig struct {
 
 // Difference is what is wrong with one session.
 type Difference struct {
-	Session string `json:"session_id"`
-	Missing int    `json:"missing,omitempty"` // turns that the stream has and the transcript has not
-	Stale   int    `json:"stale,omitempty"`   // turns whose newer snapshot is in the stream
-	Cache   string `json:"cache,omitempty"`   // how the cache differs from the transcript
-	Error   string `json:"error,omitempty"`   // why the transcript cannot be read
+	Session string  `json:"session_id"`
+	Missing int     `json:"missing,omitempty"` // turns that the stream has and the transcript has not
+	Stale   int     `json:"stale,omitempty"`   // turns whose newer snapshot is in the stream
+	Cache   string  `json:"cache,omitempty"`   // how the cache differs from the transcript
+	Error   string  `json:"error,omitempty"`   // why the transcript cannot be read
+	Mended  *Mended `json:"repair,omitempty"`  // what was done about it
 }
 
 // VerifyResult sums a verification up.
 type VerifyResult struct {
-	Sessions  int `json:"sessions"`  // compared
-	Turns     int `json:"turns"`     // in their transcripts
-	Differing int `json:"differing"` // sessions with a Difference
-	Missing   int `json:"missing"`   // turns
-	Stale     int `json:"stale"`     // turns
-	FileOnly  int `json:"file_only"` // turns that the stream does not have: trimmed from it, or adopted
-	Cached    int `json:"cached"`    // sessions found in the cache
+	Sessions  int `json:"sessions"`           // compared
+	Turns     int `json:"turns"`              // in their transcripts
+	Differing int `json:"differing"`          // sessions with a Difference
+	Missing   int `json:"missing"`            // turns
+	Stale     int `json:"stale"`              // turns
+	FileOnly  int `json:"file_only"`          // turns that the stream does not have: trimmed from it, or adopted
+	Cached    int `json:"cached"`             // sessions found in the cache
+	Repaired  int `json:"repaired,omitempty"` // differing sessions that do not differ any more
+	Lost      int `json:"lost,omitempty"`     // sessions of whose damaged files something is lost
 }
+
+// Right reports whether nothing differs any more and nothing is lost.
+func (r *VerifyResult) Right() bool { return r.Differing == r.Repaired && r.Lost == 0 }
 
 // Verify compares the stream with transcripts, and transcripts with the cache.
 // Its memory does not depend on the stream's size: the stream is replayed into
@@ -103,7 +117,7 @@ func Verify(ctx context.Context, cfg VerifyConfig) (res VerifyResult, err error)
 	if err := each(ctx, scratch, v.session); err != nil {
 		return res, err
 	}
-	return res, each(ctx, cfg.Store, v.fileOnly)
+	return res, v.others(ctx)
 }
 
 // each calls fn with every session of a store.
@@ -150,19 +164,29 @@ func (v *verifier) session(ctx context.Context, session string) error {
 	if err != nil {
 		return err
 	}
-	v.res.Sessions++
-	v.res.Turns += found.turns
-	v.res.FileOnly += found.fileOnly
 	v.res.Missing += found.Missing
 	v.res.Stale += found.Stale
-	if found.cached {
-		v.res.Cached++
-	}
+	return v.note(ctx, found, want)
+}
+
+// note counts a finding, and mends it if it is to be mended.
+func (v *verifier) note(ctx context.Context, found finding, want *transcript.Document) error {
 	if found.diff() {
 		v.res.Differing++
+		if v.cfg.Repair {
+			if err := v.mend(ctx, &found, want); err != nil {
+				return err
+			}
+		}
 		if v.cfg.Difference != nil {
 			v.cfg.Difference(found.Difference)
 		}
+	}
+	v.res.Sessions++
+	v.res.Turns += found.turns
+	v.res.FileOnly += found.fileOnly
+	if found.cached {
+		v.res.Cached++
 	}
 	return nil
 }
@@ -172,6 +196,7 @@ type finding struct {
 	Difference
 	turns, fileOnly int
 	cached          bool
+	damaged         bool // a file is corrupt
 }
 
 func (f *finding) diff() bool { return f.Missing+f.Stale > 0 || f.Cache != "" || f.Error != "" }
@@ -186,7 +211,7 @@ func (v *verifier) compare(ctx context.Context, session string, want *transcript
 	case err != nil && ctx.Err() != nil:
 		return f, context.Cause(ctx)
 	case err != nil:
-		f.Error = err.Error()
+		f.unreadable(err)
 		return f, nil
 	}
 	f.turns = have.Len()
@@ -277,24 +302,43 @@ func (v *verifier) fileOnly(ctx context.Context, session string) error {
 		}
 		return nil
 	}
-	v.res.Sessions++
 	if err != nil {
-		f.Error = err.Error()
+		f.unreadable(err)
 	} else {
-		v.res.Turns += have.Len()
-		v.res.FileOnly += have.Len()
+		f.turns, f.fileOnly = have.Len(), have.Len()
 		if err := v.cache(ctx, &f, have); err != nil {
 			return err
 		}
 	}
-	if f.cached {
-		v.res.Cached++
-	}
-	if f.diff() {
-		v.res.Differing++
-		if v.cfg.Difference != nil {
-			v.cfg.Difference(f.Difference)
+	return v.note(ctx, f, transcript.NewDocument(session))
+}
+
+// unreadable notes why a transcript cannot be read.
+func (f *finding) unreadable(err error) {
+	var bad *transcript.CorruptError
+	f.Error, f.damaged = err.Error(), errors.As(err, &bad)
+}
+
+// others looks at every session that the folder has and the stream has not,
+// those included whose files cannot be read.
+func (v *verifier) others(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	failed := func(err error) {
+		if err != nil {
+			stop(err)
 		}
+	}
+	err := v.cfg.Store.Walk(ctx, transcript.WalkConfig{
+		Stale:   math.MaxInt64, // folding is up to consumers
+		Changed: func(session string) { failed(v.fileOnly(ctx, session)) },
+		Fault:   func(token string, err error) { failed(v.nameless(ctx, token, err)) },
+	})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if err != nil {
+		return fmt.Errorf("verify: %w", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -42,6 +43,11 @@ func (c *Consumer) walkLoop(ctx context.Context) {
 func (c *Consumer) walk(ctx context.Context, stale time.Duration) error {
 	started := time.Now()
 	cfg := transcript.WalkConfig{Stale: stale, Fault: func(token string, err error) {
+		var bad *transcript.CorruptError
+		if errors.As(err, &bad) {
+			c.damaged(token, "") // the walk did not find out whose it is
+			return
+		}
 		c.cfg.Logger.Warn("one session cannot be read", "session", token, "error", err)
 	}}
 	var err error
@@ -54,6 +60,7 @@ func (c *Consumer) walk(ctx context.Context, stale time.Duration) error {
 	cctx, cancel := context.WithTimeout(ctx, cacheBound)
 	defer cancel()
 	var cacheErr error
+	cfg.Changed = func(string) {} // without a cache too: it finds out what does not tell its session
 	if c.cfg.Cache != nil {
 		cfg.Changed = func(session string) {
 			if cacheErr == nil {

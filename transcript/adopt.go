@@ -31,8 +31,7 @@ func adopt(session string, data []byte) (*Document, error) {
 		Own       own              `json:"afterword"`
 		Rest      jsontext.Value   `json:",embed"`
 	}
-	// Python's json writes lone surrogates; refusing them would refuse the whole conversation.
-	lenient := json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+	lenient := adoptOptions()
 	if err := json.Unmarshal(data, &old, lenient); err != nil {
 		return nil, corrupt("it is not a transcript: %v", err)
 	}
@@ -68,6 +67,12 @@ func adopt(session string, data []byte) (*Document, error) {
 	}
 	d.foreign = true
 	return d, nil
+}
+
+// adoptOptions are how older documents are read. Python's json writes lone
+// surrogates; refusing them would refuse the whole conversation.
+func adoptOptions() json.Options {
+	return json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 }
 
 type adopter struct {

@@ -280,6 +280,11 @@ func decodeMessage(session string, raw []byte) (Snapshot, error) {
 	if s, ok := scanCanonical(session, raw); ok {
 		return s, nil
 	}
+	return parseMessage(session, raw)
+}
+
+// parseMessage reads one message whatever its layout.
+func parseMessage(session string, raw []byte) (Snapshot, error) {
 	p := parsers.Get().(*parser)
 	defer p.release()
 	p.reset(raw)

@@ -146,6 +146,7 @@ func (s *Store) endFold(f *folding) {
 	if o.err != nil {
 		s.stats.foldFailures.Add(1)
 		s.log.Warn("fold failed; the turns stay durable in the tail", "session", f.entry.token, "error", o.err)
+		s.corrupted(f.entry.session, o.err)
 	}
 	s.dirty.settle(f.entry, o, &s.cfg)
 }

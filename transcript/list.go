@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -90,12 +91,14 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 		return id, nil
 	}
 	var session string
+	nameless := error(ErrNoSession)
 	err := s.one(ctx, "identify "+name.token, func() error {
 		dir, err := s.shards.folder(name.token, false)
 		if err != nil {
 			return err
 		}
 		if data, err := readFile(dir, name.token+documentSuffix); err == nil {
+			nameless = &CorruptError{Path: name.token + documentSuffix, Reason: "it does not tell whose it is"}
 			if id, err := sessionOfDocument(data); err == nil && Token(id) == name.token {
 				session = id
 				return nil
@@ -103,7 +106,7 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 		}
 		data, err := readFile(dir, name.token+tailSuffix)
 		if errors.Is(err, fs.ErrNotExist) {
-			return ErrNoSession
+			return nameless
 		}
 		if err != nil {
 			return err
@@ -118,7 +121,10 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 		if session != "" {
 			return nil
 		}
-		return errors.Join(err, ErrNoSession)
+		if len(bytes.TrimSpace(data)) > 0 && errors.Is(nameless, ErrNoSession) {
+			nameless = &CorruptError{Path: name.token + tailSuffix, Reason: "it does not tell whose it is"}
+		}
+		return errors.Join(err, nameless)
 	})
 	return session, err
 }

@@ -73,6 +73,7 @@ func (s *Store) mergeGroup(groups []Group) (busy []Group, errs []error) {
 		case i > 0 && errors.Is(r.err, ErrBusy), errors.Is(r.err, errSeen):
 			busy = append(busy, groups[i])
 		case r.err != nil:
+			s.corrupted(groups[i].SessionID, r.err)
 			errs = append(errs, fmt.Errorf("merge into session %s: %w", Token(groups[i].SessionID), r.err))
 		}
 	}

@@ -79,6 +79,7 @@ func (s *Store) view(ctx context.Context, op, session string, base func(dir *os.
 		return nil
 	})
 	if err != nil {
+		s.corrupted(session, err)
 		return nil, err
 	}
 	return doc, nil

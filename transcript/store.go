@@ -114,11 +114,12 @@ type Store struct {
 	sync   syncer
 	dirty  dirty
 
-	failed  atomic.Pointer[error] // the fsync error after which nothing is trusted
-	closing chan struct{}
-	once    sync.Once
-	workers sync.WaitGroup
-	stats   counters
+	failed    atomic.Pointer[error] // the fsync error after which nothing is trusted
+	onCorrupt atomic.Pointer[func(session string)]
+	closing   chan struct{}
+	once      sync.Once
+	workers   sync.WaitGroup
+	stats     counters
 }
 
 // Open opens the transcripts folder, and creates it unless it is for reading

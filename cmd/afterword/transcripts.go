@@ -60,6 +60,24 @@ func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Contex
 	return errors.Join(fn(ctx, s), s.Close(context.WithoutCancel(ctx)))
 }
 
+// withWritableTranscripts is withTranscripts for writing into a folder that is there.
+func withWritableTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
+	if dir := o.transcripts(); !isTranscripts(dir) {
+		return fmt.Errorf("%s is not a transcripts folder: give the folder that the consumer writes with --data-dir", dir)
+	}
+	s, err := transcript.Open(transcript.Config{Dir: o.transcripts(), FileTimeout: o.fileTimeout, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return dataDirError(err)
+	}
+	err = fn(ctx, s)
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.fileTimeout)
+	defer cancel()
+	if cerr := s.Close(end); ctx.Err() == nil {
+		err = errors.Join(err, cerr)
+	}
+	return err
+}
+
 // lateStore reads transcripts that may appear later: a gateway and the consumer of
 // its machine start at the same time. Until then it has no session.
 type lateStore struct {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,6 +24,7 @@ type verifyOptions struct {
 	logs    logOptions
 	scratch string
 	settle  time.Duration
+	repair  bool
 	json    bool
 }
 
@@ -38,9 +38,16 @@ those with what Redis holds. Turns that only the file has, because the stream ha
 dropped them since, are counted and are no difference. Turns that were published a
 moment ago get time to arrive.
 
-Exit code 0: no difference. 1: some, each on a line of its own.`,
+--repair mends what differs, beside running consumers too: it merges what is missing
+or out of date from the stream, sets damaged files aside as <name>.corrupt-<time> and
+rebuilds their transcripts from the stream and what can still be read, and refreshes
+the cache. What nobody has any more is named.
+
+Exit code 0: no difference, or none any more. 1: some, each on a line of its own, or
+something is lost.`,
 		Example: `  afterword verify --all
-  afterword verify --session abc --redis-url none`,
+  afterword verify --session abc --redis-url none
+  afterword verify --all --repair`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(cmd); err != nil {
@@ -53,6 +60,7 @@ Exit code 0: no difference. 1: some, each on a line of its own.`,
 	o.which.add(f)
 	f.StringVar(&o.scratch, "scratch", "", "`FOLDER` for what is compared, as large as the transcripts; none means --data-dir")
 	f.wait(&o.settle, consumer.DefaultSettle, "settle", "how long turns that were just published may take to arrive before they count as missing")
+	f.BoolVar(&o.repair, "repair", false, "mend what differs, and say what was done and what is lost")
 	f.BoolVar(&o.json, "json", false, "print JSON: one object per difference, and the result as the last line")
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
@@ -62,14 +70,18 @@ Exit code 0: no difference. 1: some, each on a line of its own.`,
 }
 
 func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
-	return withTranscripts(ctx, o.store, func(ctx context.Context, s *transcript.Store) error {
+	with := withTranscripts
+	if o.repair {
+		with = withWritableTranscripts
+	}
+	return with(ctx, o.store, func(ctx context.Context, s *transcript.Store) error {
 		return c.withStream(ctx, o.nats, o.logs, "verify", func(ctx context.Context, js jetstream.JetStream) error {
 			scratch, done, err := scratchFolder(o.scratch, o.store.dir)
 			if err != nil {
 				return err
 			}
 			defer done()
-			cfg := consumer.VerifyConfig{JS: js, Store: s, Scratch: scratch, Session: o.session, Settle: o.settle}
+			cfg := consumer.VerifyConfig{JS: js, Store: s, Scratch: scratch, Session: o.session, Settle: o.settle, Repair: o.repair}
 			if !o.redis.none() {
 				r, err := openCache(ctx, o.redis)
 				if err != nil {
@@ -77,6 +89,19 @@ func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
 				}
 				defer r.Close()
 				cfg.Cache = r
+				cfg.RefreshCache = func(ctx context.Context, session string) error {
+					if err := r.Forget(ctx, session); err != nil {
+						return err
+					}
+					rec, err := s.Recent(ctx, session, r.Limit())
+					if errors.Is(err, transcript.ErrNoSession) {
+						return nil
+					}
+					if err != nil {
+						return err
+					}
+					return r.Refresh(ctx, session, rec)
+				}
 			}
 			return c.compare(ctx, cfg, o.json)
 		})
@@ -118,10 +143,20 @@ func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, asJSON boo
 	if asJSON {
 		err = c.printJSON(res)
 	} else {
-		_, err = fmt.Fprintf(c.stdout, "%d sessions with %d turns compared, %d of them in the cache; %d turns are in files only\n", res.Sessions, res.Turns, res.Cached, res.FileOnly)
+		if cfg.Repair {
+			_, err = fmt.Fprintf(c.stdout, "%d of %d differing sessions repaired\n", res.Repaired, res.Differing)
+		}
+		_, err2 := fmt.Fprintf(c.stdout, "%d sessions with %d turns compared, %d of them in the cache; %d turns are in files only\n", res.Sessions, res.Turns, res.Cached, res.FileOnly)
+		err = errors.Join(err, err2)
 	}
-	if err == nil && res.Differing > 0 {
-		err = failed(fmt.Errorf("%d sessions differ, %d turns are missing and %d out of date: `afterword replay` repairs transcripts", res.Differing, res.Missing, res.Stale))
+	switch {
+	case err != nil || res.Right():
+	case res.Lost > 0:
+		err = failed(fmt.Errorf("something of %d sessions is lost, and %d still differ: see above", res.Lost, res.Differing-res.Repaired))
+	case cfg.Repair:
+		err = failed(fmt.Errorf("%d sessions still differ: see above", res.Differing-res.Repaired))
+	default:
+		err = failed(fmt.Errorf("%d sessions differ, %d turns are missing and %d out of date: `afterword verify --repair` mends them", res.Differing, res.Missing, res.Stale))
 	}
 	return err
 }
@@ -130,20 +165,7 @@ func (c *cli) printDifference(d consumer.Difference, asJSON bool) error {
 	if asJSON {
 		return c.printJSON(d)
 	}
-	var what []string
-	if d.Missing > 0 {
-		what = append(what, fmt.Sprintf("%d turns are missing", d.Missing))
-	}
-	if d.Stale > 0 {
-		what = append(what, fmt.Sprintf("%d turns are out of date", d.Stale))
-	}
-	if d.Cache != "" {
-		what = append(what, "cache: "+d.Cache)
-	}
-	if d.Error != "" {
-		what = append(what, d.Error)
-	}
-	_, err := fmt.Fprintf(c.stdout, "%s: %s\n", d.Session, strings.Join(what, "; "))
+	_, err := fmt.Fprintf(c.stdout, "%s: %s\n", d.Session, d)
 	return err
 }
 

@@ -23,6 +23,10 @@ func Consumer(stats func() consumer.Stats) prometheus.Collector {
 		total("afterword_consumer_dead_letter_failures_total", "Dead letters that could not be stored; their messages come again.", func(s *S) float64 { return float64(s.DeadFailed) }),
 		total("afterword_consumer_pauses_total", "Times that fetching stopped because transcripts could not be written.", func(s *S) float64 { return float64(s.Pauses) }),
 		total("afterword_consumer_walks_total", "Complete walks over the transcripts.", func(s *S) float64 { return float64(s.Walks) }),
+		total("afterword_consumer_repairs_total", "Sessions whose damaged files were set aside and rebuilt.", func(s *S) float64 { return float64(s.Repaired) }),
+		total("afterword_consumer_repair_failures_total", "Repairs that failed; they are tried again.", func(s *S) float64 { return float64(s.RepairsFailed) }),
+		total("afterword_consumer_lost_turns_total", "Turns that only damaged files had; the log names them.", func(s *S) float64 { return float64(s.LostTurns) }),
+		total("afterword_consumer_lost_lines_total", "Unreadable lines of damaged files that the stream does not account for; the log names their sessions.", func(s *S) float64 { return float64(s.LostLines) }),
 		gauge("afterword_consumer_in_flight_turns", "Turns between fetch and acknowledgement.", func(s *S) float64 { return float64(s.InFlight) }),
 		gauge("afterword_consumer_pending_turns", "Turns in the stream that the group was not given yet, as of the last message.", func(s *S) float64 { return float64(s.Pending) }),
 	}}, prometheus.NewDesc("afterword_consumer_dead_letters_total", "Messages put into the dead-letter stream, by kind of reason.", []string{"reason"}, nil)}
