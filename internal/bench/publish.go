@@ -151,7 +151,8 @@ func (p *publishing) published() {
 			}
 			list = append(list, m)
 		}
-		list = append(list, p.got.measure(c.name+encodingAlone))
+		alone := p.got.measure(c.name + encodingAlone)
+		list = append(list, alone, ratio(c.name+overEncoding, p.got.measure(c.name+", p99.9"), alone))
 	}
 	p.result.Measures = list
 	p.result.Panels = []Panel{
