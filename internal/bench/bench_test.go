@@ -113,8 +113,12 @@ func TestPublish(t *testing.T) {
 func TestGrowth(t *testing.T) {
 	r, err := Growth(t.Context(), GrowthConfig{Config: tiny(t), Turns: 1000})
 	plausible(t, r, err)
-	if m, ok := r.Find(sizeName(turnCost, 1000)); !ok || m.Min <= 0 {
-		t.Errorf("%+v", m)
+	for _, name := range []string{
+		sizeName(turnCost, 1000), historyRedis + ", p99", historyBare + ", p99", historyRedis + " / " + historyBare + ", p99", historyFile + ", p99",
+	} {
+		if m, ok := r.Find(name); !ok || m.Min <= 0 {
+			t.Errorf("%s: %+v", name, m)
+		}
 	}
 }
 
