@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"bytes"
 	_ "embed"
 	"fmt"
 	"math"
@@ -116,11 +117,11 @@ func decodeEntry(session, version, lines string) (transcript.Recent, error) {
 		return rec, nil
 	}
 	rec.Turns = make([]transcript.Snapshot, 0, strings.Count(lines, "\n")+1)
-	for line := range strings.SplitSeq(lines, "\n") {
-		s, err := transcript.Decode([]byte(line), math.MaxInt)
+	for line := range bytes.SplitSeq([]byte(lines), []byte{'\n'}) {
+		s, err := transcript.Decode(line, math.MaxInt)
 		switch {
 		case err != nil:
-			return transcript.Recent{}, fmt.Errorf("%w: turn %d does not parse", ErrCorrupt, len(rec.Turns)+1)
+			return transcript.Recent{}, fmt.Errorf("%w: turn %d does not parse: %w", ErrCorrupt, len(rec.Turns)+1, err)
 		case s.SessionID != session:
 			return transcript.Recent{}, fmt.Errorf("%w: turn %d is of another session", ErrCorrupt, len(rec.Turns)+1)
 		case !s.Answered():

@@ -13,8 +13,9 @@ var ErrOverflow = errors.New("publisher: the buffer is full")
 // ErrClosed says that the publisher was closed.
 var ErrClosed = errors.New("publisher: closed")
 
-// takeAtOnce is how many turns are taken under one hold of the lock.
-const takeAtOnce = 64
+// takeAtOnce is how many turns are taken under one hold of the lock. Each is in
+// memory that nobody touched for a while, so that one costs about 0.1 µs.
+const takeAtOnce = 32
 
 // buffer holds every turn from its acceptance until it is stored, and then
 // until its session's history shows it. Its lock is the one that Publish needs, so
@@ -30,7 +31,7 @@ type buffer struct {
 	settleFor   time.Duration
 	settleTurns int
 	settleBytes int64
-	wake        chan struct{} // tells the sender that there is something to take
+	wake        *bell // tells the sender that there is something to take
 
 	mu        sync.Mutex
 	closed    bool
@@ -57,7 +58,7 @@ func newBuffer(cfg *Config) *buffer {
 	return &buffer{
 		maxTurns: cfg.BufferTurns, maxBytes: cfg.BufferBytes,
 		settleFor: cfg.SettleFor, settleTurns: cfg.SettleTurns, settleBytes: cfg.SettleBytes,
-		wake:     make(chan struct{}, 1),
+		wake:     newBell(),
 		sessions: make(map[string]*entry),
 	}
 }
@@ -87,7 +88,7 @@ func (b *buffer) add(e *entry) error {
 	}
 	b.link(e)
 	b.mu.Unlock()
-	signal(b.wake)
+	b.wake.ring()
 	if first {
 		b.spool.hurry()
 	}

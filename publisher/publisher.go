@@ -95,7 +95,7 @@ func (p *Publisher) PublishDraft(ctx context.Context, d *transcript.Draft) (*Rec
 		p.clock.observe(d.SessionID, at)
 	}
 	e := &entry{
-		receipt:  Receipt{ID: snap.ID, Timestamp: snap.Timestamp, Rev: snap.Rev, ended: p.sender.ended},
+		receipt:  Receipt{ID: snap.ID, Timestamp: snap.Timestamp, Rev: snap.Rev, ended: p.sender.ended, wake: p.buffer.wake},
 		snap:     snap,
 		size:     int64(snap.Size()),
 		accepted: time.Now(),

@@ -45,6 +45,7 @@ type Receipt struct {
 	Rev       int
 
 	ended <-chan struct{} // closed when the publisher has ended
+	wake  *bell           // of the sender
 
 	mu      sync.Mutex
 	level   Level
@@ -108,6 +109,7 @@ func (r *Receipt) at(level Level) <-chan struct{} {
 	}
 	if r.reached[level] == nil {
 		r.reached[level] = make(chan struct{})
+		r.wake.insist() // who waits is not kept waiting for the sender's next look
 	}
 	return r.reached[level]
 }

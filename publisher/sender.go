@@ -18,10 +18,15 @@ import (
 
 const (
 	sendAtOnce     = 64               // turns sent before results are looked at again
-	markAtOnce     = 64               // turns marked as stored under one hold of the buffer's lock
+	markAtOnce     = 16               // turns marked as stored under one hold of the buffer's lock
 	statusEvery    = time.Second      // how often a lost connection is looked at if no event comes
 	upkeepEvery    = 10 * time.Second // the most between two rounds of upkeep
 	upkeepFraction = 8
+
+	// While turns come, the sender looks for them every lookEvery instead of being woken
+	// for each; when none came for lookFor it has Publish wake it.
+	lookEvery = 2 * time.Millisecond
+	lookFor   = 20 * time.Millisecond
 )
 
 // errNoAnswer is a try of which nats.go never reported how it ended.
@@ -51,6 +56,8 @@ type sender struct {
 	retries     retries
 	fresh       []*entry // taken from the buffer, never sent
 	freshBuf    []*entry
+	came        time.Time            // when the buffer last had something
+	sated       bool                 // more in the buffer would change nothing
 	alone       int                  // the most turns in flight by themselves
 	inFlight    map[*nats.Msg]*entry // by themselves
 	batches     *batches
@@ -113,7 +120,7 @@ func (s *sender) run() {
 		s.collect(time.Now())
 		s.endLate(time.Now())
 		s.upkeep(time.Now())
-		wait := s.send(time.Now())
+		wait := s.look(time.Now())
 		s.report()
 		if s.finished() {
 			return
@@ -127,7 +134,7 @@ func (s *sender) run() {
 			closing, s.draining = nil, true
 			s.hurry()
 		case <-s.status:
-		case <-s.buffer.wake:
+		case <-s.buffer.wake.rung:
 		case <-s.results.signal:
 		case <-timer.C:
 		}
@@ -203,9 +210,25 @@ func (s *sender) hearMaxPayload() {
 	s.maxPayload.Store(int64(max(1, min(s.cfg.MaxPayload, stream.PayloadLimit(s.nc.MaxPayload())))))
 }
 
+// look sends what there is, and returns how long there is nothing to do unless
+// something happens.
+func (s *sender) look(now time.Time) (wait time.Duration) {
+	listening := now.Sub(s.came) > lookFor
+	s.buffer.wake.listen(listening)
+	wait = s.send(now)
+	switch {
+	case s.sated: // what comes now has to wait for something else
+		s.buffer.wake.listen(false)
+	case !listening:
+		wait = min(wait, lookEvery)
+	}
+	return wait
+}
+
 // send sends what the window, the gate and the backoffs allow, up to a bound,
 // and returns how long nothing more can be sent unless something happens.
 func (s *sender) send(now time.Time) (wait time.Duration) {
+	s.sated = true
 	if !s.connected {
 		return statusEvery
 	}
@@ -214,7 +237,7 @@ func (s *sender) send(now time.Time) (wait time.Duration) {
 		if free == 0 && s.gate.closed {
 			return cmp.Or(wait, upkeepEvery)
 		}
-		s.fill()
+		s.fill(now)
 		retry := s.retries.first()
 		if retry != nil && (s.first(retry, now) || len(s.fresh) == 0) {
 			if wait := retry.due.Sub(now); wait > 0 {
@@ -255,11 +278,16 @@ func (s *sender) first(retry *entry, now time.Time) bool {
 }
 
 // fill takes turns from the buffer, as many as a batch may have.
-func (s *sender) fill() {
-	if n := max(s.batches.limit, sendAtOnce) - len(s.fresh); n > 0 {
-		s.freshBuf = s.buffer.take(append(s.freshBuf[:0], s.fresh...), n)
+func (s *sender) fill(now time.Time) {
+	had, most := len(s.fresh), max(s.batches.limit, sendAtOnce)
+	if had < most {
+		s.freshBuf = s.buffer.take(append(s.freshBuf[:0], s.fresh...), most-had)
 		s.fresh = s.freshBuf
 	}
+	if len(s.fresh) > had {
+		s.came = now
+	}
+	s.sated = len(s.fresh) >= most
 }
 
 // drop forgets the first n fresh turns.

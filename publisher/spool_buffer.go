@@ -174,7 +174,7 @@ func (b *buffer) comeBack(g *segment, at int, entries []*entry, why error) {
 			b.link(e)
 		}
 		b.mu.Unlock()
-		signal(b.wake)
+		b.wake.insist()
 	}
 }
 

@@ -133,7 +133,7 @@ func (s *spool) recover(now time.Time) (more bool) {
 	var err error
 	s.op(func() { err = s.takeOver(name) })
 	if s.counts.unread.Load() > 0 && s.counts.unread.Add(-1) == 0 {
-		signal(s.buffer.wake) // a sender that drains waits for it
+		s.buffer.wake.insist() // a sender that drains waits for it
 	}
 	if err != nil { // the rest goes on
 		s.leftover = append(s.leftover, name)

@@ -68,9 +68,10 @@ func TestConsume(t *testing.T) {
 	cfg.Say = func(line string) { said += line }
 	r, err := Consume(t.Context(), ConsumeConfig{
 		Config: cfg, Source: Source{Turns: 3000, Sessions: 100}, Batch: 1000, ReplaceTurns: 40,
+		TailRate: 200, DocumentRate: 50, For: 300 * time.Millisecond,
 	})
 	plausible(t, r, err)
-	for _, name := range []string{ownConsumer, fetchAck, replaceEach, fileFloor, "afterword / (a)"} {
+	for _, name := range []string{ownConsumer, fetchAck, replaceEach, fileFloor, "afterword / (a)", untilTail + ", p99", untilDocument + ", p99", burstTurns, burstFolded} {
 		if m, ok := r.Find(name); !ok || len(m.Runs) != cfg.Runs {
 			t.Errorf("%s: %+v", name, m)
 		}
@@ -87,7 +88,7 @@ func TestConsumeFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte(`{"session_id":"a/1","user":"hello","assistant":"<&>"}`+"\n\n"+`{"session_id":"b","user":"x","assistant":""}`+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := Consume(t.Context(), ConsumeConfig{Config: cfg, Source: Source{Turns: 500, Files: []string{file}}, ReplaceTurns: -1})
+	r, err := Consume(t.Context(), ConsumeConfig{Config: cfg, Source: Source{Turns: 500, Files: []string{file}}, ReplaceTurns: -1, For: -1})
 	plausible(t, r, err)
 	if _, ok := r.Find(replaceEach); ok {
 		t.Error("files were replaced")
@@ -113,8 +114,12 @@ func TestPublish(t *testing.T) {
 func TestGrowth(t *testing.T) {
 	r, err := Growth(t.Context(), GrowthConfig{Config: tiny(t), Turns: 1000})
 	plausible(t, r, err)
-	if m, ok := r.Find(sizeName(turnCost, 1000)); !ok || m.Min <= 0 {
-		t.Errorf("%+v", m)
+	for _, name := range []string{
+		sizeName(turnCost, 1000), historyRedis + ", p99", historyBare + ", p99", historyRedis + " / " + historyBare + ", p99", historyFile + ", p99",
+	} {
+		if m, ok := r.Find(name); !ok || m.Min <= 0 {
+			t.Errorf("%s: %+v", name, m)
+		}
 	}
 }
 
@@ -129,7 +134,7 @@ func TestStop(t *testing.T) {
 			cancel(stopped)
 		}
 	}
-	_, err := Consume(ctx, ConsumeConfig{Config: cfg, Source: Source{Turns: 2000, Sessions: 50}, ReplaceTurns: -1})
+	_, err := Consume(ctx, ConsumeConfig{Config: cfg, Source: Source{Turns: 2000, Sessions: 50}, ReplaceTurns: -1, For: -1})
 	if !errors.Is(err, stopped) {
 		t.Errorf("got %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/afterword-io/afterword/consumer"
 )
@@ -25,6 +26,12 @@ type ConsumeConfig struct {
 	// ReplaceTurns is how many turns are drained by replacing the file for every one;
 	// it is slow. Zero means [DefaultReplaceTurns], negative leaves it out.
 	ReplaceTurns int
+	// TailRate and DocumentRate are how many turns a second are followed until they are
+	// durable, and until their document has them; zero means [DefaultTailRate] and [DefaultDocumentRate].
+	TailRate, DocumentRate int
+	// For is how long turns are followed, and how long the burst is; zero means
+	// [DefaultEndToEndFor], negative leaves both out.
+	For time.Duration
 }
 
 // consumeTargets are figures to reach; zero means that there is none.
@@ -66,6 +73,12 @@ func trials() []int { return []int{2, 4, 8, 16, 32, 64} }
 func Consume(ctx context.Context, cfg ConsumeConfig) (*Result, error) {
 	cfg.Batch = cmp.Or(cfg.Batch, consumer.DefaultBatchTurns)
 	cfg.ReplaceTurns = cmp.Or(cfg.ReplaceTurns, DefaultReplaceTurns)
+	cfg.TailRate = cmp.Or(cfg.TailRate, DefaultTailRate)
+	cfg.DocumentRate = cmp.Or(cfg.DocumentRate, DefaultDocumentRate)
+	cfg.For = cmp.Or(cfg.For, DefaultEndToEndFor)
+	if cfg.TailRate < 1 || cfg.DocumentRate < 1 {
+		return nil, errors.New("bench: rates are positive")
+	}
 	if cfg.Batch < 1 || cfg.Batch > consumer.DefaultMaxAckPending {
 		return nil, fmt.Errorf("bench: a batch has 1 to %d turns", consumer.DefaultMaxAckPending)
 	}
@@ -80,6 +93,10 @@ func Consume(ctx context.Context, cfg ConsumeConfig) (*Result, error) {
 	}
 	runs := int64(max(cfg.Runs, 1))
 	need := size.streamBytes(c.Turns) + runs*2*size.fileBytes()
+	if cfg.For > 0 { // of a burst: in the stream, in tails and in documents
+		perTurn := size.bytes/int64(c.Turns) + stored
+		need += runs * int64(cfg.For.Seconds()*saturated+1) * 3 * perTurn
+	}
 	l, err := openLab(cfg.Config, "consume", need)
 	if err != nil {
 		return nil, err
@@ -122,6 +139,14 @@ func (l *lab) consume(ctx context.Context, cfg ConsumeConfig, c *conversations, 
 				got.add(allFolded, seconds, o.After)
 				got.add(consumePeak, mebibytes, float64(o.Peak)/(1<<20))
 				got.add(batchSync, milliseconds, o.Sync*1000)
+			}
+		}
+	}
+	if cfg.For > 0 {
+		l.set("end to end", fmt.Sprintf("%d and %d turns a second, %v", cfg.TailRate, cfg.DocumentRate, cfg.For))
+		for run := range l.Runs {
+			if err := l.endToEnd(ctx, cfg, c, run, got); err != nil {
+				return err
 			}
 		}
 	}
@@ -171,6 +196,9 @@ func (l *lab) consumed(cfg ConsumeConfig, targets consumeTargets, got *collected
 			figure = figure.atMost(m.value)
 		}
 		list = append(list, figure)
+	}
+	if cfg.For > 0 {
+		list = append(list, endToEndMeasures(got)...)
 	}
 	l.result.Measures = list
 	l.result.Panels = []Panel{barsOf("Draining a full stream until everything is durable and acknowledged", bars...)}

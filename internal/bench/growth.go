@@ -46,7 +46,8 @@ const (
 )
 
 // Growth measures what a session costs as it grows: a turn, folds included, a
-// fold, and reading its last ten turns, at each power of ten. No NATS takes part.
+// fold, and reading its last ten turns, at each power of ten; and loading a history, from
+// Redis and from a file. No NATS takes part.
 func Growth(ctx context.Context, cfg GrowthConfig) (*Result, error) {
 	cfg.Turns = cmp.Or(cfg.Turns, DefaultGrowthTurns)
 	cfg.Batch = cmp.Or(cfg.Batch, DefaultGrowthBatch)
@@ -93,6 +94,9 @@ func (l *lab) growth(ctx context.Context, cfg GrowthConfig, c *conversations) er
 	got := newCollected()
 	for run := range l.Runs {
 		g := &growing{lab: l, cfg: cfg, c: c, dir: l.fresh("transcripts"), got: got, run: run}
+		if err := g.history(ctx); err != nil {
+			return err
+		}
 		for at := 1; at <= cfg.Turns; at *= 10 {
 			if err := g.at(ctx, at); err != nil {
 				return err
@@ -128,7 +132,11 @@ func (l *lab) grown(cfg GrowthConfig, got *collected) {
 		}
 		list = append(list, compare(turnCost, 1000), compare(readFolded, 100), compare(readGrowing, 100))
 	}
-	l.result.Measures = list
+	history, note := historyMeasures(got)
+	l.result.Measures = append(list, history...)
+	if note != "" {
+		l.result.Notes = append(l.result.Notes, note)
+	}
 	var curves []Line
 	for _, name := range []string{turnCost, foldCost, readFolded, readGrowing} {
 		if len(lines[name].X) > 0 {

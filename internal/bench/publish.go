@@ -22,6 +22,9 @@ const (
 	DefaultCallsFor     = 5 * time.Second
 )
 
+// saturated is how many turns a second may be stored.
+const saturated = 60_000
+
 // PublishConfig says what [Publish] measures.
 type PublishConfig struct {
 	Config
@@ -60,7 +63,6 @@ func Publish(ctx context.Context, cfg PublishConfig) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	const saturated = 60_000 // turns a second that may be stored while calls are timed
 	calls := shape{bytes: int64(saturated*cfg.For.Seconds()) * (size.bytes/int64(c.Turns) + stored)}
 	runs := int64(max(cfg.Runs, 1))
 	need := int64(cfg.Nodes) * (runs*3*size.streamBytes(c.Turns) + runs*calls.bytes)
@@ -151,7 +153,8 @@ func (p *publishing) published() {
 			}
 			list = append(list, m)
 		}
-		list = append(list, p.got.measure(c.name+encodingAlone))
+		alone := p.got.measure(c.name + encodingAlone)
+		list = append(list, alone, ratio(c.name+overEncoding, p.got.measure(c.name+", p99.9"), alone))
 	}
 	p.result.Measures = list
 	p.result.Panels = []Panel{

@@ -33,6 +33,9 @@ type job struct {
 	Workers int    `json:"workers,omitempty"`
 	Source  Source `json:"source,omitzero"`
 	Profile string `json:"profile,omitempty"` // file
+	// Rate is how many turns come a second, For is how long they do.
+	Rate int           `json:"rate,omitempty"`
+	For  time.Duration `json:"for,omitempty"`
 }
 
 // outcome is what a worker found out.
@@ -43,6 +46,8 @@ type outcome struct {
 	Folds   int64   `json:"folds"`
 	Written int64   `json:"written"` // turns
 	Sync    float64 `json:"sync"`    // seconds that making a batch durable took, on average
+	P50     float64 `json:"p50"`     // seconds from one end to the other
+	P99     float64 `json:"p99"`
 }
 
 func (o outcome) rate(turns int) float64 { return float64(turns) / o.Seconds }
@@ -114,6 +119,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 	do, ok := map[kind]func(context.Context, job, func(int)) (outcome, error){
 		drainJob: drain, consumeJob: consume, replaceJob: replace, appendJob: appendFiles,
 		readJob: readStream, replayJob: replay,
+		tailJob: endToEndWorker, documentJob: endToEndWorker, burstJob: endToEndWorker,
 	}[j.Kind]
 	if !ok {
 		return fmt.Errorf("bench worker: unknown job %q", j.Kind)
