@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,13 +18,20 @@ import (
 
 var (
 	full = flag.Bool("full", false, "run the sizes of the acceptance list, which take long")
+	heal = flag.Duration("heal", healed, "how long after a fault everything has to be right")
+	soak = flag.Duration("soak", 0, "run TestSoak for so long")
 	seed = flag.Uint64("seed", 0, "seed of what is random; 0 takes one from the clock")
 )
 
 var (
-	program    string   // afterword, built once
+	program    string   // afterword, built when a test starts it
+	writer     string   // storewriter, likewise
 	buildFlags []string // -race if the tests have it
 )
+
+// overlayEnv names a file for go build -overlay: the programs are then built
+// of sources of which some are replaced.
+const overlayEnv = "AFTERWORD_TEST_OVERLAY"
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "afterword-acceptance-")
@@ -31,17 +39,26 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	program = filepath.Join(dir, "afterword")
-	args := slices.Concat([]string{"build"}, buildFlags, []string{"-o", program, "../../cmd/afterword"})
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "go %v: %v\n%s", args, err, out)
-		os.RemoveAll(dir)
-		os.Exit(1)
-	}
+	program, writer = filepath.Join(dir, "afterword"), filepath.Join(dir, "storewriter")
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		os.RemoveAll(dir)
 		os.Exit(code)
 	}))
+}
+
+// build builds afterword, and buildWriter its store writer, which has to start fast.
+var (
+	build       = sync.OnceValue(func() error { return goBuild(program, "../../cmd/afterword", buildFlags...) })
+	buildWriter = sync.OnceValue(func() error { return goBuild(writer, "../faults/storewriter") })
+)
+
+func goBuild(to, from string, flags ...string) error {
+	args := append([]string{"build", "-overlay", os.Getenv(overlayEnv)}, flags...)
+	args = append(args, "-o", to, from)
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go %v: %w\n%s", args, err, out)
+	}
+	return nil
 }
 
 // random returns a source whose seed is printed.

@@ -38,6 +38,9 @@ type process struct {
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	watchSources()
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
 	dir, err := os.MkdirTemp(t.TempDir(), "process-")
 	if err != nil {
 		t.Fatal(err)

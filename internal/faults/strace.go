@@ -1,0 +1,70 @@
+package faults
+
+import (
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Calls are the system calls that change files, each a place to die at.
+var Calls = []string{"write", "fsync", "fdatasync", "syncfs", "renameat", "ftruncate", "fchmodat", "mkdirat"}
+
+// Injection makes a system call of a process fail, kill or wait. It takes
+// strace, and root or a kernel that lets a process trace its children.
+type Injection struct {
+	// Calls are the names of system calls.
+	Calls []string
+	// Path, if set, leaves calls on other files alone.
+	Path string
+	// From is the first call of a thread that is hit; 0 and 1 are the very first.
+	// Once leaves those after it alone.
+	From int
+	Once bool
+
+	Kill  bool          // SIGKILL as the call is entered
+	Error string        // such as EIO, instead of the call
+	Delay time.Duration // before the call
+}
+
+// Command is the command line that runs args under the injection.
+func (i Injection) Command(t testing.TB, args ...string) []string {
+	t.Helper()
+	strace := needTool(t, "strace")
+	set := make([]string, len(i.Calls))
+	for k, call := range i.Calls {
+		set[k] = "?" + call // not every architecture has all
+	}
+	calls := strings.Join(set, ",")
+	rule := "inject=" + calls
+	if i.Kill {
+		rule += ":signal=KILL"
+	}
+	if i.Error != "" {
+		rule += ":error=" + i.Error
+	}
+	if i.Delay > 0 {
+		rule += fmt.Sprintf(":delay_enter=%d", i.Delay.Microseconds())
+	}
+	rule += fmt.Sprintf(":when=%d", max(i.From, 1))
+	if !i.Once {
+		rule += "+"
+	}
+	line := []string{strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls, "-e", rule}
+	if i.Path != "" {
+		line = append(line, "-P", i.Path)
+	} else {
+		line = append(line, "--seccomp-bpf") // everything else runs at full speed
+	}
+	return append(append(line, "--"), args...)
+}
+
+// NeedTrace skips a test where processes cannot be traced.
+func NeedTrace(t testing.TB) {
+	t.Helper()
+	line := Injection{Calls: []string{"write"}, Delay: time.Microsecond}.Command(t, "true")
+	if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
+		t.Skipf("this fault needs strace to trace a child: %v: %s", err, out)
+	}
+}
