@@ -36,7 +36,7 @@ func TestKill9OfTheStore(t *testing.T) {
 		at := "random"
 		if i%2 == 1 {
 			at = faults.Calls[rnd.IntN(len(faults.Calls))]
-			hit := faults.Injection{Calls: []string{at}, From: 1 + rnd.IntN(3), Kill: true}
+			hit := faults.Injection{Calls: []string{at}, From: 1 + rnd.IntN(8), Kill: true}
 			wrap = func(args ...string) []string { return hit.Command(t, args...) }
 		}
 		cfg.Durability = []transcript.Durability{transcript.SyncFS, transcript.SyncFiles}[i/2%2]

@@ -37,6 +37,13 @@ type process struct {
 // process does, whichever comes first.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startUnder(t, nil, args...)
+}
+
+// startUnder is start where wrap makes the command line another, which runs afterword in the
+// process that was started.
+func startUnder(t *testing.T, wrap func(args ...string) []string, args ...string) *process {
+	t.Helper()
 	watchSources()
 	if err := build(); err != nil {
 		t.Fatal(err)
@@ -56,7 +63,11 @@ func start(t *testing.T, args ...string) *process {
 		t.Fatal(err)
 	}
 	defer stderr.Close()
-	p.cmd = exec.Command(program, args...)
+	line := append([]string{program}, args...)
+	if wrap != nil {
+		line = wrap(line...)
+	}
+	p.cmd = exec.Command(line[0], line[1:]...)
 	p.cmd.Dir = dir
 	p.cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir}
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr

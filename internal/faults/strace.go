@@ -51,10 +51,12 @@ func (i Injection) Command(t testing.TB, args ...string) []string {
 	if !i.Once {
 		rule += "+"
 	}
-	line := []string{strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls, "-e", rule}
-	if i.Path != "" {
+	// -D: the process is the child that was started, and strace stands aside.
+	line := []string{strace, "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls, "-e", rule}
+	switch {
+	case i.Path != "":
 		line = append(line, "-P", i.Path)
-	} else {
+	case i.From <= 1: // with it strace does not count
 		line = append(line, "--seccomp-bpf") // everything else runs at full speed
 	}
 	return append(append(line, "--"), args...)
