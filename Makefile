@@ -5,22 +5,26 @@
 #   ARGS          further arguments of `make run`, as in ARGS="--listen 127.0.0.1:9000"
 #   PKGS          the packages that are tested and linted      (./...)
 #   TESTFLAGS     further arguments of go test, as in TESTFLAGS="-run Fold -v"
-#   TEST_TIMEOUT  bound of one package's tests                 (10m)
+#   TEST_TIMEOUT  bound of one package's tests                 (20m)
 #   BENCH         which benchmarks run, a regular expression   (.)
 #   BENCHTIME     how long each of them runs                   (1s)
 #   BENCHCOUNT    how often                                    (1)
 #   COMPARECOUNT  how often when they are compared             (6)
 #   BASE          the revision to compare with                 (main)
+#   DURATION      how long `make soak` injects faults          (30m)
+#   SEED          of what is random in it; 0 takes the clock   (0)
 #   VERSION       what `afterword version` says                (from git)
 
 GO           ?= go
 PKGS         ?= ./...
-TEST_TIMEOUT ?= 10m
+TEST_TIMEOUT ?= 20m
 BENCH        ?= .
 BENCHTIME    ?= 1s
 BENCHCOUNT   ?= 1
 COMPARECOUNT ?= 6
 BASE         ?= main
+DURATION     ?= 30m
+SEED         ?= 0
 VERSION      ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 COMMIT       ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 
@@ -31,7 +35,7 @@ HOT         = ./transcript ./publisher ./consumer ./cache
 LDFLAGS     = -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT)
 
 .DEFAULT_GOAL = help
-.PHONY: help run build test tools lint bench compare
+.PHONY: help run build test tools lint bench compare soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,3 +67,7 @@ compare: ## run them for BASE and for this tree, and compare the two with benchs
 	$(MAKE) --no-print-directory -C "$$old/tree" -f "$(abspath Makefile)" bench BENCHCOUNT=$(COMPARECOUNT) > "$$old/base.txt" && \
 	$(MAKE) --no-print-directory bench BENCHCOUNT=$(COMPARECOUNT) > "$$old/this.txt" && \
 	$(GO) run $(BENCHSTAT) "$$old/base.txt" "$$old/this.txt"
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(HOT)
+
+soak: tools ## mixed faults under load for DURATION, and a report; needs root
+	$(GO) test -count 1 -timeout 0 ./internal/acceptance -run '^TestSoak$$' -v -args -soak $(DURATION) -seed $(SEED)

@@ -34,7 +34,7 @@ func TestKill9OfTheStore(t *testing.T) {
 		}
 		var wrap func(args ...string) []string
 		at := "random"
-		if i%2 == 1 {
+		if i%3 == 1 {
 			at = faults.Calls[rnd.IntN(len(faults.Calls))]
 			hit := faults.Injection{Calls: []string{at}, From: 1 + rnd.IntN(8), Kill: true}
 			wrap = func(args ...string) []string { return hit.Command(t, args...) }
@@ -53,7 +53,7 @@ func TestKill9OfTheStore(t *testing.T) {
 			if at == "random" {
 				killer = time.AfterFunc(time.Duration(rnd.IntN(40_000))*time.Microsecond, w.kill9)
 			}
-			for range 60 { // a call that does not come in so many batches is not waited for
+			for range 25 { // a call that does not come in so many batches is not waited for
 				turns := k.batch()
 				l.send(turns...)
 				answer := w.append(turns...)
