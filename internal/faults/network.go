@@ -11,7 +11,7 @@ import (
 // interfaces. Nothing else of the machine is touched: rules live in the namespace.
 type Network struct {
 	t         testing.TB
-	name, ip  string
+	name      string
 	here, far string // addresses of the two ends
 }
 
@@ -21,8 +21,9 @@ func NewNetwork(t testing.TB) *Network {
 	NeedRoot(t)
 	ip := needTool(t, "ip")
 	needTool(t, "nft")
+	needTool(t, "nsenter")
 	n := os.Getpid() % 16384 // one network at a time in a test process
-	w := &Network{t: t, name: fmt.Sprintf("afterword-%d", os.Getpid()), ip: ip,
+	w := &Network{t: t, name: fmt.Sprintf("afterword-%d", os.Getpid()),
 		// Of the range for tests of networks (RFC 2544).
 		here: fmt.Sprintf("198.18.%d.%d", n/64, n%64*4+1), far: fmt.Sprintf("198.18.%d.%d", n/64, n%64*4+2)}
 	if out, err := exec.Command(ip, "netns", "add", w.name).CombinedOutput(); err != nil {
@@ -56,7 +57,8 @@ func NewNetwork(t testing.TB) *Network {
 
 // Command is the command line that runs args inside.
 func (w *Network) Command(args ...string) []string {
-	return append([]string{w.ip, "netns", "exec", w.name}, args...)
+	// Not ip netns exec: it copies all mounts, and so keeps disks of other tests mounted.
+	return append([]string{"nsenter", "--net=/run/netns/" + w.name}, args...)
 }
 
 // Outside is the address of the machine as seen from inside, Inside the other way round.
