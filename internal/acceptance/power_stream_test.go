@@ -115,7 +115,9 @@ func TestPowerCutOfTheConsumer(t *testing.T) {
 	for i := range rounds {
 		consume := startUnder(t, func(args ...string) []string { return slow.Command(t, args...) },
 			"consume", "--nats-url", nats.URL(), "--redis-url", "none", "--data-dir", l.dataDir, "--listen", "127.0.0.1:0", "--file-timeout", "4s", "--ack-wait", "14s")
-		for _, n := range []int{5 + rnd.IntN(20), 1} { // the last one is alone in its batch
+		for _, n := range []int{5 + rnd.IntN(20), 1} {
+			// No sync is under way, which would keep the last one too.
+			spread(t, 4*time.Second)
 			for range n {
 				w := k.next()
 				l.send(w)
