@@ -67,7 +67,6 @@ compare: ## run them for BASE and for this tree, and compare the two with benchs
 	$(MAKE) --no-print-directory -C "$$old/tree" -f "$(abspath Makefile)" bench BENCHCOUNT=$(COMPARECOUNT) > "$$old/base.txt" && \
 	$(MAKE) --no-print-directory bench BENCHCOUNT=$(COMPARECOUNT) > "$$old/this.txt" && \
 	$(GO) run $(BENCHSTAT) "$$old/base.txt" "$$old/this.txt"
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(HOT)
 
 soak: tools ## mixed faults under load for DURATION, and a report; needs root
 	$(GO) test -count 1 -timeout 0 ./internal/acceptance -run '^TestSoak$$' -v -args -soak $(DURATION) -seed $(SEED)

@@ -57,20 +57,20 @@ func (n *node) child(ctx context.Context, i *inode, out *fuse.Attr) *fs.Inode {
 	return n.NewInode(ctx, &node{f: n.f, inode: i}, fs.StableAttr{Mode: mode, Ino: i.ino})
 }
 
-func (i *inode) attr(out *fuse.Attr) {
-	out.Ino, out.Size, out.Nlink = i.ino, uint64(len(i.data)), 1
-	out.Mode = i.mode | fuse.S_IFREG
-	if i.folder {
-		out.Mode = i.mode | fuse.S_IFDIR
+func (n *inode) attr(out *fuse.Attr) {
+	out.Ino, out.Size, out.Nlink = n.ino, uint64(len(n.data)), 1
+	out.Mode = n.mode | fuse.S_IFREG
+	if n.folder {
+		out.Mode = n.mode | fuse.S_IFDIR
 	}
-	out.SetTimes(nil, &i.mtime, &i.mtime)
+	out.SetTimes(nil, &n.mtime, &n.mtime)
 }
 
 // change changes names of a folder.
-func (i *inode) change(change map[string]*inode) {
-	apply(i.names, change)
-	i.changes = append(i.changes, change)
-	i.mtime = time.Now()
+func (n *inode) change(change map[string]*inode) {
+	apply(n.names, change)
+	n.changes = append(n.changes, change)
+	n.mtime = time.Now()
 }
 
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
@@ -126,13 +126,13 @@ func (n *node) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, o
 	return 0
 }
 
-func (i *inode) resize(size int) {
-	if size <= len(i.data) {
-		i.data = bytes.Clone(i.data[:size])
+func (n *inode) resize(size int) {
+	if size <= len(n.data) {
+		n.data = bytes.Clone(n.data[:size])
 	} else {
-		i.data = append(i.data, make([]byte, size-len(i.data))...)
+		n.data = append(n.data, make([]byte, size-len(n.data))...)
 	}
-	i.mtime = time.Now()
+	n.mtime = time.Now()
 }
 
 func (n *node) Mkdir(ctx context.Context, name string, mode uint32, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
