@@ -39,7 +39,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "no fsync of the folder",
-		file: "transcript/fold.go",
+		file: "transcript/replace.go",
 		old:  "		err = s.syncFolders(dirs)\n",
 		new:  "		_ = s.syncFolders\n",
 		test: "TestPowerCutOfAForgetfulDisk", invariant: "I7 power: lost",
