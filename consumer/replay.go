@@ -172,6 +172,9 @@ func (r *replay) due() bool {
 // merge writes what was put aside into documents: all up to a sequence.
 func (r *replay) merge(ctx context.Context, upTo uint64) error {
 	err := r.spill.drain(ctx, r.mergeSlice)
+	if err == nil {
+		err = r.cfg.Store.SyncMerges(ctx)
+	}
 	r.report()
 	if err != nil {
 		return err

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"hash/maphash"
 	"runtime"
+	"slices"
 
 	"github.com/afterword-io/afterword/transcript"
 	"golang.org/x/sync/errgroup"
@@ -14,14 +14,14 @@ import (
 const (
 	// A stream has the turns of all sessions in turn, and a document should be
 	// written once. So messages are put apart by session into so many parts, each of
-	// which fits into memory, and the parts are merged one by one.
+	// which fits into memory, and the parts are merged one by one. They are the folders in
+	// which documents are, so that a sync has few of those to write.
 	spillParts = 256
 	// spillBuffer is how much of a part is gathered before it goes to the scratch
 	// file: 4 MiB in all parts.
 	spillBuffer = 16 << 10
-	// spillSlice is how much of a part is merged at one time. Parts have 4 MiB each
-	// unless sessions are very uneven.
-	spillSlice = 16 << 20
+	// spillSlice is how much is merged at one time: several parts, or some of a large one.
+	spillSlice = 4 << 20
 	// spillHead is what stands before a message: its length, that of its token, and
 	// its sequence.
 	spillHead = 4 + 2 + 8
@@ -31,7 +31,6 @@ const (
 type spill struct {
 	store   *transcript.Store
 	scratch *transcript.Scratch // nil until a buffer is full
-	seed    maphash.Seed
 	parts   [spillParts]part
 	size    int64
 
@@ -49,12 +48,12 @@ type chunk struct {
 }
 
 func newSpill(store *transcript.Store) *spill {
-	return &spill{store: store, seed: maphash.MakeSeed(), buffer: spillBuffer, slice: spillSlice}
+	return &spill{store: store, buffer: spillBuffer, slice: spillSlice}
 }
 
 // add takes the payload of a message that came under a token.
 func (s *spill) add(ctx context.Context, token string, seq uint64, data []byte) error {
-	p := &s.parts[maphash.String(s.seed, token)%spillParts]
+	p := &s.parts[transcript.Shard(token)]
 	length := spillHead + len(token) + len(data)
 	if len(p.buffer) > 0 && len(p.buffer)+length > s.buffer {
 		if err := s.flush(ctx, p); err != nil {
@@ -105,16 +104,20 @@ type spilled struct {
 }
 
 // drain gives out all that was added, in slices that hold all messages of a
-// session where they fit, several at a time, and is empty then.
+// session where they fit, several at a time, and is empty then. Small parts go
+// together, because every slice costs syncs.
 func (s *spill) drain(ctx context.Context, fn func(ctx context.Context, slice []spilled) error) error {
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(2 * runtime.GOMAXPROCS(0)) // half of them wait for the disk
-	for i := range s.parts {
-		p := &s.parts[i]
-		if gctx.Err() != nil {
-			break
+	g.SetLimit(4 * runtime.GOMAXPROCS(0)) // most of them wait for the disk
+	for from := 0; from < spillParts && gctx.Err() == nil; {
+		to, size := from, 0
+		for to < spillParts && (to == from || size+s.parts[to].size() <= s.slice) {
+			size += s.parts[to].size()
+			to++
 		}
-		g.Go(func() error { return s.drainPart(gctx, p, fn) })
+		parts := s.parts[from:to]
+		from = to
+		g.Go(func() error { return s.drainParts(gctx, parts, fn) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
@@ -126,39 +129,43 @@ func (s *spill) drain(ctx context.Context, fn func(ctx context.Context, slice []
 	return s.scratch.Empty(ctx)
 }
 
-func (s *spill) drainPart(ctx context.Context, p *part, fn func(ctx context.Context, slice []spilled) error) error {
-	for chunks, last := p.chunks, false; !last; {
-		n, size := 0, 0
-		for n < len(chunks) && (n == 0 || size+chunks[n].length <= s.slice) {
-			size += chunks[n].length
-			n++
+func (p *part) size() int {
+	n := len(p.buffer)
+	for _, c := range p.chunks {
+		n += c.length
+	}
+	return n
+}
+
+// drainParts gives out some parts, as one slice if they fit.
+func (s *spill) drainParts(ctx context.Context, parts []part, fn func(ctx context.Context, slice []spilled) error) error {
+	var data []byte
+	give := func() error {
+		slice, err := parseSpilled(data)
+		data = nil
+		if err != nil || len(slice) == 0 {
+			return err
 		}
-		some := chunks[:n]
-		chunks = chunks[n:]
-		last = len(chunks) == 0
-		data := make([]byte, 0, size+len(p.buffer))
-		for _, c := range some {
+		return fn(ctx, slice)
+	}
+	for i := range parts {
+		p := &parts[i]
+		for _, c := range p.chunks {
+			if len(data) > 0 && len(data)+c.length > s.slice {
+				if err := give(); err != nil {
+					return err
+				}
+			}
 			from := len(data)
-			data = data[:from+c.length]
+			data = slices.Grow(data, c.length)[:from+c.length]
 			if err := s.scratch.ReadAt(ctx, data[from:], c.at); err != nil {
 				return err
 			}
 		}
-		if last {
-			data = append(data, p.buffer...)
-		}
-		slice, err := parseSpilled(data)
-		if err != nil {
-			return err
-		}
-		if len(slice) > 0 {
-			if err := fn(ctx, slice); err != nil {
-				return err
-			}
-		}
+		data = append(data, p.buffer...)
+		p.buffer, p.chunks = p.buffer[:0], p.chunks[:0]
 	}
-	p.buffer, p.chunks = p.buffer[:0], p.chunks[:0]
-	return nil
+	return give()
 }
 
 // parseSpilled returns the messages of a slice.

@@ -89,7 +89,7 @@ func (s *Store) foldGroup(group []*entry) {
 		f.err = s.beginFold(f, wait)
 		replacements[i] = &f.replacement
 	}
-	folded := s.replaceAll(replacements)
+	folded := s.replaceAll(replacements, false)
 	for i := range items {
 		s.endFold(&items[i])
 	}

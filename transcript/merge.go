@@ -9,17 +9,18 @@ import (
 )
 
 const (
-	// mergeSessions and mergeBytes bound what is merged together: it shares two
-	// syncs, and its sessions are locked meanwhile.
-	mergeSessions = 128
-	mergeBytes    = 8 << 20
+	// mergeSessions and mergeBytes bound what is merged together: it shares a sync,
+	// and its sessions are locked meanwhile.
+	mergeSessions = 512
+	mergeBytes    = 16 << 20
 )
 
-// Merge merges turns into documents, past the tails, and returns when all of
-// them are durable there. It is for many turns at a time that can be had again
-// if it fails, such as those of a replay: it costs one write of each document, where
-// [Store.Append] and the folds after it cost two files and several writes. What
-// tails hold stays in them.
+// Merge merges turns into documents, past the tails. It returns when the documents are
+// whole and in their places; [Store.SyncMerges] makes durable that they are. It is for
+// many turns at a time that can be had again if it fails, such as those of a replay:
+// it costs one write of each document and a sync for hundreds of them, where
+// [Store.Append] and the folds after it cost two files and several writes. What tails hold
+// stays in them.
 //
 // Each session appears in one group only. A session at fault fails alone; the
 // error joins those of all sessions. A session that is locked for longer than half the
@@ -52,6 +53,14 @@ func (s *Store) Merge(ctx context.Context, groups []Group) error {
 	return errors.Join(errs...)
 }
 
+// SyncMerges returns when all that was merged before is durable.
+func (s *Store) SyncMerges(ctx context.Context) error {
+	if s.durable.how != SyncFS {
+		return s.Err() // each was made durable by itself
+	}
+	return s.sync.all(ctx)
+}
+
 // mergeGroup merges groups together. It waits for the first session only: who
 // holds a session must not wait for another. It returns those that it found locked,
 // or begun by somebody else meanwhile: they are to be merged again.
@@ -66,7 +75,7 @@ func (s *Store) mergeGroup(groups []Group) (busy []Group, errs []error) {
 		}
 		items[i].err = s.beginMerge(items[i], &groups[i], wait)
 	}
-	merged := s.replaceAll(items)
+	merged := s.replaceAll(items, true)
 	for i, r := range items {
 		s.letGo(r)
 		switch {

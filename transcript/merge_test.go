@@ -95,7 +95,7 @@ func TestPlaceNoticesWhoeverBeganTheSession(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			s.replaceAll([]*replacement{r})
+			s.replaceAll([]*replacement{r}, false)
 			s.letGo(r)
 			if noticed := errors.Is(r.err, errSeen); noticed != c.append || !noticed && r.err != nil {
 				t.Fatalf("placed: %v", r.err)

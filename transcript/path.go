@@ -30,11 +30,15 @@ const (
 	tailSuffix     = ".tail"
 )
 
-// shardOf names the folder of a token in the sharded layout.
-func shardOf(token string) string {
+// Shard is the number of the folder in which the files of a token are, in the
+// sharded layout.
+func Shard(token string) byte {
 	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:1])
+	return sum[0]
 }
+
+// shardOf names the folder of a token.
+func shardOf(token string) string { return hex.EncodeToString([]byte{Shard(token)}) }
 
 // DocumentPath returns where the document of a session is, from the transcripts
 // folder on.

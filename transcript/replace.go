@@ -111,9 +111,10 @@ func (s *Store) writeMerged(r *replacement, session string, turns []Snapshot) er
 }
 
 // replaceAll replaces the documents of a group. What became of each is in its err;
-// it returns how many were replaced.
-func (s *Store) replaceAll(group []*replacement) (replaced int) {
-	s.replace(group)
+// it returns how many were replaced. With later, a sync of the whole file system that
+// the caller makes later is what makes the new names durable, where there is such a sync.
+func (s *Store) replaceAll(group []*replacement, later bool) (replaced int) {
+	s.replace(group, later)
 	for _, r := range group {
 		switch {
 		case r.file == nil:
@@ -130,7 +131,7 @@ func (s *Store) replaceAll(group []*replacement) (replaced int) {
 // durable. A document that holds everything already needs the latter too: whoever
 // renamed it may have died before. A failed sync fails the store: nothing is
 // renamed or emptied after it.
-func (s *Store) replace(group []*replacement) {
+func (s *Store) replace(group []*replacement, later bool) {
 	dirs := make(map[*os.Root]bool) // whose names have to be durable
 	files := false
 	for _, r := range group {
@@ -170,10 +171,11 @@ func (s *Store) replace(group []*replacement) {
 		}
 	}
 	var err error
-	if s.durable.how == SyncFS {
-		err = s.sync.all(ctx)
-	} else {
+	switch {
+	case s.durable.how != SyncFS:
 		err = s.syncFolders(dirs)
+	case !later:
+		err = s.sync.all(ctx)
 	}
 	if err != nil {
 		failAll(err)
