@@ -97,7 +97,8 @@ func (d *Document) WriteTo(w io.Writer) (int64, error) {
 		if i > 0 {
 			buf.WriteString(",\n")
 		}
-		buf.Write(d.lines[i].raw)
+		buf.Write(d.lines[i].raw[:d.lines[i].from])
+		buf.Write(d.lines[i].raw[d.lines[i].to:])
 	}
 	if len(d.lines) > 0 {
 		buf.WriteByte('\n')

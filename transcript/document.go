@@ -22,11 +22,12 @@ type Document struct {
 	before   int     // how many turns a partial document leaves out
 }
 
-// line is one message: its place in the order, and its encoding without session.
+// line is one message: its place in the order, and its encoding.
 type line struct {
-	at  Instant
-	id  []byte // aliases raw
-	raw []byte
+	at       Instant
+	id       []byte // aliases raw
+	raw      []byte
+	from, to int // raw[from:to] is the session, which is not written
 }
 
 func (l *line) compare(o *line) int {
@@ -34,8 +35,7 @@ func (l *line) compare(o *line) int {
 }
 
 func lineOf(s *Snapshot) line {
-	raw := s.AppendMessage(make([]byte, 0, len(s.raw)))
-	return line{at: s.Timestamp, id: raw[len(messageHead) : len(messageHead)+len(s.ID)], raw: raw}
+	return line{at: s.Timestamp, id: s.raw[len(messageHead) : len(messageHead)+len(s.ID)], raw: s.raw, from: s.from, to: s.to}
 }
 
 // NewDocument returns the empty transcript of a session.
