@@ -17,8 +17,8 @@ import (
 const (
 	// readAhead is how many messages a reader of the stream asks for at one time.
 	readAhead = 5000
-	// readStall is how long a reader waits for the next message before it asks
-	// the stream whether there still is one.
+	// readStall is how long a reader waits for the next message at least, and at
+	// most twice that.
 	readStall = 5 * time.Second
 )
 
@@ -110,21 +110,17 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	}
 	defer iter.Stop()
 	defer context.AfterFunc(ctx, iter.Stop)()
-	var stalled atomic.Bool
-	stall := time.AfterFunc(readStall, func() { // a context for every message costs more than the message
-		stalled.Store(true)
-		iter.Stop()
-	})
-	defer stall.Stop()
+	watch := watchStall(iter.Stop)
+	defer watch.stop()
 	for {
-		stall.Reset(readStall)
+		watch.enter()
 		m, err := iter.Next()
-		stall.Stop()
+		watch.leave()
 		if err != nil {
 			if ctx.Err() != nil {
 				return 0, context.Cause(ctx)
 			}
-			if stalled.Load() || errors.Is(err, nats.ErrTimeout) {
+			if watch.stalled() || errors.Is(err, nats.ErrTimeout) {
 				err = fmt.Errorf("no message for %v", readStall)
 			}
 			return 0, fmt.Errorf("read stream %s: %w", name, err)
@@ -143,6 +139,41 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 		}
 	}
 }
+
+// stallWatch stops a reader that waits for a message for too long. It looks now and
+// then: a timer of its own, or a context, would cost a message as much as the rest.
+type stallWatch struct {
+	timer *time.Timer
+	state atomic.Uint64 // odd while the reader waits; each wait has a state of its own
+	gone  atomic.Bool
+}
+
+func watchStall(stop func()) *stallWatch {
+	w := &stallWatch{}
+	last := uint64(0)
+	first := make(chan struct{})
+	w.timer = time.AfterFunc(readStall, func() {
+		<-first
+		now := w.state.Load()
+		if now%2 == 1 && now == last {
+			w.gone.Store(true)
+			stop()
+			return
+		}
+		last = now
+		w.timer.Reset(readStall)
+	})
+	close(first)
+	return w
+}
+
+// enter and leave say that the reader waits from here, to there.
+func (w *stallWatch) enter() { w.state.Add(1) }
+func (w *stallWatch) leave() { w.state.Add(1) }
+
+func (w *stallWatch) stalled() bool { return w.gone.Load() }
+
+func (w *stallWatch) stop() { w.timer.Stop() }
 
 // decodeAny is a payload limit that no turn in a message exceeds: an encoding
 // grows at most by the members that were left out.

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -74,4 +76,29 @@ func TestSpillThatCannotBeRead(t *testing.T) {
 			t.Errorf("%v is taken for a message", data)
 		}
 	}
+}
+
+func TestStallWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopped := make(chan struct{})
+		w := watchStall(func() { close(stopped) })
+		defer w.stop()
+		for range 100 { // a reader that gets messages, and works on each for longer than it may wait
+			w.enter()
+			time.Sleep(readStall / 2)
+			w.leave()
+			time.Sleep(3 * readStall)
+		}
+		select {
+		case <-stopped:
+			t.Fatal("a reader that gets messages is stopped")
+		default:
+		}
+		w.enter()
+		began := time.Now()
+		<-stopped
+		if took := time.Since(began); took < readStall || took > 2*readStall || !w.stalled() {
+			t.Errorf("stopped after %v", took)
+		}
+	})
 }

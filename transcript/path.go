@@ -58,6 +58,7 @@ type shards struct {
 
 	mu   sync.RWMutex
 	open map[string]*os.Root
+	dirs map[*os.Root]*os.File // for what os.Root cannot do
 }
 
 // folder returns the folder of a token. With create it is made; without, a
@@ -107,9 +108,38 @@ func (h *shards) named(name string, create bool) (*os.Root, error) {
 	return r, nil
 }
 
+// dir returns a descriptor of a folder, which stays open.
+func (h *shards) dir(r *os.Root) (*os.File, error) {
+	h.mu.RLock()
+	f := h.dirs[r]
+	h.mu.RUnlock()
+	if f != nil {
+		return f, nil
+	}
+	f, err := r.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if other := h.dirs[r]; other != nil {
+		f.Close()
+		return other, nil
+	}
+	if h.dirs == nil {
+		h.dirs = make(map[*os.Root]*os.File)
+	}
+	h.dirs[r] = f
+	return f, nil
+}
+
 func (h *shards) close() (err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	for _, f := range h.dirs {
+		err = errors.Join(err, f.Close())
+	}
+	h.dirs = nil
 	for _, r := range h.open {
 		err = errors.Join(err, r.Close())
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/renameio/v2"
+	"golang.org/x/sys/unix"
 )
 
 // replacement is a document on its way to being replaced, together with those of
@@ -182,6 +183,25 @@ func (s *Store) replace(group []*replacement, later bool) {
 	}
 }
 
+// renameNew renames a file unless there is one of the new name, which is fs.ErrExist.
+func (s *Store) renameNew(dir *os.Root, from, to string) error {
+	f, err := s.shards.dir(dir)
+	if err != nil {
+		return err
+	}
+	err = unix.Renameat2(int(f.Fd()), from, int(f.Fd()), to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // a file system that cannot, such as NFS
+		if err = dir.Link(from, to); err == nil {
+			return dir.Remove(from)
+		}
+		return err
+	}
+	if err != nil {
+		return &os.LinkError{Op: "renameat2", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
 // rename puts the new document into the place of the old one. Where the sync of
 // the group has made it durable it is only renamed: a sync of its own would be a
 // flush of the disk for every document.
@@ -220,16 +240,12 @@ func (s *Store) place(r *replacement) error {
 			return s.fail("fsync temporary document", err)
 		}
 	}
-	temporary := filepath.Base(r.file.Name())
 	err := r.file.File.Close()
 	if err == nil {
-		err = r.dir.Link(temporary, r.token+documentSuffix)
+		err = s.renameNew(r.dir, filepath.Base(r.file.Name()), r.token+documentSuffix)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return errSeen
-	}
-	if err == nil {
-		err = r.dir.Remove(temporary)
 	}
 	if err != nil {
 		return fmt.Errorf("place document: %w", err)
