@@ -123,6 +123,11 @@ func (b *Batch) Sync(ctx context.Context) error {
 		if err = errors.Join(errs...); err == nil {
 			err = s.one(ctx, "fsync folders", func() error { return s.syncFolders(folders) })
 		}
+		for i := range b.groups {
+			if err == nil && b.errs[i] == nil {
+				s.known.add(Token(b.groups[i].SessionID))
+			}
+		}
 	}
 	s.stats.synced(time.Since(started))
 	if err != nil {
@@ -197,13 +202,14 @@ func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) err
 	if s.durable.how == SyncFS {
 		return nil
 	}
-	if keep = b.keep(f, dir, size == 0); keep {
+	if keep = b.keep(f, dir, size == 0 || !s.known.has(token)); keep {
 		return unlockTail(f) // stays open for fdatasync
 	}
 	return nil
 }
 
-// keep hands a file over to Sync. It refuses when Sync was there already.
+// keep hands a file over to Sync, with its folder when its name may be new. It
+// refuses when Sync was there already.
 func (b *Batch) keep(f *os.File, dir *os.Root, isNew bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

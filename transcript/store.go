@@ -113,6 +113,7 @@ type Store struct {
 	shards shards
 	sync   syncer
 	dirty  dirty
+	known  knownNames // not used with SyncFS
 
 	failed    atomic.Pointer[error] // the fsync error after which nothing is trusted
 	onCorrupt atomic.Pointer[func(session string)]
@@ -146,6 +147,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.locks.init()
 	s.dirty.init()
+	s.known.init()
 	if s.identity, err = openIdentity(root, cfg); err != nil {
 		root.Close()
 		return nil, err

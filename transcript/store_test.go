@@ -482,3 +482,26 @@ func TestWalkFoldsWhatWasLeftBehind(t *testing.T) {
 		}
 	}
 }
+
+// A tail that somebody made and was killed before its folder was synced has its
+// folder synced by whoever appends to it next, once.
+func TestNameOfATailIsMadeDurable(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "transcripts")
+	killed := openStore(t, Config{Dir: dir, Durability: SyncFiles})
+	group := func(n int) []Group { return []Group{{SessionID: "s", Turns: []Snapshot{snap(t, "s", n)}}} }
+	b := killed.Write(t.Context(), group(1))
+	if err := b.Err(0); err != nil {
+		t.Fatal(err)
+	}
+	closeAll(b.files)
+	next := openStore(t, Config{Dir: dir, Durability: SyncFiles})
+	for n, want := range []int{2, 0} { // the folder and the one that it is in
+		b := next.Write(t.Context(), group(2+n))
+		if got := len(b.folders); got != want {
+			t.Errorf("batch %d: %d folders are to be synced, want %d", n, got, want)
+		}
+		if err := b.Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
