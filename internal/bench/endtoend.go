@@ -85,6 +85,7 @@ type pipeline struct {
 	c     *conversations
 	pub   *publisher.Publisher
 	store *transcript.Store
+	cons  *consumer.Consumer
 	dir   string
 
 	mu      sync.Mutex
@@ -118,8 +119,7 @@ func endToEndWorker(ctx context.Context, j job, progress func(int)) (o outcome, 
 	if j.Kind == tailJob {
 		cfg.Cache = durableTurns{p}
 	}
-	cons, err := consumer.New(cfg)
-	if err != nil {
+	if p.cons, err = consumer.New(cfg); err != nil {
 		return o, err
 	}
 	if p.pub, err = publisher.New(publisher.Config{Conn: nc}); err != nil {
@@ -129,7 +129,7 @@ func endToEndWorker(ctx context.Context, j job, progress func(int)) (o outcome, 
 	rctx, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
-	go func() { done <- cons.Run(rctx) }()
+	go func() { done <- p.cons.Run(rctx) }()
 	switch j.Kind {
 	case burstJob:
 		o, err = p.burst(ctx, j, progress)
@@ -280,7 +280,8 @@ func (p *pipeline) burst(ctx context.Context, j job, progress func(int)) (o outc
 	last := time.Now()
 	for {
 		asked := time.Now()
-		if s := p.store.Stats(); s.Appended >= int64(n) && s.Dirty == 0 {
+		// A turn is written before its session counts as dirty, and acknowledged after.
+		if p.cons.Stats().Acked >= int64(n) && p.store.Stats().Dirty == 0 {
 			break
 		}
 		if time.Since(last) > foldBound {
