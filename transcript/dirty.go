@@ -11,7 +11,7 @@ const (
 	foldGroup = 64
 	// Past busyTurns in a busyWindow, sessions gather turns for gatherFor before
 	// they are folded, so that folding leaves the machine to committing.
-	busyTurns  = 200
+	busyTurns  = 50
 	busyWindow = 100 * time.Millisecond
 	gatherFor  = 5 * time.Second
 	// foldRetry is when a fold that failed is tried again.
