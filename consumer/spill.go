@@ -17,8 +17,8 @@ const (
 	// which fits into memory, and the parts are merged one by one. They are the folders in
 	// which documents are, so that a sync has few of those to write.
 	spillParts = 256
-	// spillBuffer is how much of a part is gathered before it goes to the scratch
-	// file: 4 MiB in all parts.
+	// spillBuffer is how much of a part is gathered before it goes to the scratch:
+	// 4 MiB in all parts.
 	spillBuffer = 16 << 10
 	// spillSlice is how much is merged at one time: several parts, or some of a large one.
 	spillSlice = 4 << 20
@@ -39,7 +39,7 @@ type spill struct {
 
 type part struct {
 	buffer []byte
-	chunks []chunk // in the scratch file, in order
+	chunks []chunk // in the scratch, in order
 }
 
 type chunk struct {
