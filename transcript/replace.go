@@ -29,15 +29,21 @@ type replacement struct {
 	err     error
 }
 
+// enter locks a session against the rest of this process, and finds its folder.
+func (s *Store) enter(r *replacement, token string, create bool, wait time.Duration) (err error) {
+	r.token, r.created = token, create
+	if err := s.locks.acquire(token, wait); err != nil {
+		return err
+	}
+	r.held = true
+	r.dir, err = s.shards.folder(token, create)
+	return err
+}
+
 // hold locks a session that has a tail against everybody else; wait bounds the
 // wait for who holds it. A missing tail is fs.ErrNotExist.
 func (s *Store) hold(r *replacement, token string, wait time.Duration) (info os.FileInfo, err error) {
-	r.token = token
-	if err := s.locks.acquire(token, wait); err != nil {
-		return nil, err
-	}
-	r.held = true
-	if r.dir, err = s.shards.folder(token, false); err != nil {
+	if err := s.enter(r, token, false, wait); err != nil {
 		return nil, err
 	}
 	r.tail, info, err = lockTail(r.dir, token, false, wait)
@@ -47,15 +53,10 @@ func (s *Store) hold(r *replacement, token string, wait time.Duration) (info os.
 // holdNew is hold for a session that need not have a tail. It makes one, unless
 // there is no document either: such a session is unseen, and goes to its place without a lock.
 func (s *Store) holdNew(r *replacement, token string, wait time.Duration) error {
-	r.token, r.created = token, true
-	if err := s.locks.acquire(token, wait); err != nil {
+	if err := s.enter(r, token, true, wait); err != nil {
 		return err
 	}
-	r.held = true
 	var err error
-	if r.dir, err = s.shards.folder(token, true); err != nil {
-		return err
-	}
 	if r.unseen, err = unseen(r.dir, token); err != nil || r.unseen {
 		return err
 	}
