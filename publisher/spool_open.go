@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/internal/record"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -58,32 +58,8 @@ func makePrivate(dir string) error {
 		return errors.New("it is a symbolic link: give the folder itself")
 	case info.IsDir() && info.Mode().Perm()&0o077 != 0:
 		return fmt.Errorf("others may look into it (mode %#o): chmod it to 0700, or give a folder that does not exist yet", info.Mode().Perm())
-	default:
-		return nil
 	}
-	var parents []string
-	for at := filepath.Dir(filepath.Clean(dir)); ; at = filepath.Dir(at) {
-		parents = append(parents, at)
-		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, 0o700); err != nil { // whatever the umask
-		return err
-	}
-	for _, at := range parents {
-		f, err := os.Open(at)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(f.Sync(), f.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return folder.Make(dir)
 }
 
 // list finds the segments that are there.

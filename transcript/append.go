@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"cmp"
 	"bytes"
 	"context"
 	"errors"
@@ -120,7 +121,7 @@ func (b *Batch) Sync(ctx context.Context) error {
 			defer files[i].Close()
 			return s.syncFile(files[i])
 		})
-		if err = errors.Join(errs...); err == nil {
+		if err = cmp.Or(errs...); err == nil { // one failure is enough to say
 			err = s.one(ctx, "fsync folders", func() error { return s.syncFolders(folders) })
 		}
 		for i := range b.groups {

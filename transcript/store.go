@@ -5,13 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // Defaults of a [Config].
@@ -132,8 +132,8 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if !cfg.ReadOnly {
-		if err := makeFolder(cfg.Dir); err != nil {
-			return nil, err
+		if err := folder.Make(cfg.Dir); err != nil {
+			return nil, fmt.Errorf("create transcripts folder: %w", err)
 		}
 	}
 	root, err := os.OpenRoot(cfg.Dir)
@@ -165,40 +165,6 @@ func Open(cfg Config) (*Store, error) {
 		s.workers.Go(s.tendLoop)
 	}
 	return s, nil
-}
-
-// makeFolder creates the transcripts folder, private, and makes it durable.
-func makeFolder(dir string) error {
-	var missing []string
-	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
-		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		missing = append(missing, at)
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("create transcripts folder: %w", err)
-	}
-	if err := os.Chmod(dir, 0o700); err != nil { // whatever the umask
-		return fmt.Errorf("create transcripts folder: %w", err)
-	}
-	for _, at := range missing {
-		if err := syncPath(filepath.Dir(at)); err != nil {
-			return fmt.Errorf("create transcripts folder: %w", err)
-		}
-	}
-	return nil
-}
-
-func syncPath(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // Close folds what is dirty until ctx ends and closes the folder. What is not

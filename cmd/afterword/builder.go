@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"sync/atomic"
 	"syscall"
@@ -92,9 +91,6 @@ func (b *builder) listen() error {
 func (b *builder) openStore() error {
 	cfg := b.storeConfig()
 	cfg.Layout = transcript.Layout(b.o.store.layout)
-	if err := os.MkdirAll(b.o.store.dir, 0o700); err != nil {
-		return dataDirError(err)
-	}
 	s, err := transcript.Open(cfg)
 	if err != nil {
 		return dataDirError(err)

@@ -134,9 +134,6 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 		}
 	}
 	return c.withStream(ctx, o.nats, o.logs, "replay", func(ctx context.Context, js jetstream.JetStream) (err error) {
-		if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-			return dataDirError(err)
-		}
 		s, err := transcript.Open(transcript.Config{
 			Dir: dir, Layout: transcript.Layout(o.store.layout), FileTimeout: o.store.fileTimeout, Logger: log,
 		})

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sys/unix"
 
+	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
@@ -74,7 +75,7 @@ func StartNATS(cfg NATSConfig) (*NATS, error) {
 	if cfg.Dir == "" {
 		return nil, errors.New("embedded NATS: no folder given")
 	}
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+	if err := folder.Make(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("embedded NATS: create folder: %w", err)
 	}
 	// Before JetStream opens its files: two servers on one folder ruin it.

@@ -1,0 +1,55 @@
+// Package folder creates the folders that the program keeps data in.
+package folder
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// private is the mode of a folder that only its owner may look into.
+const private = 0o700
+
+// Make creates dir, private whatever the umask, and the folders above it that
+// are missing, so that they are there after a power cut: a name is durable only
+// when the folder that holds it is synced. The folders above are synced even
+// if all are there, for whoever made them may have ended before it did so; one
+// that this process did not make and may not sync is left alone.
+func Make(dir string) error {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	missing := make(map[string]bool)
+	for at := dir; ; at = filepath.Dir(at) {
+		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing[at] = true
+	}
+	if err := os.MkdirAll(dir, private); err != nil {
+		return err
+	}
+	if missing[dir] {
+		if err := os.Chmod(dir, private); err != nil {
+			return err
+		}
+	}
+	for at := dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+		if err := Sync(filepath.Dir(at)); err != nil && missing[at] {
+			return fmt.Errorf("make the name of folder %s durable: %w", at, err)
+		}
+	}
+	return nil
+}
+
+// Sync makes the names in a folder durable.
+func Sync(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
