@@ -35,7 +35,7 @@ HOT         = ./transcript ./publisher ./consumer ./cache
 LDFLAGS     = -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT)
 
 .DEFAULT_GOAL = help
-.PHONY: help run build test tools lint bench compare soak
+.PHONY: help run build test e2e tools lint bench compare soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,13 +50,17 @@ test: tools ## install what the tests need, then go vet and go test -race
 	$(GO) vet $(PKGS)
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
 
+e2e: tools ## install what more these need, and test what is delivered: units, packages, pages, clients
+	@sh .ci/tools e2e
+	CGO_ENABLED=1 $(GO) test -tags e2e -count 1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./internal/e2e/...
+
 tools: ## install what the tests need (Debian packages); says nothing when it is there
 	@sh .ci/tools
 
 lint: ## check formatting, go vet and staticcheck
 	@files=$$(gofmt -l $$(git ls-files '*.go')) && if [ -n "$$files" ]; then echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; fi
-	$(GO) vet $(PKGS)
-	$(GO) run $(STATICCHECK) $(PKGS)
+	$(GO) vet -tags e2e $(PKGS)
+	$(GO) run $(STATICCHECK) -tags e2e $(PKGS)
 
 bench: tools ## run the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -count $(BENCHCOUNT) -benchmem $(HOT)
