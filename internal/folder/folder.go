@@ -18,12 +18,12 @@ const private = 0o700
 // if all are there, for whoever made them may have ended before it did so; one
 // that this process did not make and may not sync is left alone.
 func Make(dir string) error {
-	dir, err := filepath.Abs(dir)
+	whole, err := filepath.Abs(dir)
 	if err != nil {
 		return err
 	}
 	missing := make(map[string]bool)
-	for at := dir; ; at = filepath.Dir(at) {
+	for at := whole; ; at = filepath.Dir(at) {
 		if _, err := os.Stat(at); !errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -32,12 +32,12 @@ func Make(dir string) error {
 	if err := os.MkdirAll(dir, private); err != nil {
 		return err
 	}
-	if missing[dir] {
+	if missing[whole] {
 		if err := os.Chmod(dir, private); err != nil {
 			return err
 		}
 	}
-	for at := dir; at != filepath.Dir(at); at = filepath.Dir(at) {
+	for at := whole; at != filepath.Dir(at); at = filepath.Dir(at) {
 		if err := Sync(filepath.Dir(at)); err != nil && missing[at] {
 			return fmt.Errorf("make the name of folder %s durable: %w", at, err)
 		}
