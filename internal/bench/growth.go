@@ -38,7 +38,7 @@ const (
 	growthFolds   = 3     // at least so many are measured at each size
 	growthShare   = 0.25  // but no more turns than this share of the session
 	growthLeast   = 20    // turns
-	growthTail    = 0.025 // of the session; from 3 % on it is folded
+	growthTail    = 0.075 // of the session; from 8 % on it is folded
 	growthReads   = 200
 	growthHistory = 10
 	growthIdle    = 10 * time.Millisecond
@@ -185,14 +185,16 @@ func (g *growing) at(ctx context.Context, size int) error {
 	if err := read(readFolded); err != nil {
 		return err
 	}
-	// The store learns from a first fold how large the document is.
-	if err := g.append(ctx, store, 1); err != nil {
+	if err := g.learn(ctx, store); err != nil {
+		return err
+	}
+	if err := g.grow(ctx, store, size); err != nil {
 		return err
 	}
 	if err := g.settle(ctx, store); err != nil {
 		return err
 	}
-	if err := g.grow(ctx, store, size); err != nil {
+	if err := g.learn(ctx, store); err != nil {
 		return err
 	}
 	// As much as a large document leaves in its tail before it is folded.
@@ -315,6 +317,24 @@ func (g *growing) fillUp(ctx context.Context, size int) error {
 // settle waits until the session is folded.
 func (g *growing) settle(ctx context.Context, store *transcript.Store) error {
 	for deadline := time.Now().Add(settleBound); store.Stats().Dirty > 0; {
+		if time.Now().After(deadline) {
+			return errors.New("the session is not folded")
+		}
+		if err := pause(ctx, growthIdle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// learn lets the store find out how large the document is, which it does at a fold
+// and forgets when the session has gone quiet.
+func (g *growing) learn(ctx context.Context, store *transcript.Store) error {
+	before := store.Stats().Folds
+	if err := g.append(ctx, store, 1); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(settleBound); store.Stats().Folds == before; {
 		if time.Now().After(deadline) {
 			return errors.New("the session is not folded")
 		}
