@@ -179,6 +179,13 @@ func (w *stallWatch) stop() { w.timer.Stop() }
 // grows at most by the members that were left out.
 func decodeAny(m jetstream.Msg) int { return 2*len(m.Data()) + 4096 }
 
+// TurnOf reads the turn of a message of the stream of turns. ok is false when it is
+// none: such a message becomes a dead letter.
+func TurnOf(m jetstream.Msg) (turn transcript.Snapshot, ok bool) {
+	turn, err := decode(m, decodeAny(m))
+	return turn, err == nil
+}
+
 // StreamReader reads transcripts from the stream itself, for programs that have
 // no transcripts at hand. It sees what the stream still holds.
 type StreamReader struct {
