@@ -41,6 +41,9 @@ func steps(text string) (all []step) {
 		command := ""
 		for line := range strings.Lines(block) {
 			line = strings.TrimSuffix(line, "\n")
+			if line == strings.TrimSpace(output) {
+				line = output // an empty line
+			}
 			switch want, ok := strings.CutPrefix(line, output); {
 			case ok:
 				last := &all[len(all)-1]

@@ -9,6 +9,7 @@ import (
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/publisher"
 )
@@ -17,7 +18,7 @@ import (
 // ready any more: a retry or two is no news.
 const blockedFor = 10 * time.Second
 
-// answer makes the publisher and the histories.
+// answer makes the publisher, the histories and what shows live turns.
 func (b *builder) answer() error {
 	cfg := b.o.publisher.config()
 	cfg.Conn, cfg.Logger = b.js.Conn(), b.log
@@ -57,6 +58,16 @@ func (b *builder) answer() error {
 	b.history = h
 	b.onStop(partHistory, 30, h.Close)
 	b.registry.MustRegister(metrics.History(h.Stats))
+
+	feed, err := live.New(live.Config{
+		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume, Logger: b.log,
+	})
+	if err != nil {
+		return err
+	}
+	b.events = feed
+	b.onStop(partEvents, 30, feed.Close)
+	b.registry.MustRegister(metrics.Live(feed.Stats))
 	return nil
 }
 
@@ -76,11 +87,11 @@ func (b *builder) spoolDir() string {
 func (b *builder) serveHTTP() {
 	cfg := gateway.Config{
 		Healthy: b.healthy, Ready: b.ready, Registry: b.registry, Logger: b.log,
-		LookupTimeout: b.o.history, DrainTimeout: b.drain / 4,
+		LookupTimeout: b.o.history, Heartbeat: b.o.events.heartbeat, DrainTimeout: b.drain / 4,
 	}
 	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
 	if b.publisher != nil {
-		cfg.Publisher, cfg.History = b.publisher, b.history
+		cfg.Publisher, cfg.History, cfg.Events = b.publisher, b.history, b.events
 		cfg.Stream = b.fromStream
 		cfg.Dead = consumer.DeadReader{JS: b.js}
 		if b.store != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
@@ -31,6 +32,7 @@ const (
 	partPublisher = "publisher"
 	partConsumer  = "consumer"
 	partHistory   = "history"
+	partEvents    = "events"
 	partRefresher = "refresher"
 	partStore     = "store"
 	partRedis     = "redis"
@@ -55,6 +57,7 @@ type builder struct {
 	redis      *cache.Redis           // nil without a cache
 	publisher  *publisher.Publisher
 	history    *cache.History
+	events     *live.Feed
 	consumer   *consumer.Consumer
 
 	streams  atomic.Pointer[error] // what keeps the streams from being used; a nil error when nothing does

@@ -7,6 +7,8 @@ import (
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/embedded"
+	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -125,6 +127,19 @@ func (o *spoolOptions) add(f flags, without string) {
 	f.bytes(&o.maxBytes, publisher.DefaultSpoolMaxBytes, "spool-max-bytes", "", "how much it holds; past that turns are only buffered", false)
 }
 
+// eventOptions say how turns are shown as they are stored.
+type eventOptions struct {
+	clients, queue, resume int
+	heartbeat              time.Duration
+}
+
+func (o *eventOptions) add(f flags) {
+	f.count(&o.clients, live.DefaultClients, "events-clients", "", "clients that may listen to /v1/events at one time")
+	f.count(&o.queue, live.DefaultQueueTurns, "events-queue", "", "turns that may wait for one of them before it misses the oldest")
+	f.count(&o.resume, live.DefaultResume, "events-resume", "", "turns of the past that one of them gets before it has to come again")
+	f.wait(&o.heartbeat, gateway.DefaultHeartbeat, "events-heartbeat", "how often one of them hears something when there are no turns")
+}
+
 // serviceOptions are the flags of serve, gateway and consume. Each of them has
 // those that it uses; the others keep their defaults.
 type serviceOptions struct {
@@ -142,6 +157,7 @@ type serviceOptions struct {
 	rebind                      bool
 	ackWait                     time.Duration
 	history                     time.Duration
+	events                      eventOptions
 	drain                       time.Duration
 	pprof                       string // address; "" is none
 }
@@ -159,6 +175,7 @@ func (o *serviceOptions) addGateway(f flags, withoutSpool string) {
 	o.publisher.add(f)
 	o.spool.add(f, withoutSpool)
 	f.wait(&o.history, cache.DefaultHistoryTimeout, "history-timeout", "bound of loading a history, all fallbacks together")
+	o.events.add(f)
 }
 
 func (o *serviceOptions) addConsumer(f flags) {

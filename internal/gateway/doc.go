@@ -8,6 +8,7 @@
 //	GET  /v1/sessions/{id}/transcript    the merged document
 //	GET  /v1/sessions/{id}/turns/{turn}  the turn and its level; ?rev=N for that revision or a newer one
 //	GET  /v1/sessions                    ?prefix= &cursor= &limit=100 (1 to 1000)
+//	GET  /v1/events                      turns as they are stored, as server-sent events; ?session= &prefix= &after= &limit=
 //	GET  /healthz /readyz /metrics
 //
 // An {id} is one percent-encoded path segment and any session id whatever, so
@@ -29,6 +30,10 @@
 // degraded. The level of a turn is a lower bound: a source that does not answer
 // leaves it at what the others know, and is 503 only when nobody knows the turn.
 // /healthz depends on this process alone, /readyz on everything it needs.
+//
+// A client of events that is too slow is told what it missed, and one that takes
+// nothing at all is cut off; neither holds up others. While the stream cannot be read events
+// wait, and heartbeats say so.
 //
 // Nothing of what people wrote, and no session id, is logged or counted: one line
 // per failed request, with the session's token.

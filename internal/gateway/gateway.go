@@ -21,6 +21,7 @@ const (
 	DefaultRetryAfter        = time.Second
 	DefaultLookupTimeout     = 7 * time.Second
 	DefaultCheckTimeout      = 2 * time.Second
+	DefaultHeartbeat         = 15 * time.Second
 	DefaultReadHeaderTimeout = 5 * time.Second
 	DefaultReadTimeout       = 30 * time.Second
 	DefaultSendTimeout       = 30 * time.Second
@@ -78,6 +79,8 @@ type Config struct {
 	Transcripts Transcripts
 	// Stream and Dead look for turns that are stored, and for dead letters.
 	Stream, Dead Turns
+	// Events shows turns as they are stored.
+	Events Events
 
 	// Healthy reports a fault that only a restart mends; nil means never.
 	Healthy func() error
@@ -100,8 +103,11 @@ type Config struct {
 	// CheckTimeout bounds each check of /readyz, even one that does not return.
 	CheckTimeout time.Duration
 
+	// Heartbeat is how often a client that listens to events hears something, when there are none.
+	Heartbeat time.Duration
+
 	// ReadHeaderTimeout, ReadTimeout (the body included), SendTimeout (of an answer, once
-	// a request was read and has waited as long as it may) and IdleTimeout bound connections.
+	// a request was read and has waited as long as it may; of each event) and IdleTimeout bound connections.
 	ReadHeaderTimeout, ReadTimeout, SendTimeout, IdleTimeout time.Duration
 	MaxHeaderBytes                                           int
 	// DrainTimeout bounds how long [Gateway.Serve] waits for requests when it is told to stop.
@@ -126,6 +132,7 @@ func (c Config) withDefaults() Config {
 	c.RetryAfter = cmp.Or(c.RetryAfter, DefaultRetryAfter)
 	c.LookupTimeout = cmp.Or(c.LookupTimeout, DefaultLookupTimeout)
 	c.CheckTimeout = cmp.Or(c.CheckTimeout, DefaultCheckTimeout)
+	c.Heartbeat = cmp.Or(c.Heartbeat, DefaultHeartbeat)
 	c.ReadHeaderTimeout = cmp.Or(c.ReadHeaderTimeout, DefaultReadHeaderTimeout)
 	c.ReadTimeout = cmp.Or(c.ReadTimeout, DefaultReadTimeout)
 	c.SendTimeout = cmp.Or(c.SendTimeout, DefaultSendTimeout)
@@ -165,6 +172,7 @@ func New(cfg Config) *Gateway {
 			newRoute(http.MethodGet, "/v1/sessions/{id}/history", g.getHistory),
 			newRoute(http.MethodGet, "/v1/sessions/{id}/transcript", g.getTranscript),
 			newRoute(http.MethodGet, "/v1/sessions", g.listSessions),
+			newRoute(http.MethodGet, "/v1/events", g.getEvents),
 		)
 	}
 	return g

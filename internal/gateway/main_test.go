@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
@@ -38,6 +39,7 @@ type world struct {
 	js    jetstream.JetStream
 	pub   *publisher.Publisher
 	store *transcript.Store
+	feed  *live.Feed
 	reg   *prometheus.Registry
 	logs  *logs
 
@@ -47,6 +49,12 @@ type world struct {
 }
 
 func newWorld(t *testing.T, set func(*Config, *publisher.Config)) *world {
+	t.Helper()
+	return newLiveWorld(t, set, nil)
+}
+
+// newLiveWorld is newWorld with a say in how turns are shown.
+func newLiveWorld(t *testing.T, set func(*Config, *publisher.Config), setLive func(*live.Config)) *world {
 	t.Helper()
 	w := &world{t: t, nats: servertest.NATS(t), reg: prometheus.NewRegistry(), logs: &logs{}}
 	nc, err := stream.Connect(t.Context(), stream.Config{URL: w.nats.URL()})
@@ -70,6 +78,10 @@ func newWorld(t *testing.T, set func(*Config, *publisher.Config)) *world {
 	if set != nil {
 		set(&cfg, &pcfg)
 	}
+	lcfg := live.Config{JS: w.js}
+	if setLive != nil {
+		setLive(&lcfg)
+	}
 	if w.pub, err = publisher.New(pcfg); err != nil {
 		t.Fatal(err)
 	}
@@ -88,6 +100,11 @@ func newWorld(t *testing.T, set func(*Config, *publisher.Config)) *world {
 		}
 		cfg.History = h
 	}
+	if w.feed, err = live.New(lcfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.feed.Close(context.Background()) })
+	cfg.Events = w.feed
 	w.addr, w.stop = serve(t, New(cfg))
 	return w
 }

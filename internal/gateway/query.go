@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"unicode/utf8"
+
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // query is what follows the path of a request.
@@ -28,4 +31,13 @@ func (q query) integer(name string, fallback, low, high int) (int, error) {
 		return 0, badRequest(name, fmt.Sprintf("%s is an integer from %d to %d.", name, low, high))
 	}
 	return n, nil
+}
+
+// prefix returns the beginning of session ids that is asked for; "" is all.
+func (q query) prefix() (string, error) {
+	prefix := q.Get("prefix")
+	if len(prefix) > transcript.MaxSessionID || !utf8.ValidString(prefix) {
+		return "", badRequest("prefix", "prefix is the beginning of a session id.")
+	}
+	return prefix, nil
 }

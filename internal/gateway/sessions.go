@@ -5,9 +5,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"regexp"
-	"unicode/utf8"
-
-	"github.com/afterword-io/afterword/transcript"
 )
 
 type sessionList struct {
@@ -34,9 +31,9 @@ func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request, _ place) 
 	if err != nil {
 		return err
 	}
-	prefix := query.Get("prefix")
-	if len(prefix) > transcript.MaxSessionID || !utf8.ValidString(prefix) {
-		return badRequest("prefix", "prefix is the beginning of a session id.")
+	prefix, err := query.prefix()
+	if err != nil {
+		return err
 	}
 	cursor, err := decodeCursor(query.Get("cursor"))
 	if err != nil {

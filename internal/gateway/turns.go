@@ -68,13 +68,8 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 func (g *Gateway) waitStored(ctx context.Context, receipt *publisher.Receipt, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	go func() {
-		select {
-		case <-g.stopping:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	ctx, stop := g.untilStopped(ctx)
+	defer stop()
 	err := receipt.Wait(ctx, publisher.Stored)
 	if !errors.Is(err, publisher.ErrClosed) {
 		return nil

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -171,8 +173,11 @@ func (c *Client) Position() uint64 {
 func (c *Client) Waiting() error {
 	c.feed.mu.Lock()
 	defer c.feed.mu.Unlock()
-	if c.round == nil {
+	switch {
+	case c.round == nil:
 		return nil
+	case !c.feed.cfg.JS.Conn().IsConnected():
+		return nats.ErrDisconnected
 	}
 	return c.round.away
 }

@@ -59,7 +59,7 @@ func (c *Client) resume(ctx context.Context) error {
 		if c.want.Session != "" {
 			subject = stream.TurnSubject(c.want.Session)
 		}
-		if p.tape, err = f.openTape(ctx, after, subject, pastTurns, pastBytes); err != nil {
+		if p.tape, err = f.openTape(ctx, after, subject, pastBytes); err != nil {
 			return err
 		}
 		if p.tape.pending == 0 {

@@ -52,7 +52,7 @@ func (f *Feed) begin(ctx context.Context, r *round) (*tape, error) {
 	f.mu.Lock()
 	r.last, r.created = state.LastSeq, created
 	f.mu.Unlock()
-	return f.openTape(ctx, state.LastSeq, "", liveTurns, liveBytes)
+	return f.openTape(ctx, state.LastSeq, "", liveBytes)
 }
 
 // again goes on behind what was read last, when it can; nil is never, because ctx ended.
@@ -64,7 +64,7 @@ func (f *Feed) again(ctx context.Context, r *round) *tape {
 		if err == nil {
 			f.account(r, state, created)
 			var t *tape
-			if t, err = f.openTape(ctx, r.last, "", liveTurns, liveBytes); err == nil {
+			if t, err = f.openTape(ctx, r.last, "", liveBytes); err == nil {
 				return t
 			}
 		}

@@ -18,9 +18,9 @@ const (
 	beatEvery = 2 * time.Second
 	pullFor   = 30 * time.Second
 
-	// What is asked for at one time: of all that comes, and of the past for one client.
-	liveTurns, liveBytes = 5000, 16 << 20
-	pastTurns, pastBytes = 256, 2 << 20
+	// How much is asked for at one time: of all that comes, and of the past for one client.
+	liveBytes = 8 << 20
+	pastBytes = 2 << 20
 )
 
 // errSkipped says that the server left messages out, as it does when a consumer moved.
@@ -38,7 +38,7 @@ type tape struct {
 }
 
 // openTape begins behind a sequence. subject is that of one session, or "" for all.
-func (f *Feed) openTape(ctx context.Context, after uint64, subject string, turns, bytes int) (*tape, error) {
+func (f *Feed) openTape(ctx context.Context, after uint64, subject string, bytes int) (*tape, error) {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Request)
 	defer cancel()
 	cons, err := f.cfg.JS.CreateConsumer(ctx, stream.Turns, jetstream.ConsumerConfig{
@@ -54,8 +54,7 @@ func (f *Feed) openTape(ctx context.Context, after uint64, subject string, turns
 	t := &tape{js: f.cfg.JS, name: info.Name, pending: info.NumPending, request: f.cfg.Request}
 	// A message alone may be as long as the server allows.
 	bytes = max(bytes, 2*int(f.cfg.JS.Conn().MaxPayload()))
-	t.iter, err = cons.Messages(jetstream.PullMaxMessagesWithBytesLimit(turns, bytes),
-		jetstream.PullExpiry(pullFor), jetstream.PullHeartbeat(beatEvery))
+	t.iter, err = cons.Messages(jetstream.PullMaxBytes(bytes), jetstream.PullExpiry(pullFor), jetstream.PullHeartbeat(beatEvery))
 	if err != nil {
 		t.remove()
 		return nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
