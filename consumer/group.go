@@ -12,13 +12,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// The durable consumer says whose it is.
-const (
-	metaDirectory = "afterword.directory" // id of the transcripts folder
-	metaMachine   = "afterword.machine"   // set when the folder is local to a machine
-	metaHost      = "afterword.host"      // for people
-)
-
 // ErrOtherFolder says that the group belongs to another transcripts folder, or to
 // the same one on another machine, where it cannot be the same.
 var ErrOtherFolder = errors.New("the group has another transcripts folder")
@@ -59,9 +52,9 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 
 func (c *Consumer) durable() jetstream.ConsumerConfig {
 	id := c.cfg.Store.Identity()
-	meta := map[string]string{metaDirectory: id.ID, metaHost: c.cfg.Host}
+	meta := map[string]string{stream.MetaDirectory: id.ID, stream.MetaHost: c.cfg.Host}
 	if id.Local {
-		meta[metaMachine] = c.cfg.Machine
+		meta[stream.MetaMachine] = c.cfg.Machine
 	}
 	return jetstream.ConsumerConfig{
 		Name: c.cfg.Group, Durable: c.cfg.Group,
@@ -82,12 +75,12 @@ func (c *Consumer) compare(have, want map[string]string) error {
 	}
 	what := ""
 	switch {
-	case have[metaDirectory] != want[metaDirectory]:
+	case have[stream.MetaDirectory] != want[stream.MetaDirectory]:
 		what = fmt.Sprintf("it writes to folder %s (%s), this is folder %s (%s)",
-			short(have[metaDirectory]), have[metaHost], short(want[metaDirectory]), c.cfg.Store.Dir())
-	case have[metaMachine] != want[metaMachine] && have[metaMachine] != "" && want[metaMachine] != "":
+			short(have[stream.MetaDirectory]), have[stream.MetaHost], short(want[stream.MetaDirectory]), c.cfg.Store.Dir())
+	case have[stream.MetaMachine] != want[stream.MetaMachine] && have[stream.MetaMachine] != "" && want[stream.MetaMachine] != "":
 		what = fmt.Sprintf("folder %s is on a file system of machine %s (%s), this is machine %s",
-			short(have[metaDirectory]), short(have[metaMachine]), have[metaHost], short(want[metaMachine]))
+			short(have[stream.MetaDirectory]), short(have[stream.MetaMachine]), have[stream.MetaHost], short(want[stream.MetaMachine]))
 	default:
 		return nil
 	}
@@ -105,7 +98,7 @@ func short(id string) string {
 func sameConsumer(have, want jetstream.ConsumerConfig) bool {
 	own := maps.Clone(have.Metadata)
 	maps.DeleteFunc(own, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
-	own[metaHost] = want.Metadata[metaHost] // whoever came last; not worth an update
+	own[stream.MetaHost] = want.Metadata[stream.MetaHost] // whoever came last; not worth an update
 	return maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
 }
 

@@ -293,7 +293,7 @@ func (r *repair) link(from, to string) error {
 
 // asideName is the name of a damaged file that was set aside.
 func asideName(name string, at time.Time) string {
-	return name + ".corrupt-" + at.UTC().Format(timeInName)
+	return name + corruptMark + at.UTC().Format(timeInName)
 }
 
 func reasonOf(err error) string {

@@ -170,14 +170,15 @@ func running(ts *testscript.TestScript, name string) *process {
 	return p
 }
 
-// sees NAME PATTERN: the process writes something that matches to its standard error.
+// sees NAME PATTERN: the process writes something that matches to its standard error
+// or output.
 func cmdSees(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: sees NAME PATTERN")
 	}
 	p, re := running(ts, args[0]), regexp.MustCompile(args[1])
-	if !poll(func() bool { return re.MatchString(p.stderr.String()) }) {
-		ts.Fatalf("nothing matches %q:\n%s", args[1], p.stderr.String())
+	if !poll(func() bool { return re.MatchString(p.stderr.String()) || re.MatchString(p.stdout.String()) }) {
+		ts.Fatalf("nothing matches %q:\n%s%s", args[1], p.stdout.String(), p.stderr.String())
 	}
 }
 

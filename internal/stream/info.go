@@ -36,7 +36,16 @@ type ConsumerInfo struct {
 	Redelivered int    `json:"redelivered"` // of those, delivered more than once
 	Delivered   uint64 `json:"delivered"`   // highest stream sequence delivered
 	AckFloor    uint64 `json:"ack_floor"`   // everything up to this stream sequence is acknowledged
-	Leader      string `json:"leader,omitempty"`
+	// Waiting counts the requests for messages that stand: with none, and nothing
+	// delivered for long, nobody consumes.
+	Waiting       int        `json:"waiting"`
+	LastDelivered *time.Time `json:"last_delivered,omitempty"` // absent when nothing was
+	LastAcked     *time.Time `json:"last_acked,omitempty"`     // absent when nothing was
+	// Folder and Host say where a consumer group writes: the id of its transcripts folder,
+	// and the host that joined it last. Absent for another consumer.
+	Folder string `json:"folder,omitempty"`
+	Host   string `json:"host,omitempty"`
+	Leader string `json:"leader,omitempty"`
 }
 
 // Lag is the number of turns that the consumer has not acknowledged.
@@ -95,6 +104,15 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 			Redelivered: ci.NumRedelivered,
 			Delivered:   ci.Delivered.Stream,
 			AckFloor:    ci.AckFloor.Stream,
+			Waiting:     ci.NumWaiting,
+			Folder:      ci.Config.Metadata[MetaDirectory],
+			Host:        ci.Config.Metadata[MetaHost],
+		}
+		if t := ci.Delivered.Last; t != nil {
+			c.LastDelivered = present(*t)
+		}
+		if t := ci.AckFloor.Last; t != nil {
+			c.LastAcked = present(*t)
 		}
 		if ci.Cluster != nil {
 			c.Leader = ci.Cluster.Leader

@@ -64,6 +64,13 @@ const (
 	HeaderRequeuedFrom = "Afterword-Requeued-From"
 )
 
+// Metadata of the durable consumer of a group, which says whose it is.
+const (
+	MetaDirectory = "afterword.directory" // id of the transcripts folder
+	MetaMachine   = "afterword.machine"   // set when the folder is local to a machine
+	MetaHost      = "afterword.host"      // for people
+)
+
 const (
 	// PayloadReserve is kept free under the server's max_payload, in bytes, so
 	// that a dead letter still fits with the headers it gains.

@@ -1,0 +1,153 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Defaults of a [Config].
+const (
+	// DefaultTimeout bounds one look at everything.
+	DefaultTimeout = 5 * time.Second
+	// DefaultLagWarning and DefaultLagCritical are ages of the oldest turn that a group
+	// has not written.
+	DefaultLagWarning  = 30 * time.Second
+	DefaultLagCritical = 5 * time.Minute
+)
+
+// Pinger is a Redis: [cache.Redis] is one.
+type Pinger interface {
+	Ping(ctx context.Context) error
+	String() string // its URL without secrets
+}
+
+// Config says what to look at. The zero value looks at nothing.
+type Config struct {
+	// Connect returns a connection, or says why there is none. It is asked at every look.
+	Connect func(ctx context.Context) (jetstream.JetStream, error)
+	// NATSURL is what a report calls the server that cannot be reached, without secrets.
+	NATSURL string
+	// Redis is asked for an answer; nil means no cache.
+	Redis Pinger
+	// Open opens the transcripts of this machine, once; nil, or a nil store, means that it has none.
+	Open func() (*transcript.Store, error)
+	// Services are addresses, host:port, of services whose readiness is asked for.
+	Services []string
+
+	// Timeout bounds one look. Zero means [DefaultTimeout].
+	Timeout time.Duration
+	// LagWarning and LagCritical are the ages of the oldest turn that is not written from
+	// which on that is so bad. Zero means [DefaultLagWarning] and [DefaultLagCritical].
+	LagWarning, LagCritical time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	c.Timeout = cmp.Or(c.Timeout, DefaultTimeout)
+	c.LagWarning = cmp.Or(c.LagWarning, DefaultLagWarning)
+	c.LagCritical = cmp.Or(c.LagCritical, DefaultLagCritical)
+	return c
+}
+
+func (c Config) validate() error {
+	if c.LagWarning > c.LagCritical {
+		return fmt.Errorf("the lag of a warning, %s, is longer than that of a critical state, %s", c.LagWarning, c.LagCritical)
+	}
+	return nil
+}
+
+// Gatherer looks at everything, again and again.
+type Gatherer struct {
+	cfg    Config
+	client *http.Client
+
+	mu     sync.Mutex
+	store  *transcript.Store
+	opened chan error // of an opening that is under way; a disk that hangs is asked once
+}
+
+// New makes a Gatherer. It asks nobody yet.
+func New(cfg Config) (*Gatherer, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Gatherer{cfg: cfg, client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Proxy: nil}}}, nil
+}
+
+// Gather looks at everything. It returns within the bound.
+func (g *Gatherer) Gather(ctx context.Context) Report {
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.Timeout)
+	defer cancel()
+	now := time.Now().UTC()
+	// Each part writes into a report of its own, so that they need not wait for each other.
+	parts := [4]Report{}
+	var all sync.WaitGroup
+	all.Go(func() { g.nats(ctx, &parts[0], now) })
+	all.Go(func() { g.redis(ctx, &parts[1]) })
+	all.Go(func() { g.transcripts(ctx, &parts[2], now) })
+	all.Go(func() { g.services(ctx, &parts[3]) })
+	all.Wait()
+
+	r := parts[0]
+	r.Time, r.Redis, r.Transcripts = now, parts[1].Redis, parts[2].Transcripts
+	for _, p := range parts[1:] {
+		r.Checks = append(r.Checks, p.Checks...)
+	}
+	r.matchFolder()
+	r.finish()
+	return r
+}
+
+func (g *Gatherer) redis(ctx context.Context, r *Report) {
+	if g.cfg.Redis == nil {
+		r.Redis.URL = "none"
+		return
+	}
+	r.Redis.URL = g.cfg.Redis.String()
+	if err := g.cfg.Redis.Ping(ctx); err != nil {
+		r.add(CheckRedis, "", Warning, fmt.Sprintf("%s does not answer, so histories are read from files: %v", r.Redis.URL, err),
+			"start it, or give its address with --redis-url; --redis-url none is for no cache")
+		return
+	}
+	r.Redis.Reachable = true
+	r.add(CheckRedis, "", OK, r.Redis.URL+" answers", "")
+}
+
+// services asks for readiness.
+func (g *Gatherer) services(ctx context.Context, r *Report) {
+	for _, addr := range g.cfg.Services {
+		url := "http://" + addr + "/readyz"
+		level, found, do := OK, "ready", ""
+		if status, err := g.ask(ctx, url); err != nil {
+			level, found, do = Critical, fmt.Sprintf("no answer: %v", err), "start the service, and look at its log"
+		} else if status != http.StatusOK {
+			level, found, do = Critical, fmt.Sprintf("not ready: status %d", status), "curl "+url
+		}
+		r.add(CheckService, addr, level, found, do)
+	}
+}
+
+func (g *Gatherer) ask(ctx context.Context, url string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := g.client.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = errors.New("none in time")
+		}
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode, nil
+}
