@@ -162,6 +162,9 @@ func TestOlderSystemTimedOutReadIsNotCachedAsTruth(t *testing.T) {
 	file.mu.Lock()
 	file.hang = nil
 	file.mu.Unlock()
+	if n := h.Late(FromFile); n != 100 || h.Late(FromStream) != 0 {
+		t.Errorf("%d late reads of files and %d of the stream counted", n, h.Late(FromStream))
+	}
 	close(hang)
 
 	h = newHistory(t, HistoryConfig{Redis: r, File: file, Stream: stream})

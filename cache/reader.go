@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/afterword-io/afterword/transcript"
@@ -26,10 +27,11 @@ type boundedReader struct {
 	reader  Reader
 	timeout time.Duration
 	slots   chan struct{}
+	late    atomic.Uint64
 }
 
 func newBoundedReader(r Reader, timeout time.Duration, slots int) *boundedReader {
-	return &boundedReader{r, timeout, make(chan struct{}, slots)}
+	return &boundedReader{reader: r, timeout: timeout, slots: make(chan struct{}, slots)}
 }
 
 func (b *boundedReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
@@ -46,6 +48,7 @@ func (b *boundedReader) Recent(ctx context.Context, session string, n int) (tran
 	case err == nil:
 		return rec, nil
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, transcript.ErrLate):
+		b.late.Add(1)
 		return transcript.Recent{}, fmt.Errorf("%w: %w", ErrLate, err)
 	}
 	return transcript.Recent{}, err

@@ -111,6 +111,17 @@ func (h *History) Stats() []HistoryCount {
 	return l
 }
 
+// Late returns how many reads of a source had no answer in time.
+func (h *History) Late(source Source) uint64 {
+	switch {
+	case source == FromFile && h.file != nil:
+		return h.file.late.Load()
+	case source == FromStream && h.stream != nil:
+		return h.stream.late.Load()
+	}
+	return 0
+}
+
 func index(b bool) int {
 	if b {
 		return 1

@@ -9,9 +9,10 @@ import (
 
 // item is a message and the turn in it.
 type item struct {
-	msg  jetstream.Msg
-	turn transcript.Snapshot
-	at   time.Time // when it was fetched
+	msg    jetstream.Msg
+	turn   transcript.Snapshot
+	at     time.Time // when it was fetched
+	stored time.Time // in the stream; zero when that is not known
 }
 
 // batch is what goes through the pipeline together.
@@ -37,6 +38,20 @@ func (b *batch) group() {
 	for i := range b.items {
 		b.of[i] = at[b.items[i].turn.SessionID]
 	}
+}
+
+// committed describes a batch that was acknowledged now.
+func (b *batch) committed(now time.Time) Committed {
+	c := Committed{Turns: len(b.items)}
+	for i := range b.items {
+		it := &b.items[i]
+		c.Bytes += len(it.msg.Data())
+		c.Took = max(c.Took, now.Sub(it.at))
+		if !it.stored.IsZero() {
+			c.Latency = max(c.Latency, now.Sub(it.stored))
+		}
+	}
+	return c
 }
 
 // track keeps a batch alive on the server until it is done with.

@@ -78,7 +78,18 @@ type Config struct {
 	// PayloadLimit bounds the encoding of a turn, in bytes; 0 asks the server.
 	PayloadLimit int
 
+	// OnCommit, if set, is told of every batch that was made durable and acknowledged.
+	// It returns at once.
+	OnCommit func(Committed)
+
 	Logger *slog.Logger
+}
+
+// Committed is a batch that is durable and acknowledged.
+type Committed struct {
+	Turns, Bytes int           // messages, and of their payloads
+	Took         time.Duration // since the first of them was fetched
+	Latency      time.Duration // since the oldest of them was stored, by the clocks of NATS and of this machine
 }
 
 func (c Config) withDefaults() Config {

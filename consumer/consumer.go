@@ -149,7 +149,13 @@ func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 	}
 	if c.cfg.Rebind && !c.rebound {
 		c.setReady(errors.New("replaying the stream into this folder"))
-		if _, err := Replay(ctx, ReplayConfig{JS: c.cfg.JS, Store: c.cfg.Store, PayloadLimit: c.cfg.PayloadLimit, Logger: c.cfg.Logger}); err != nil {
+		if _, err := Replay(ctx, ReplayConfig{
+			JS: c.cfg.JS, Store: c.cfg.Store, PayloadLimit: c.cfg.PayloadLimit, Logger: c.cfg.Logger,
+			Progress: func(p Progress) {
+				c.stats.rebound[0].Store(p.Done)
+				c.stats.rebound[1].Store(p.Total)
+			},
+		}); err != nil {
 			return nil, fmt.Errorf("rebind: %w", err)
 		}
 		c.rebound = true
@@ -174,7 +180,8 @@ func (c *Consumer) WalkNow() {
 // counters count what a consumer did.
 type counters struct {
 	fetched, redelivered, acked, naked, batches, deadFailed, pauses, walks, pending atomic.Int64
-	repaired, repairsFailed, lostTurns, lostLines                                   atomic.Int64
+	repaired, repairsFailed, lostTurns, lostLines, deadLate                         atomic.Int64
+	rebound                                                                         [2]atomic.Uint64 // done and total of the replay of a rebind
 
 	dead [len(ReasonKinds)]atomic.Int64 // published, by kind of their reason
 }
@@ -189,6 +196,7 @@ type Stats struct {
 	Dead          int64                   // put into the dead-letter stream
 	DeadOf        [len(ReasonKinds)]int64 // of those, by ReasonKinds
 	DeadFailed    int64                   // attempts at that which failed
+	DeadLate      int64                   // of those, the ones without an answer in time
 	Pauses        int64                   // times the environment was at fault
 	Walks         int64                   // complete walks
 	Repaired      int64                   // sessions whose damaged files were set aside and rebuilt
@@ -197,6 +205,7 @@ type Stats struct {
 	LostLines     int64                   // lines of damaged files of which nobody knows the turn
 	InFlight      int                     // messages between fetch and acknowledgement
 	Pending       int64                   // in the stream and not delivered to the group yet, as of the last message
+	Rebind        Progress                // of the replay that takes a group over; zeros without one
 }
 
 // Stats returns the counts so far.
@@ -207,7 +216,8 @@ func (c *Consumer) Stats() Stats {
 		DeadFailed: c.stats.deadFailed.Load(), Pauses: c.stats.pauses.Load(), Walks: c.stats.walks.Load(),
 		Repaired: c.stats.repaired.Load(), RepairsFailed: c.stats.repairsFailed.Load(),
 		LostTurns: c.stats.lostTurns.Load(), LostLines: c.stats.lostLines.Load(),
-		Pending: c.stats.pending.Load(),
+		Pending: c.stats.pending.Load(), DeadLate: c.stats.deadLate.Load(),
+		Rebind: Progress{Done: c.stats.rebound[0].Load(), Total: c.stats.rebound[1].Load()},
 	}
 	for i := range c.stats.dead {
 		s.DeadOf[i] = c.stats.dead[i].Load()

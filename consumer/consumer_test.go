@@ -308,7 +308,11 @@ func TestMalformedBecomesADeadLetter(t *testing.T) {
 	}
 	f.publish(good[1])
 	store := f.store(dir)
-	c, stop := f.start(Config{Store: store})
+	var told Committed // read after the end
+	c, stop := f.start(Config{Store: store, OnCommit: func(b Committed) {
+		told.Turns, told.Bytes = told.Turns+b.Turns, told.Bytes+b.Bytes
+		told.Took, told.Latency = max(told.Took, b.Took), max(told.Latency, b.Latency)
+	}})
 	f.drained(DefaultGroup)
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -317,6 +321,9 @@ func TestMalformedBecomesADeadLetter(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameDocuments(t, documents(t, dir), undisturbed(t, good))
+	if told.Turns != len(good) || told.Bytes != good[0].Size()+good[1].Size() || told.Took <= 0 || told.Latency <= told.Took {
+		t.Errorf("OnCommit was told %+v of %d turns", told, len(good))
+	}
 
 	for session, want := range map[string]bool{"s": true, "t": false} { // a turn of s, refused for its type, and one on a subject that is not its own
 		if _, ok, err := (DeadReader{JS: f.js}).Turn(t.Context(), session, "x"); ok != want || err != nil {

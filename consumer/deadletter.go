@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strconv"
 	"strings"
@@ -100,6 +101,9 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 	rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
 	defer cancel()
 	_, err = c.cfg.JS.PublishMsg(rctx, &nats.Msg{Subject: subject, Header: h, Data: data})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
+		c.stats.deadLate.Add(1)
+	}
 	if err == nil {
 		c.cfg.Logger.Warn("dead letter", "subject", d.msg.Subject(), "sequence", meta.Sequence.Stream, "reason", d.reason)
 	}

@@ -120,18 +120,20 @@ func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, 
 // take decodes a message into the batch, or hands it to the dead letters.
 func (p *pipeline) take(b *batch, m jetstream.Msg) {
 	p.stats.fetched.Add(1)
+	it := item{msg: m, at: time.Now()}
 	if meta, err := m.Metadata(); err == nil {
+		it.stored = meta.Timestamp
 		p.stats.pending.Store(int64(meta.NumPending))
 		if meta.NumDelivered > 1 {
 			p.stats.redelivered.Add(1)
 		}
 	}
-	turn, err := decode(m, p.cfg.PayloadLimit)
-	if err != nil {
+	var err error
+	if it.turn, err = decode(m, p.cfg.PayloadLimit); err != nil {
 		p.bury(m, err.Error())
 		return
 	}
-	b.items = append(b.items, item{msg: m, turn: turn, at: time.Now()})
+	b.items = append(b.items, it)
 }
 
 // decode reads the turn of a message. Its error is the reason of a dead letter.

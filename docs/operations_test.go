@@ -98,32 +98,6 @@ func TestFlagsOfThePage(t *testing.T) {
 	}
 }
 
-func TestMetricsOfThePage(t *testing.T) {
-	s := newScene(t)
-	defer s.serve()()
-	text, err := s.shell(`curl -sf --json '{"user":"a","assistant":"b"}' http://127.0.0.1:8080/v1/sessions/a/turns >body && curl -sf http://127.0.0.1:8080/metrics`)
-	if err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	kinds := make(map[string]string)
-	for _, m := range regexp.MustCompile(`(?m)^# TYPE (afterword_\S+) (\S+)$`).FindAllStringSubmatch(text, -1) {
-		kinds[m[1]] = m[2]
-	}
-	help := make(map[string]string)
-	for _, m := range regexp.MustCompile(`(?m)^# HELP (afterword_\S+) (.*)$`).FindAllStringSubmatch(text, -1) {
-		help[m[1]] = m[2]
-	}
-	var want strings.Builder
-	want.WriteString("\n| name | type | |\n|---|---|---|\n")
-	for _, name := range slices.Sorted(maps.Keys(kinds)) {
-		fmt.Fprintf(&want, "| `%s` | %s | %s |\n", name, kinds[name], help[name])
-	}
-	want.WriteString("\n")
-	if got := between(t, operations, "metrics", want.String()); got != want.String() {
-		t.Errorf("the metrics of %s are not those of `afterword serve`; run: go test ./docs -update", operations)
-	}
-}
-
 // Every flag and command of the examples is one.
 func TestExamplesOfThePage(t *testing.T) {
 	path, n := binary(t), 0

@@ -143,20 +143,26 @@ func (s *scene) shell(script string) (string, error) {
 // serve starts `afterword serve` on its defaults and returns how to stop it.
 func (s *scene) serve() (stop func()) {
 	s.t.Helper()
+	return s.start("127.0.0.1:8080", "serve")
+}
+
+// start starts a service that listens on an address and returns how to stop it.
+func (s *scene) start(address string, args ...string) (stop func()) {
+	s.t.Helper()
 	var log bytes.Buffer
-	cmd := s.command("bin/afterword", "serve")
+	cmd := s.command("bin/afterword", args...)
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
 	for end := time.Now().Add(readyWithin); ; time.Sleep(tryAgain) {
-		if _, err := s.shell("curl -sf http://127.0.0.1:8080/readyz"); err == nil {
+		if _, err := s.shell("curl -sf http://" + address + "/readyz"); err == nil {
 			break
 		}
 		if time.Now().After(end) {
 			cmd.Process.Kill()
 			cmd.Wait()
-			s.t.Fatalf("afterword serve is not ready after %s:\n%s", readyWithin, log.String())
+			s.t.Fatalf("afterword %s is not ready after %s:\n%s", args[0], readyWithin, log.String())
 		}
 	}
 	return func() {
@@ -166,7 +172,7 @@ func (s *scene) serve() (stop func()) {
 		late := time.AfterFunc(endsWithin, func() { cmd.Process.Kill() })
 		defer late.Stop()
 		if err := cmd.Wait(); err != nil {
-			s.t.Errorf("afterword serve ended after %s with %v:\n%s", time.Since(began), err, log.String())
+			s.t.Errorf("afterword %s ended after %s with %v:\n%s", args[0], time.Since(began), err, log.String())
 		}
 	}
 }

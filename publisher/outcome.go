@@ -45,9 +45,13 @@ func (s *sender) end(r result, now time.Time) {
 	}
 	delete(s.inFlight, r.msg)
 	if r.err != nil {
+		if errors.Is(r.err, jetstream.ErrAsyncPublishTimeout) || errors.Is(r.err, errNoAnswer) {
+			s.counts.late.Add(1)
+		}
 		s.failed(e, r.err, now)
 		return
 	}
+	s.counts.acks.Add(1)
 	if r.duplicate {
 		s.counts.duplicates.Add(1)
 	}
@@ -62,6 +66,9 @@ func (s *sender) endBatch(b *batch, err error, now time.Time) {
 	}
 	var api *jetstream.APIError
 	alone := errors.As(err, &api) || errors.Is(err, errNotOneBatch)
+	if err == nil {
+		s.counts.acks.Add(1)
+	}
 	for _, e := range b.entries {
 		switch {
 		case err == nil:
@@ -85,6 +92,7 @@ func (s *sender) endFlying(err error, now time.Time) {
 // endLate ends the batches whose acknowledgement is late.
 func (s *sender) endLate(now time.Time) {
 	for f := s.batches.flying; len(f) > 0 && now.Sub(f[0].sent) >= s.cfg.AckTimeout; f = s.batches.flying {
+		s.counts.late.Add(1)
 		s.endBatch(s.batches.take(f[0].number), jetstream.ErrAsyncPublishTimeout, now)
 	}
 }

@@ -61,6 +61,7 @@ func New(cfg Config) (*Publisher, error) {
 func (p *Publisher) Publish(ctx context.Context, t transcript.Turn) (*Receipt, error) {
 	d, err := t.Draft()
 	if err != nil {
+		p.sender.counts.malformed.Add(1)
 		return nil, err
 	}
 	return p.PublishDraft(ctx, &d)
@@ -69,6 +70,14 @@ func (p *Publisher) Publish(ctx context.Context, t transcript.Turn) (*Receipt, e
 // PublishDraft is Publish for a turn that came as JSON: members that this
 // version does not know are kept. It sets the draft's id and timestamp if they are absent.
 func (p *Publisher) PublishDraft(ctx context.Context, d *transcript.Draft) (*Receipt, error) {
+	r, err := p.accept(ctx, d)
+	if err != nil && transcript.Malformed(err) {
+		p.sender.counts.malformed.Add(1)
+	}
+	return r, err
+}
+
+func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, error) {
 	if err := transcript.CheckSessionID(d.SessionID); err != nil {
 		return nil, err
 	}

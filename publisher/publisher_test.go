@@ -61,6 +61,12 @@ func TestPublishStores(t *testing.T) {
 	if s.ID != r.ID || s.Timestamp != r.Timestamp || s.SessionID != "a/b *" || s.Status != transcript.Complete || string(s.Payload()) != string(m.Data()) {
 		t.Errorf("stored %s", m.Data())
 	}
+	if _, err := p.Publish(t.Context(), transcript.Turn{SessionID: "\n", User: "q"}); err == nil {
+		t.Error("a bad session id is accepted")
+	}
+	if s := p.Stats(); s.Acks != 1 || s.Malformed != 1 {
+		t.Errorf("%d acknowledgements and %d malformed turns counted", s.Acks, s.Malformed)
+	}
 	closeNow(t, p)
 	if len(took) != 1 {
 		t.Errorf("OnStored was told %v", took)

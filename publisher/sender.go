@@ -74,6 +74,7 @@ type counts struct {
 	inFlight                      atomic.Int64
 	blockedAt                     atomic.Int64 // when it was that nothing got through any more, in ns since started; -1 while turns do
 	retries, duplicates, setAside atomic.Uint64
+	acks, late, malformed         atomic.Uint64
 }
 
 func newSender(cfg *Config, b *buffer) (*sender, error) {

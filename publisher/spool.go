@@ -266,6 +266,8 @@ type SpoolStats struct {
 	Bytes    int64         // of its files
 	Segments int           // files
 	Blocked  time.Duration // how long nothing could be spooled; 0 while turns can
+	Oldest   time.Duration // since the oldest of its turns was accepted, or a little longer
+	MaxBytes int64         // what it may hold
 
 	// Since the start.
 	Syncs    uint64
@@ -278,7 +280,7 @@ type SpoolStats struct {
 func (s *spool) stats(now time.Time) SpoolStats {
 	c := &s.counts
 	st := SpoolStats{
-		Bytes: c.bytes.Load(), Segments: int(c.segments.Load()),
+		Bytes: c.bytes.Load(), MaxBytes: s.cfg.SpoolMaxBytes, Segments: int(c.segments.Load()),
 		Syncs: c.syncs.Load(), SyncTime: time.Duration(c.syncTime.Load()),
 		Failures: c.failures.Load(), SetAside: c.setAside.Load(), Lost: c.damage.Load(),
 	}

@@ -94,7 +94,8 @@ func TestSpoolIsResumed(t *testing.T) {
 		t.Errorf("level %v, %v", level, ok)
 	}
 	s := p.Stats()
-	if s.Spool.Turns != 500 || s.Spool.Bytes == 0 || s.Spool.Segments != 1 || s.Spool.Syncs == 0 || s.Spool.SyncTime == 0 || s.Spool.Blocked != 0 {
+	if s.Spool.Turns != 500 || s.Spool.Bytes == 0 || s.Spool.Segments != 1 || s.Spool.Syncs == 0 || s.Spool.SyncTime == 0 || s.Spool.Blocked != 0 ||
+		s.Spool.Oldest <= 0 || s.Spool.Oldest > s.Oldest+time.Minute || s.Spool.MaxBytes != publisher.DefaultSpoolMaxBytes {
 		t.Errorf("%+v", s)
 	}
 	if left := leave(t, p); left.Turns != 500 || left.Spooled != 500 || !strings.Contains(left.Error(), "all of them are spooled") {

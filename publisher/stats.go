@@ -19,7 +19,10 @@ type Stats struct {
 	Retries    uint64 // tries after the first of a turn
 	Duplicates uint64 // of the stored, those that the stream already had
 	Overflows  uint64 // refused because the buffer was full
+	Malformed  uint64 // refused because they break a rule
 	SetAside   uint64 // turns that were refused while others were stored
+	Late       uint64 // acknowledgements, of a turn or a batch, that did not come in time
+	Acks       uint64 // those that came
 
 	Spool SpoolStats // empty without one
 }
@@ -33,6 +36,9 @@ func (p *Publisher) Stats() Stats {
 		Retries:    c.retries.Load(),
 		Duplicates: c.duplicates.Load(),
 		SetAside:   c.setAside.Load(),
+		Late:       c.late.Load(),
+		Acks:       c.acks.Load(),
+		Malformed:  c.malformed.Load(),
 	}
 	if at := c.blockedAt.Load(); at >= 0 {
 		s.Blocked = max(0, now.Sub(p.sender.started)-time.Duration(at))
@@ -51,6 +57,12 @@ func (p *Publisher) Stats() Stats {
 	if b.spool != nil {
 		s.Spool = b.spool.stats(now)
 		s.Spool.Turns, s.Spool.Away = b.spooled, b.away
+		for _, g := range b.spool.segments { // the oldest first
+			if g.unstored > 0 {
+				s.Spool.Oldest = max(0, now.Sub(g.at))
+				break
+			}
+		}
 		for _, g := range b.spool.segments {
 			if g.away > 0 {
 				s.Oldest = max(s.Oldest, now.Sub(g.at))

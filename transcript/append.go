@@ -130,7 +130,9 @@ func (b *Batch) Sync(ctx context.Context) error {
 			}
 		}
 	}
-	s.stats.synced(time.Since(started))
+	took := time.Since(started)
+	s.stats.synced(took)
+	s.cfg.OnSync(took)
 	if err != nil {
 		return err
 	}

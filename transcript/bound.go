@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -28,7 +29,7 @@ func (s *Store) each(ctx context.Context, op string, n, parallel int, fn func(i 
 		default:
 			if err := s.slot(ctx, started); err != nil {
 				r.stop(parallel-w, fmt.Errorf("%s: %w", op, err))
-				return r.wait(ctx, s.cfg.FileTimeout, op)
+				return s.wait(ctx, r, op)
 			}
 		}
 		go func() {
@@ -36,7 +37,16 @@ func (s *Store) each(ctx context.Context, op string, n, parallel int, fn func(i 
 			r.work(w, fn)
 		}()
 	}
-	return r.wait(ctx, s.cfg.FileTimeout, op)
+	return s.wait(ctx, r, op)
+}
+
+// wait returns how a run ended, and counts it if that was too late.
+func (s *Store) wait(ctx context.Context, r *run, op string) []error {
+	errs := r.wait(ctx, s.cfg.FileTimeout, op)
+	if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, ErrLate) }) {
+		s.stats.tooLate(op)
+	}
+	return errs
 }
 
 // one runs a single bounded operation.

@@ -94,7 +94,9 @@ func (s *Store) foldGroup(group []*entry) {
 		s.endFold(&items[i])
 	}
 	s.dirty.settled()
-	s.stats.folded(folded, time.Since(started))
+	took := time.Since(started)
+	s.stats.folded(folded, took)
+	s.cfg.OnFold(took)
 }
 
 // beginFold locks a session, and writes its new document to a temporary file if

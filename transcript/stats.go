@@ -1,6 +1,8 @@
 package transcript
 
 import (
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -16,10 +18,36 @@ type Stats struct {
 	Dirty        int           // sessions whose tail holds more than their document
 	OldestDirty  time.Duration // age of the oldest of them
 	Operations   int           // file operations under way
+	Failed       bool          // making data durable failed, so nothing is trusted any more
+	Late         []Late        // every kind of operation, zeros included
+	Space        Space         // as of the last look, some seconds ago; zeros before the first
 }
+
+// Late is how often one kind of file operation was late ([ErrLate]).
+type Late struct {
+	Op string
+	N  int64
+}
+
+// lateOps are the kinds of file operations: the first word of their names. The last
+// one is for all others.
+var lateOps = [...]string{"append", "syncfs", "fdatasync", "fsync", "read", "list", "merge", "repair", "probe", "statfs", "other"}
 
 type counters struct {
 	appended, syncs, syncTime, folds, foldTime, foldFailures atomic.Int64
+
+	late  [len(lateOps)]atomic.Int64
+	space atomic.Pointer[Space]
+}
+
+// tooLate counts an operation that was late.
+func (c *counters) tooLate(op string) {
+	kind, _, _ := strings.Cut(op, " ")
+	at := slices.Index(lateOps[:], kind)
+	if at < 0 {
+		at = len(lateOps) - 1
+	}
+	c.late[at].Add(1)
 }
 
 func (c *counters) synced(took time.Duration) {
@@ -40,7 +68,13 @@ func (s *Store) Stats() Stats {
 		Syncs:    s.stats.syncs.Load(), SyncTime: time.Duration(s.stats.syncTime.Load()),
 		Folds: s.stats.folds.Load(), FoldTime: time.Duration(s.stats.foldTime.Load()),
 		FoldFailures: s.stats.foldFailures.Load(),
-		Dirty:        n, Operations: len(s.slots),
+		Dirty:        n, Operations: len(s.slots), Failed: s.Err() != nil,
+	}
+	for i, op := range lateOps {
+		st.Late = append(st.Late, Late{op, s.stats.late[i].Load()})
+	}
+	if space := s.stats.space.Load(); space != nil {
+		st.Space = *space
 	}
 	if n > 0 {
 		st.OldestDirty = time.Since(oldest)

@@ -54,6 +54,10 @@ type Config struct {
 	// Durability overrides how writes are made durable; "" asks the file system.
 	Durability Durability
 
+	// OnSync and OnFold, if set, are told how long each batch took to be made durable,
+	// and each group of sessions to be folded. They return at once.
+	OnSync, OnFold func(took time.Duration)
+
 	Logger *slog.Logger
 }
 
@@ -67,6 +71,11 @@ func (c Config) withDefaults() Config {
 	c.LargeSize = cmp.Or(c.LargeSize, DefaultLargeSize)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, told := range []*func(time.Duration){&c.OnSync, &c.OnFold} {
+		if *told == nil {
+			*told = func(time.Duration) {}
+		}
 	}
 	return c
 }
@@ -163,6 +172,7 @@ func Open(cfg Config) (*Store, error) {
 			s.workers.Go(s.foldLoop)
 		}
 		s.workers.Go(s.tendLoop)
+		s.workers.Go(s.spaceLoop)
 	}
 	return s, nil
 }

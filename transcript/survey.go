@@ -35,9 +35,20 @@ type Survey struct {
 
 // Space asks the file system of the folder.
 func (s *Store) Space(ctx context.Context) (Space, error) {
-	var st unix.Statfs_t
-	err := s.one(ctx, "statfs the transcripts folder", func() error { return unix.Statfs(s.cfg.Dir, &st) })
+	var space Space
+	err := s.one(ctx, "statfs the transcripts folder", func() (err error) {
+		space, err = s.statfs()
+		return err
+	})
 	if err != nil {
+		return Space{}, err
+	}
+	return space, nil
+}
+
+func (s *Store) statfs() (Space, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.cfg.Dir, &st); err != nil {
 		return Space{}, err
 	}
 	unit := uint64(st.Frsize)

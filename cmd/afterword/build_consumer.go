@@ -25,6 +25,8 @@ func (b *builder) consume() error {
 		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind,
 		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, Drain: b.drain, Logger: b.log,
 	}
+	batches := metrics.NewBatches()
+	cfg.OnCommit = batches.Committed
 	if b.redis != nil {
 		f, err := cache.NewRefresher(cache.RefresherConfig{
 			Redis: b.redis, Reader: b.store, StoreTimeout: b.o.store.fileTimeout, Logger: b.log,
@@ -41,7 +43,8 @@ func (b *builder) consume() error {
 		return err
 	}
 	b.consumer = c
-	b.registry.MustRegister(metrics.Consumer(c.Stats))
+	b.registry.MustRegister(batches, metrics.Consumer(c.Stats, c.Ready))
+	b.parts.Consumer = c.Stats
 	b.ready[partConsumer] = func(context.Context) error { return c.Ready() }
 	b.background(partConsumer, 90, func(ctx context.Context) error {
 		if err := b.ensureStreams(ctx); err != nil {

@@ -35,6 +35,7 @@ func (b *builder) answer() error {
 	b.publisher = p
 	b.onStop(partPublisher, 70, p.Close)
 	b.registry.MustRegister(took, metrics.Publish(p.Stats))
+	b.parts.Publisher = p.Stats
 	b.ready[partPublisher] = func(context.Context) error {
 		if blocked := p.Stats().Blocked; blocked > blockedFor {
 			return fmt.Errorf("nothing has got through to the stream for %s: look at `afterword stream info`", blocked.Round(time.Second))
@@ -58,6 +59,7 @@ func (b *builder) answer() error {
 	b.history = h
 	b.onStop(partHistory, 30, h.Close)
 	b.registry.MustRegister(metrics.History(h.Stats))
+	b.parts.History = h.Late
 
 	feed, err := live.New(live.Config{
 		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume, Logger: b.log,
@@ -85,6 +87,8 @@ func (b *builder) spoolDir() string {
 
 // serveHTTP answers requests until the service stops.
 func (b *builder) serveHTTP() {
+	b.watchStreams()
+	b.registry.MustRegister(metrics.Timeouts(b.parts))
 	cfg := gateway.Config{
 		Healthy: b.healthy, Ready: b.ready, Registry: b.registry, Logger: b.log,
 		LookupTimeout: b.o.history, Heartbeat: b.o.events.heartbeat, DrainTimeout: b.drain / 4,

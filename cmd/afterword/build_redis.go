@@ -36,6 +36,7 @@ func (b *builder) connectRedis() error {
 	b.redis = r
 	b.onStop(partRedis, 100, func(context.Context) error { return r.Close() })
 	b.registry.MustRegister(metrics.Redis(r.Stats))
+	b.parts.Redis = r.Stats
 	b.ready[partRedis] = r.Ping
 	if err := r.Ping(b.ctx); redis.IsAuthError(err) {
 		return redisRefused(r)

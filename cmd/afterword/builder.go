@@ -38,6 +38,7 @@ const (
 	partRedis     = "redis"
 	partNATS      = "nats"
 	partStreams   = "streams"
+	partWatch     = "watch"
 )
 
 // builder puts the parts of a service together, each from its options, in one
@@ -63,6 +64,7 @@ type builder struct {
 	streams  atomic.Pointer[error] // what keeps the streams from being used; a nil error when nothing does
 	ready    map[string]gateway.Check
 	registry *prometheus.Registry
+	parts    metrics.Parts // that have waits
 }
 
 func newBuilder(s *service, o serviceOptions, name string) *builder {
@@ -94,12 +96,15 @@ func (b *builder) listen() error {
 func (b *builder) openStore() error {
 	cfg := b.storeConfig()
 	cfg.Layout = transcript.Layout(b.o.store.layout)
+	times := metrics.NewStoreTimes()
+	cfg.OnSync, cfg.OnFold = times.Synced, times.Folded
 	s, err := transcript.Open(cfg)
 	if err != nil {
 		return dataDirError(err)
 	}
 	b.store = s
-	b.registry.MustRegister(metrics.Store(s.Stats))
+	b.registry.MustRegister(times, metrics.Store(s.Stats))
+	b.parts.Store = s.Stats
 	b.onStop(partStore, 100, s.Close)
 	return nil
 }
@@ -147,7 +152,16 @@ func (b *builder) connect() error {
 		return err
 	}
 	b.fromStream = consumer.NewStreamReader(b.js, 0)
+	b.registry.MustRegister(metrics.NATS(nc.IsConnected))
 	return nil
+}
+
+// watchStreams looks at the streams now and then, for /metrics.
+func (b *builder) watchStreams() {
+	w := stream.NewWatch(stream.WatchConfig{JS: b.js, Every: b.o.watch, Logger: b.log})
+	b.registry.MustRegister(metrics.Streams(w.Last))
+	b.parts.Streams = w.Last
+	b.background(partWatch, 25, w.Run)
 }
 
 // natsDir is where an embedded NATS server keeps the stream.

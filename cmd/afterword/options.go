@@ -159,6 +159,7 @@ type serviceOptions struct {
 	history                     time.Duration
 	events                      eventOptions
 	drain                       time.Duration
+	watch                       time.Duration
 	pprof                       string // address; "" is none
 }
 
@@ -188,6 +189,7 @@ func (o *serviceOptions) addConsumer(f flags) {
 func (o *serviceOptions) addCommon(f flags) {
 	o.store.add(f)
 	o.limits.add(f, "stream-")
+	f.wait(&o.watch, stream.DefaultWatchEvery, "watch-every", "how often the streams are looked at for /metrics: a few requests each time")
 	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
 	f.text(&o.pprof, "", "pprof", "", "`ADDRESS` to serve profiles of the process on (net/http/pprof); none by default, and best on loopback")
 	o.logs.add(f, "info")

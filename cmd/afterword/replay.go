@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -60,12 +61,15 @@ type replayOptions struct {
 	resume     bool
 	checkpoint time.Duration
 	rate       int
+	metrics    metricsFile
 }
 
 func (o *replayOptions) check(cmd *cobra.Command) error {
 	switch {
 	case o.rate < 0:
 		return usage(cmd, errors.New("--rate is negative"))
+	case o.metrics.path != "" && o.dryRun:
+		return usage(cmd, errors.New("--dry-run and --metrics-file do not go together"))
 	case o.resume && o.dryRun:
 		return usage(cmd, errors.New("--dry-run and --resume do not go together"))
 	case o.resume && o.since.relative:
@@ -113,6 +117,7 @@ would change, session by session; it needs a scratch folder.`,
 	f.IntVar(&o.rate, "rate", 0, "at most so many turns per second; 0 means as many as possible")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print what would change, and change nothing")
 	f.StringVar(&o.scratch, "scratch", "", "`FOLDER` for what --dry-run compares, as large as the transcripts; none means --data-dir")
+	o.metrics.add(f, "replay")
 	f.BoolVar(&o.json, "json", false, "print JSON: the result, and with --dry-run one object per session before it")
 	o.nats.add(f, ownNATS)
 	o.store.add(f)
@@ -152,11 +157,20 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 		began := time.Now()
 		m := c.meter("messages replayed")
 		defer m.stop()
+		run := metrics.Replay()
+		written, err := o.metrics.keep(run, log)
+		if err != nil {
+			return err
+		}
 		res, err := consumer.Replay(ctx, consumer.ReplayConfig{
 			JS: js, Store: s, Session: o.session, Since: o.since.at, Rate: o.rate, Resume: o.resume, Checkpoint: o.checkpoint, Logger: log,
-			Progress: func(p consumer.Progress) { m.set(p.Done, p.Total) },
+			Progress: func(p consumer.Progress) { m.set(p.Done, p.Total); run.Progress(p) },
 		})
 		m.stop()
+		run.Replayed(res, err)
+		if werr := written(); err == nil && werr != nil {
+			return werr
+		}
 		switch {
 		case errors.Is(err, consumer.ErrCheckpoint):
 			return fmt.Errorf("%w: finish that replay, or remove %s to start over", err, filepath.Join(dir, checkpointFile))

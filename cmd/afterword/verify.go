@@ -12,6 +12,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -26,6 +27,7 @@ type verifyOptions struct {
 	settle  time.Duration
 	repair  bool
 	json    bool
+	metrics metricsFile
 }
 
 func (c *cli) verify() *cobra.Command {
@@ -61,6 +63,7 @@ something is lost.`,
 	f.StringVar(&o.scratch, "scratch", "", "`FOLDER` for what is compared, as large as the transcripts; none means --data-dir")
 	f.wait(&o.settle, consumer.DefaultSettle, "settle", "how long turns that were just published may take to arrive before they count as missing")
 	f.BoolVar(&o.repair, "repair", false, "mend what differs, and say what was done and what is lost")
+	o.metrics.add(f, "verification")
 	f.BoolVar(&o.json, "json", false, "print JSON: one object per difference, and the result as the last line")
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
@@ -103,24 +106,34 @@ func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
 					return r.Refresh(ctx, session, rec)
 				}
 			}
-			return c.compare(ctx, cfg, o.json)
+			return c.compare(ctx, cfg, o)
 		})
 	})
 }
 
-func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, asJSON bool) error {
+func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, o verifyOptions) error {
+	log, err := c.logger(o.logs)
+	if err != nil {
+		return err
+	}
+	run := metrics.Verify()
+	written, err := o.metrics.keep(run, log)
+	if err != nil {
+		return err
+	}
 	m := c.meter("messages read")
 	defer m.stop()
 	var found []consumer.Difference // printed when there is no meter in the way
 	var failure error
 	show := func(d consumer.Difference) {
 		if failure == nil {
-			failure = c.printDifference(d, asJSON)
+			failure = c.printDifference(d, o.json)
 		}
 	}
-	cfg.Progress = func(p consumer.Progress) { m.set(p.Done, p.Total) }
+	cfg.Progress = func(p consumer.Progress) { m.set(p.Done, p.Total); run.Progress(p) }
 	cfg.Difference = func(d consumer.Difference) {
 		const most = 1000
+		run.Difference(d)
 		if m == nil || len(found) >= most {
 			show(d)
 			return
@@ -129,6 +142,12 @@ func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, asJSON boo
 	}
 	res, err := consumer.Verify(ctx, cfg)
 	m.stop()
+	run.Verified(res, err)
+	if err == nil {
+		failure = written()
+	} else {
+		_ = written() // err is worse
+	}
 	for _, d := range found {
 		show(d)
 	}
@@ -140,7 +159,7 @@ func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, asJSON boo
 	case failure != nil:
 		return failure
 	}
-	if asJSON {
+	if o.json {
 		err = c.printJSON(res)
 	} else {
 		if cfg.Repair {

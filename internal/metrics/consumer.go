@@ -11,10 +11,13 @@ type consuming struct {
 	dead *prometheus.Desc
 }
 
-// Consumer shows a consumer's figures.
-func Consumer(stats func() consumer.Stats) prometheus.Collector {
+// Consumer shows a consumer's figures. ready is its own readiness.
+func Consumer(stats func() consumer.Stats, ready func() error) prometheus.Collector {
 	type S = consumer.Stats
 	return &consuming{figures[S]{stats, []figure[S]{
+		gauge("afterword_consumer_ready", "1 while this consumer takes turns; /readyz says why it does not.", func(*S) float64 { return truth(ready() == nil) }),
+		gauge("afterword_consumer_rebind_done_messages", "Messages that the replay of --rebind has got through.", func(s *S) float64 { return float64(s.Rebind.Done) }),
+		gauge("afterword_consumer_rebind_messages", "Messages that the replay of --rebind has to get through; 0 without one.", func(s *S) float64 { return float64(s.Rebind.Total) }),
 		total("afterword_consumer_fetched_total", "Messages delivered to this consumer.", func(s *S) float64 { return float64(s.Fetched) }),
 		total("afterword_consumer_redelivered_total", "Messages delivered to this consumer that had been delivered before.", func(s *S) float64 { return float64(s.Redelivered) }),
 		total("afterword_consumer_acked_total", "Turns made durable and acknowledged.", func(s *S) float64 { return float64(s.Acked) }),
@@ -45,4 +48,35 @@ func (c *consuming) Collect(out chan<- prometheus.Metric) {
 	for i, kind := range consumer.ReasonKinds {
 		out <- prometheus.MustNewConstMetric(c.dead, prometheus.CounterValue, float64(s.DeadOf[i]), string(kind))
 	}
+}
+
+// Batches is for [consumer.Config.OnCommit].
+type Batches struct{ turns, bytes, took, latency prometheus.Histogram }
+
+// NewBatches makes it, with nothing observed.
+func NewBatches() *Batches {
+	return &Batches{
+		turns:   histogram("afterword_consumer_batch_turns", "Turns of the batches made durable.", []float64{1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2000, 4000, 8000}),
+		bytes:   histogram("afterword_consumer_batch_bytes", "Payload bytes of the batches made durable.", prometheus.ExponentialBuckets(1<<10, 4, 8)),
+		took:    histogram("afterword_consumer_commit_duration_seconds", "Time from the fetch of the first turn of a batch to the acknowledgement of all.", waitBuckets),
+		latency: histogram("afterword_consumer_latency_seconds", "Time from stored to durable of the oldest turn of each batch, by the clocks of NATS and of this machine.", waitBuckets),
+	}
+}
+
+// Committed observes one batch.
+func (b *Batches) Committed(c consumer.Committed) {
+	b.turns.Observe(float64(c.Turns))
+	b.bytes.Observe(float64(c.Bytes))
+	b.took.Observe(c.Took.Seconds())
+	b.latency.Observe(c.Latency.Seconds())
+}
+
+// Describe implements [prometheus.Collector].
+func (b *Batches) Describe(out chan<- *prometheus.Desc) {
+	describe(out, b.turns, b.bytes, b.took, b.latency)
+}
+
+// Collect implements [prometheus.Collector].
+func (b *Batches) Collect(out chan<- prometheus.Metric) {
+	collect(out, b.turns, b.bytes, b.took, b.latency)
 }

@@ -42,3 +42,33 @@ func (f *figures[S]) collect(s *S, out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(fig.desc, fig.kind, fig.value(s))
 	}
 }
+
+// truth is 1 for what is so.
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// diskBuckets are for what one or a few syncs take, in seconds.
+var diskBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+// waitBuckets are for the way of a turn, in seconds.
+var waitBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300}
+
+func histogram(name, help string, buckets []float64) prometheus.Histogram {
+	return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+}
+
+func describe(out chan<- *prometheus.Desc, all ...prometheus.Collector) {
+	for _, c := range all {
+		c.Describe(out)
+	}
+}
+
+func collect(out chan<- prometheus.Metric, all ...prometheus.Collector) {
+	for _, c := range all {
+		c.Collect(out)
+	}
+}

@@ -118,17 +118,7 @@ func (g *Gatherer) groups(ctx context.Context, js jetstream.JetStream, r *Report
 		if stream.CheckGroup(c.Name) != nil || c.Folder == "" {
 			continue // a reader, not a group: a replay, or a program of somebody else
 		}
-		k := Group{ConsumerInfo: c, Lag: c.Lag()}
-		if k.Lag > 0 {
-			at, err := oldest(ctx, s, c.AckFloor)
-			if err != nil {
-				r.add(CheckLag, c.Name, Critical, err.Error(), "afterword stream info")
-				continue
-			}
-			if at != nil {
-				k.OldestTime, k.LagSeconds = at, max(now.Sub(*at).Seconds(), 0)
-			}
-		}
+		k := Group{ConsumerInfo: c, Lag: c.Lag(), LagSeconds: c.LagAge.Seconds()}
 		k.Consumed = consumed(ctx, s, &k.ConsumerInfo, now)
 		r.Groups = append(r.Groups, k)
 		g.groupChecks(r, &k, turns)
@@ -140,20 +130,6 @@ func (g *Gatherer) groups(ctx context.Context, js jetstream.JetStream, r *Report
 		}
 		r.add(CheckConsumers, "", level, fmt.Sprintf("no group consumes; %d turns are in the stream", turns.Messages), "afterword consume, or afterword serve")
 	}
-}
-
-// oldest returns when the first message after an acknowledged sequence was stored; nil
-// when there is none any more.
-func oldest(ctx context.Context, s jetstream.Stream, floor uint64) (*time.Time, error) {
-	m, err := s.GetMsg(ctx, floor+1, jetstream.WithGetMsgSubject(">"))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the oldest turn that is not written: %w", err)
-	}
-	at := m.Time.UTC()
-	return &at, nil
 }
 
 // consumed reports whether somebody fetches, and asks again where it seems not so.

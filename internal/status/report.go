@@ -78,11 +78,9 @@ type NATS struct {
 // Group is a durable consumer of the turns.
 type Group struct {
 	stream.ConsumerInfo
-	Lag uint64 `json:"lag"` // turns that are not acknowledged
-	// OldestTime is when the oldest of them was stored, LagSeconds how long that is ago.
-	OldestTime *time.Time `json:"oldest_time,omitempty"`
-	LagSeconds float64    `json:"lag_seconds"`
-	Consumed   bool       `json:"consumed"` // somebody fetches
+	Lag        uint64  `json:"lag"`         // turns that are not acknowledged
+	LagSeconds float64 `json:"lag_seconds"` // age of the oldest of them
+	Consumed   bool    `json:"consumed"`    // somebody fetches
 }
 
 // DeadLetters counts what could not be processed.

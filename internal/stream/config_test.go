@@ -240,7 +240,14 @@ func TestInfo(t *testing.T) {
 		got.FirstTime == nil || got.LastTime == nil || got.Replicas != 1 || got.MaxAge != stream.DefaultMaxAge || got.MaxBytes != 0 || got.Problem != "" {
 		t.Errorf("%+v", got)
 	}
-	want := stream.ConsumerInfo{Name: "g", Pending: 1, AckPending: 1, Delivered: 2, AckFloor: 1}
+	want := stream.ConsumerInfo{Name: "g", Durable: true, Deliveries: 2, Pending: 1, AckPending: 1, Delivered: 2, AckFloor: 1}
+	for i := range got.Consumers { // times
+		c := &got.Consumers[i]
+		if c.OldestTime == nil || c.LagAge <= 0 || c.LastDelivered == nil || c.LastAcked == nil {
+			t.Errorf("consumer: %+v", c)
+		}
+		c.OldestTime, c.LagAge, c.LastDelivered, c.LastAcked = nil, 0, nil, nil
+	}
 	if len(got.Consumers) != 1 || got.Consumers[0] != want || got.Consumers[0].Lag() != 2 {
 		t.Errorf("consumers: %+v, want %+v", got.Consumers, want)
 	}

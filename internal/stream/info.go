@@ -30,12 +30,18 @@ type StreamInfo struct {
 
 // ConsumerInfo is the state of one consumer.
 type ConsumerInfo struct {
-	Name        string `json:"name"`
-	Pending     uint64 `json:"pending"`     // not delivered yet
-	AckPending  int    `json:"ack_pending"` // delivered, not acknowledged yet
-	Redelivered int    `json:"redelivered"` // of those, delivered more than once
-	Delivered   uint64 `json:"delivered"`   // highest stream sequence delivered
-	AckFloor    uint64 `json:"ack_floor"`   // everything up to this stream sequence is acknowledged
+	Name       string `json:"name"`
+	Durable    bool   `json:"durable"`    // false for a reader that is gone when it has read
+	Deliveries uint64 `json:"deliveries"` // since it was made, redeliveries included
+	// OldestTime is when the oldest message was stored that is not acknowledged, LagAge how old it
+	// was then, by the clock of the server; absent and 0 when all are, or it is no durable.
+	OldestTime  *time.Time    `json:"oldest_time,omitempty"`
+	LagAge      time.Duration `json:"lag_ns"`
+	Pending     uint64        `json:"pending"`     // not delivered yet
+	AckPending  int           `json:"ack_pending"` // delivered, not acknowledged yet
+	Redelivered int           `json:"redelivered"` // of those, delivered more than once
+	Delivered   uint64        `json:"delivered"`   // highest stream sequence delivered
+	AckFloor    uint64        `json:"ack_floor"`   // everything up to this stream sequence is acknowledged
 	// Waiting counts the requests for messages that stand: with none, and nothing
 	// delivered for long, nobody consumes.
 	Waiting       int        `json:"waiting"`
@@ -95,10 +101,13 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 	if err := check(si.Config, want); err != nil {
 		info.Problem = err.Error()
 	}
+	var at []time.Time // when the server described each
 	list := s.ListConsumers(ctx)
 	for ci := range list.Info() {
 		c := ConsumerInfo{
 			Name:        ci.Name,
+			Durable:     ci.Config.Durable != "",
+			Deliveries:  ci.Delivered.Consumer,
 			Pending:     ci.NumPending,
 			AckPending:  ci.NumAckPending,
 			Redelivered: ci.NumRedelivered,
@@ -118,9 +127,20 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 			c.Leader = ci.Cluster.Leader
 		}
 		info.Consumers = append(info.Consumers, c)
+		at = append(at, ci.TimeStamp)
 	}
 	if err := list.Err(); err != nil {
 		return StreamInfo{}, explain("list consumers of "+want.Name, err)
+	}
+	for i := range info.Consumers {
+		if c := &info.Consumers[i]; c.Durable && c.Lag() > 0 {
+			if c.OldestTime, err = oldest(ctx, s, c.AckFloor); err != nil {
+				return StreamInfo{}, explain("look up the oldest message that "+c.Name+" has not acknowledged", err)
+			}
+			if c.OldestTime != nil {
+				c.LagAge = max(0, at[i].Sub(*c.OldestTime))
+			}
+		}
 	}
 	return info, nil
 }
