@@ -13,12 +13,17 @@ const spaceEvery = 10 * time.Second
 // disk that hangs does not answer. While there is no answer it keeps what was known,
 // and does not ask again: a look that hangs holds one operation.
 func (s *Store) spaceLoop() {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { // a stop does not wait for a disk that hangs
+		<-s.closing
+		cancel()
+	}()
 	var looking atomic.Bool
 	tick := time.NewTicker(spaceEvery)
 	defer tick.Stop()
 	for {
 		if !looking.Load() {
-			_ = s.one(context.Background(), "statfs the transcripts folder", func() error {
+			_ = s.one(ctx, "statfs the transcripts folder", func() error {
 				looking.Store(true)
 				defer looking.Store(false)
 				space, err := s.statfs()
