@@ -56,6 +56,25 @@ func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (Pag
 	return page, err
 }
 
+// EachSession calls fn with every session whose id begins with prefix, in the order
+// of their files. One that cannot be told comes with an error, and its token. It
+// stops at fn's first error.
+func (s *Store) EachSession(ctx context.Context, prefix string, fn func(token, session string, err error) error) error {
+	return s.names(ctx, "", func(name fileName) (bool, error) {
+		if !mayHavePrefix(name.token, prefix) {
+			return true, nil
+		}
+		session, err := s.sessionOf(ctx, name)
+		switch {
+		case errors.Is(err, ErrNoSession) || err == nil && !strings.HasPrefix(session, prefix):
+			return true, nil
+		case err == nil || SessionFault(err):
+			err = fn(name.token, session, err)
+		}
+		return err == nil, err
+	})
+}
+
 // mayHavePrefix says whether the session of a token can begin with prefix. A
 // hashed token has to be looked up.
 func mayHavePrefix(token, prefix string) bool {

@@ -20,7 +20,7 @@ func (c *cli) session() *cobra.Command {
 		Use:     "session",
 		Short:   "Look at transcripts",
 		Example: "  afterword session ls\n  afterword session show abc",
-	}, c.sessionList(), c.sessionShow())
+	}, c.sessionList(), c.sessionShow(), c.sessionTail(), c.sessionExport())
 }
 
 // sessionLine is a session as `session ls --json` prints it.

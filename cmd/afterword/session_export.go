@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/afterword-io/afterword/internal/folder"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// exportMode is the mode of a file that is exported: it holds what was said.
+const exportMode = 0o600
+
+// exportOptions are the flags of `session export`.
+type exportOptions struct {
+	store  storeOptions
+	all    bool
+	prefix string
+	format string
+	out    string
+	json   bool
+}
+
+func (o *exportOptions) check(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 1:
+		return usage(cmd, fmt.Errorf("unexpected argument %q", args[1]))
+	case o.all && len(args) == 1:
+		return usage(cmd, errors.New("--all and a session id do not go together"))
+	case !o.all && len(args) == 0:
+		return usage(cmd, errors.New("the session id is missing, or --all"))
+	case o.prefix != "" && !o.all:
+		return usage(cmd, errors.New("--prefix goes with --all"))
+	case o.json && o.out == "":
+		return usage(cmd, errors.New("--json goes with --out: without it the sessions are on standard output"))
+	case o.out != "" && holdsDocuments(o.out):
+		return usage(cmd, fmt.Errorf("--out %s is a transcripts folder, whose documents would be written over: choose another", o.out))
+	case len(args) == 1:
+		if err := transcript.CheckSessionID(args[0]); err != nil {
+			return usage(cmd, err)
+		}
+	}
+	return nil
+}
+
+// holdsDocuments reports whether a folder surely is one of transcripts.
+func holdsDocuments(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, identityFile))
+	return err == nil
+}
+
+func (c *cli) sessionExport() *cobra.Command {
+	var o exportOptions
+	cmd := &cobra.Command{
+		Use:   "export ID | --all",
+		Short: "Export transcripts as Markdown, JSON lines or older JSON",
+		Long: `Print transcripts, or write a file for each into a folder, atomically.
+
+markdown: for reading; control characters are replaced. jsonl: one turn a line, whole, as
+` + "`afterword publish`" + ` and ` + "`afterword import`" + ` take it back without doubling anything. json: the
+document that chat services kept before, with timestamp, user and assistant of every turn and
+nothing else; it leaves out which turn is which, so importing it again makes other turns.
+
+A session that cannot be read is named, the others are exported, and the exit code is 1.`,
+		Example: `  afterword session export abc
+  afterword session export --all --prefix customer- --format jsonl | gzip > customers.jsonl.gz
+  afterword session export --all --format json --out /srv/export`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.check(cmd, args); err != nil {
+				return err
+			}
+			form, err := exportFormat(o.format)
+			if err != nil {
+				return usage(cmd, err)
+			}
+			return withTranscripts(cmd.Context(), o.store, func(ctx context.Context, s *transcript.Store) error {
+				e := &exporter{c: c, o: o, store: s, out: bufio.NewWriter(c.stdout), format: form}
+				if o.all {
+					return e.everything(ctx)
+				}
+				return e.only(ctx, args[0])
+			})
+		},
+	}
+	f := flags{cmd.Flags()}
+	o.store.add(f)
+	f.BoolVar(&o.all, "all", false, "all sessions")
+	f.StringVar(&o.prefix, "prefix", "", "with --all, only sessions whose id begins so")
+	f.StringVar(&o.format, "format", formatMarkdown, "`FORMAT`: markdown, jsonl or json")
+	f.StringVar(&o.out, "out", "", "write a file for each session into this `FOLDER`, which is made if it is missing")
+	f.BoolVar(&o.json, "json", false, "with --out, print a summary as JSON")
+	return cmd
+}
+
+// exporter writes transcripts, one after the other.
+type exporter struct {
+	c     *cli
+	o     exportOptions
+	store *transcript.Store
+	out   *bufio.Writer
+	format
+
+	made     bool // the folder is there
+	sum      exportSummary
+	rendered []byte
+}
+
+// exportSummary is what `session export --out --json` prints.
+type exportSummary struct {
+	Sessions uint64 `json:"sessions"`
+	Turns    uint64 `json:"turns"`
+	Failed   uint64 `json:"failed"` // sessions that cannot be read
+}
+
+func (e *exporter) only(ctx context.Context, session string) error {
+	err := e.one(ctx, session)
+	if errors.Is(err, transcript.ErrNoSession) {
+		return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, session, e.store.Dir()))
+	}
+	if err == nil {
+		err = e.summary()
+	}
+	return errors.Join(err, e.out.Flush())
+}
+
+// everything exports one session after the other: memory is that of one.
+func (e *exporter) everything(ctx context.Context) error {
+	m := e.c.meter("sessions exported")
+	defer m.stop()
+	err := e.store.EachSession(ctx, e.o.prefix, func(token, session string, err error) error {
+		if err == nil {
+			err = e.one(ctx, session)
+		}
+		switch {
+		case errors.Is(err, transcript.ErrNoSession): // an empty tail, or gone since
+			err = nil
+		case transcript.SessionFault(err):
+			e.sum.Failed++
+			fmt.Fprintf(e.c.stderr, "session %s: %s\n", token, oneLine(err))
+			err = nil
+		}
+		m.set(e.sum.Sessions, 0)
+		return errors.Join(err, context.Cause(ctx))
+	})
+	m.stop()
+	if err = errors.Join(err, e.out.Flush()); err != nil {
+		return err
+	}
+	if err := e.summary(); err != nil {
+		return err
+	}
+	if e.sum.Failed > 0 {
+		return failed(fmt.Errorf("%d sessions cannot be read (see above), %d were exported: `afterword verify --all --repair` mends them", e.sum.Failed, e.sum.Sessions))
+	}
+	return nil
+}
+
+func (e *exporter) one(ctx context.Context, session string) error {
+	doc, err := e.store.Read(ctx, session)
+	if err != nil {
+		return err
+	}
+	turns, err := doc.Turns()
+	if err != nil {
+		return err
+	}
+	if e.rendered, err = e.format.render(e.rendered[:0], session, turns); err != nil {
+		return err
+	}
+	if err := e.write(session); err != nil {
+		return err
+	}
+	e.sum.Sessions++
+	e.sum.Turns += uint64(len(turns))
+	return nil
+}
+
+func (e *exporter) write(session string) error {
+	if e.o.out == "" {
+		_, err := e.out.Write(e.rendered)
+		return err
+	}
+	if !e.made {
+		if err := folder.Make(e.o.out); err != nil {
+			return fmt.Errorf("--out: %w", err)
+		}
+		e.made = true
+	}
+	path := filepath.Join(e.o.out, transcript.Token(session)+e.format.suffix)
+	if err := renameio.WriteFile(path, e.rendered, exportMode, renameio.IgnoreUmask()); err != nil {
+		return fmt.Errorf("--out: %w", err)
+	}
+	return nil
+}
+
+func (e *exporter) summary() error {
+	if e.o.json {
+		return e.c.printJSON(e.sum)
+	}
+	if e.o.out != "" {
+		_, err := io.WriteString(e.c.stderr, fmt.Sprintf("%d sessions with %d turns exported to %s\n", e.sum.Sessions, e.sum.Turns, e.o.out))
+		return err
+	}
+	return nil
+}

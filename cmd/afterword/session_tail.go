@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/spf13/cobra"
+
+	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// defaultTail is how many turns `session tail` begins with.
+const defaultTail = 10
+
+// tailOptions are the flags of `session tail`.
+type tailOptions struct {
+	nats   natsOptions
+	store  storeOptions
+	logs   logOptions
+	turns  int
+	follow bool
+	json   bool
+}
+
+func (c *cli) sessionTail() *cobra.Command {
+	var o tailOptions
+	cmd := &cobra.Command{
+		Use:   "tail ID",
+		Short: "Print the last turns of a session, and those that come",
+		Long: `Print the last turns of a session: of its transcript, if this machine has it, and of the
+stream. With --follow go on with every turn that the stream stores, and with every later
+revision of one, until Ctrl-C. A server that goes away meanwhile is waited for.`,
+		Example: `  afterword session tail abc --turns 3
+  afterword session tail -f abc
+  afterword session tail -f abc --json | jq .user`,
+		Args: oneArg("the session id"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.turns < 0 {
+				return usage(cmd, errors.New("--turns is negative"))
+			}
+			if err := transcript.CheckSessionID(args[0]); err != nil {
+				return usage(cmd, err)
+			}
+			return c.withStream(cmd.Context(), o.nats, o.logs, "tail", func(ctx context.Context, js jetstream.JetStream) error {
+				return c.tail(ctx, js, o, args[0])
+			})
+		},
+	}
+	f := flags{cmd.Flags()}
+	f.IntVarP(&o.turns, "turns", "n", defaultTail, "begin with the last so many turns")
+	f.BoolVarP(&o.follow, "follow", "f", false, "go on with the turns that come")
+	f.BoolVar(&o.json, "json", false, "print JSON: one turn a line")
+	o.nats.add(f, ownNATS)
+	o.store.add(f)
+	o.logs.add(f, "warn")
+	return cmd
+}
+
+// tail prints what is there, then what comes. The place in the stream is taken before
+// anything is read, so that no turn falls between the two.
+func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, session string) error {
+	begin, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	s, err := js.Stream(begin, stream.Turns)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", stream.Turns, err)
+	}
+	next := s.CachedInfo().State.LastSeq + 1
+	doc, err := c.wholeSession(ctx, js, o.store, session)
+	if err != nil {
+		return err
+	}
+	turns, err := doc.Turns()
+	if err != nil {
+		return err
+	}
+	if len(turns) == 0 && !o.follow {
+		return failed(fmt.Errorf("%w %q in the stream or in %s: `afterword session ls` lists those that are there", transcript.ErrNoSession, session, o.store.transcripts()))
+	}
+	p := &turnPrinter{out: bufio.NewWriter(c.stdout), json: o.json}
+	for _, t := range turns[max(len(turns)-o.turns, 0):] {
+		if err := p.print(&t); err != nil {
+			return err
+		}
+	}
+	if err := p.out.Flush(); err != nil || !o.follow {
+		return err
+	}
+	fmt.Fprintln(c.stderr, "following; Ctrl-C ends it")
+	seen := make(map[string]transcript.Snapshot, len(turns))
+	for _, t := range turns {
+		seen[t.ID] = t
+	}
+	return c.follow(ctx, s, session, next, func(t transcript.Snapshot) error {
+		if old, ok := seen[t.ID]; ok && !t.Beats(&old) {
+			return nil
+		}
+		seen[t.ID] = t
+		return errors.Join(p.print(&t), p.out.Flush())
+	})
+}
+
+// wholeSession is what the file and the stream have of a session; empty when neither has it.
+func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store storeOptions, session string) (*transcript.Document, error) {
+	doc, err := consumer.NewStreamReader(js, 0).Read(ctx, session)
+	if errors.Is(err, transcript.ErrNoSession) {
+		doc, err = transcript.NewDocument(session), nil
+	}
+	if err != nil || !isTranscripts(store.transcripts()) {
+		return doc, err
+	}
+	err = withTranscripts(ctx, store, func(ctx context.Context, s *transcript.Store) error {
+		written, err := s.Read(ctx, session)
+		if errors.Is(err, transcript.ErrNoSession) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		turns, err := written.Turns()
+		if err == nil {
+			_, err = doc.Merge(turns...)
+		}
+		return err
+	})
+	return doc, err
+}
+
+// follow calls fn with every turn of a session from a sequence of the stream on.
+func (c *cli) follow(ctx context.Context, s jetstream.Stream, session string, next uint64, fn func(transcript.Snapshot) error) error {
+	begin, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	cons, err := s.OrderedConsumer(begin, jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{stream.TurnSubject(session)},
+		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
+	})
+	if err != nil {
+		return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
+	}
+	iter, err := cons.Messages()
+	if err != nil {
+		return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
+	}
+	defer iter.Stop()
+	defer context.AfterFunc(ctx, iter.Stop)()
+	for {
+		m, err := iter.Next()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, jetstream.ErrNoHeartbeat) { // the server is away; it is asked again
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
+		}
+		t, err := transcript.Decode(m.Data(), transcript.MaxPayload)
+		if err == nil && t.SessionID != session {
+			err = errors.New("it is of another session")
+		}
+		if err != nil {
+			fmt.Fprintf(c.stderr, "a message is no turn, and becomes a dead letter: %s\n", oneLine(err))
+			continue
+		}
+		if err := fn(t); err != nil {
+			return err
+		}
+	}
+}
+
+// turnPrinter prints turns for reading, or as JSON lines.
+type turnPrinter struct {
+	out  *bufio.Writer
+	json bool
+	text []byte
+}
+
+func (p *turnPrinter) print(t *transcript.Snapshot) (err error) {
+	if p.json {
+		p.text = append(t.AppendPayload(p.text[:0]), '\n')
+	} else if p.text, err = appendTurn(p.text[:0], t); err != nil {
+		return err
+	} else {
+		p.text = append(p.text, '\n')
+	}
+	_, err = p.out.Write(p.text)
+	return err
+}
