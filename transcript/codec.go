@@ -191,8 +191,8 @@ func corrupt(format string, args ...any) error {
 	return &CorruptError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// sessionOfDocument reads which session a document says it is of.
-func sessionOfDocument(data []byte) (string, error) {
+// DocumentSession reads which session a document says it is of.
+func DocumentSession(data []byte) (string, error) {
 	var head struct {
 		SessionID string `json:"session_id"`
 	}

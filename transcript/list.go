@@ -118,7 +118,7 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 		}
 		if data, err := readFile(dir, name.token+documentSuffix); err == nil {
 			nameless = &CorruptError{Path: name.token + documentSuffix, Reason: "it does not tell whose it is"}
-			if id, err := sessionOfDocument(data); err == nil && Token(id) == name.token {
+			if id, err := DocumentSession(data); err == nil && Token(id) == name.token {
 				session = id
 				return nil
 			}

@@ -14,7 +14,7 @@ import (
 const feedPoll = 50 * time.Millisecond
 
 // feed publishes turns no faster than the stream takes them, and knows which
-// lines are not stored yet.
+// turns are not stored yet.
 type feed struct {
 	pub   *publisher.Publisher
 	stall time.Duration // without any turn stored for so long it gives up
@@ -24,14 +24,27 @@ type feed struct {
 	onStep func() // called while it waits
 }
 
-// sent is a line that the publisher has accepted.
+// place is where a turn stands in the input.
+type place struct {
+	file   string // "" where there is one only
+	number int    // of the line, or of the message in a document
+}
+
+func (p place) String() string {
+	if p.file == "" {
+		return fmt.Sprintf("line %d", p.number)
+	}
+	return fmt.Sprintf("%s:%d", p.file, p.number)
+}
+
+// sent is a turn that the publisher has accepted.
 type sent struct {
-	line    int
+	at      place
 	receipt *publisher.Receipt
 }
 
 // publish hands a turn over, and waits for room when there is none.
-func (f *feed) publish(ctx context.Context, d *transcript.Draft, line int) error {
+func (f *feed) publish(ctx context.Context, d *transcript.Draft, at place) error {
 	full := false
 	ready := func() (bool, error) {
 		r, err := f.pub.PublishDraft(ctx, d)
@@ -39,7 +52,7 @@ func (f *feed) publish(ctx context.Context, d *transcript.Draft, line int) error
 			return false, nil
 		}
 		if err == nil {
-			f.sent = append(f.sent, sent{line, r})
+			f.sent = append(f.sent, sent{at, r})
 		}
 		return true, err
 	}
@@ -91,15 +104,15 @@ func (f *feed) wait(ctx context.Context, ready func() (bool, error)) error {
 // stalled says why nothing is stored any more.
 func (f *feed) stalled() error {
 	f.drop()
-	why, line := errors.New("no acknowledgement came"), 0
+	why, at := errors.New("no acknowledgement came"), place{}
 	for _, s := range f.sent {
 		if err := s.receipt.Err(); err != nil {
-			why, line = err, s.line
+			why, at = err, s.at
 			break
 		}
 	}
-	if line > 0 {
-		return fmt.Errorf("nothing was stored for %s (line %d: %w)", shortDuration(f.stall), line, why)
+	if at.number > 0 {
+		return fmt.Errorf("nothing was stored for %s (%s: %w)", shortDuration(f.stall), at, why)
 	}
 	return fmt.Errorf("nothing was stored for %s: %w", shortDuration(f.stall), why)
 }

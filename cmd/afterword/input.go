@@ -18,11 +18,17 @@ type input struct {
 	size  int64 // bytes as stored; 0 when not known
 	base  transcript.Instant
 	read  atomic.Int64 // of size
-	turns int          // lines so far that are not blank
+	skip  int          // lines that are passed over
+	turns int          // lines so far that are not blank, without those
 
 	src   io.Reader
 	close func() error
 }
+
+// inputError says that the input cannot be read.
+type inputError struct{ error }
+
+func (e inputError) Unwrap() error { return e.error }
 
 // openInput opens a file, or standard input for "-". What is not a file has no
 // modification time that stays the same, so it needs a base time.

@@ -81,7 +81,7 @@ number and the rule that it breaks; all others are published, and the exit code 
 func (c *cli) dryRun(ctx context.Context, in *input) error {
 	out := bufio.NewWriter(c.stdout)
 	var line []byte
-	bad, err := c.eachTurn(ctx, in, func(d *transcript.Draft, _ int) error {
+	bad, err := in.eachTurn(ctx, c.reportLine, func(d *transcript.Draft, _ int) error {
 		snap, err := d.Snapshot(0)
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 	if err := stream.Ensure(start, js, o.limits.config()); err != nil {
 		return err
 	}
-	pub, err := newFeeder(js, o)
+	pub, err := newFeeder(js, o.publisher)
 	if err != nil {
 		return err
 	}
@@ -127,11 +127,11 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 	defer m.stop()
 	step := func() { m.set(pub.Stats().Stored, in.estimate()) }
 	f := &feed{pub: pub, stall: o.stall, onStep: step}
-	bad, err := c.eachTurn(ctx, in, func(d *transcript.Draft, number int) error {
+	bad, err := in.eachTurn(ctx, c.reportLine, func(d *transcript.Draft, number int) error {
 		if number%256 == 0 {
 			step()
 		}
-		return f.publish(ctx, d, number)
+		return f.publish(ctx, d, place{number: number})
 	})
 	if err == nil {
 		err = f.drain(ctx)
@@ -162,30 +162,37 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 	return badLines(bad, in.turns, "stored")
 }
 
-func newFeeder(js jetstream.JetStream, o publishOptions) (*publisher.Publisher, error) {
-	cfg := o.publisher.config()
+func newFeeder(js jetstream.JetStream, o publisherOptions) (*publisher.Publisher, error) {
+	cfg := o.config()
 	cfg.Conn = js.Conn()
 	cfg.SettleTurns, cfg.SettleBytes = 1, 1 // nobody reads what is pending
 	return publisher.New(cfg)
 }
 
+// reportLine tells of a line that cannot be accepted.
+func (c *cli) reportLine(number int, err error) {
+	fmt.Fprintf(c.stderr, "line %d: %s\n", number, oneLine(err))
+}
+
 // eachTurn calls fn with every turn of the input, filled in. What is at fault is
-// reported and counted, be it the line or what fn says of it; every other error ends it.
-func (c *cli) eachTurn(ctx context.Context, in *input, fn func(d *transcript.Draft, number int) error) (bad int, err error) {
+// told and counted, be it the line or what fn says of it; every other error ends it.
+func (in *input) eachTurn(ctx context.Context, tell func(number int, err error), fn func(d *transcript.Draft, number int) error) (bad int, err error) {
 	report := func(number int, err error) {
 		bad++
-		fmt.Fprintf(c.stderr, "line %d: %s\n", number, oneLine(err))
+		tell(number, err)
 	}
 	for l := range in.lines(ctx) {
 		switch {
 		case l.err == io.EOF:
 			return bad, nil
-		case l.err == errLongLine:
+		case l.err == errLongLine && l.number > in.skip:
 			in.turns++
 			report(l.number, fmt.Errorf("%w: at most %d bytes are allowed", l.err, maxLine))
 			continue
-		case l.err != nil:
-			return bad, fmt.Errorf("read %s after line %d: %w", in.name, l.number, l.err)
+		case l.err != nil && l.err != errLongLine:
+			return bad, inputError{fmt.Errorf("read %s after line %d: %w", in.name, l.number, l.err)}
+		case l.number <= in.skip:
+			continue
 		}
 		in.turns++
 		d, err := transcript.ParseDraft(l.text)

@@ -1,0 +1,387 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+const (
+	// maxDocument bounds a document that is read whole, in bytes.
+	maxDocument = 512 << 20
+	// defaultImportNote is how often `import --resume` waits for what is on its way and notes how far it is.
+	defaultImportNote = 2 * time.Second
+)
+
+// importOptions are the flags of `import`.
+type importOptions struct {
+	nats      natsOptions
+	limits    streamOptions
+	publisher publisherOptions
+	logs      logOptions
+
+	baseTime string
+	resume   string
+	every    time.Duration
+	stall    time.Duration
+	dryRun   bool
+	json     bool
+}
+
+func (c *cli) importCommand() *cobra.Command {
+	var o importOptions
+	cmd := &cobra.Command{
+		Use:   "import PATH",
+		Short: "Import older transcripts and JSON lines, by publishing them",
+		Long: `Publish what a file or a folder holds: *.json are documents, one a session, of the system that
+kept one JSON object each, or of afterword; *.jsonl and *.ndjson, plain or .gz, are JSON lines, as
+` + "`afterword publish`" + ` takes them. Folders are looked into; other files are counted and left alone.
+
+Turns of older documents get the ids that they get where a document is adopted in place, so
+importing and adopting the same, or importing twice, adds nothing twice. Members of a document
+that are not of its turns, as a title, are not imported.
+
+What cannot be accepted is told with its file and its line, or the number of its message; all
+else is published, and the exit code is 1. --resume notes in a file how far it came, so that
+after Ctrl-C or a crash the same command goes on.`,
+		Example: `  afterword import /srv/chat/conversations --dry-run
+  afterword import /srv/chat/conversations --resume import.note
+  afterword import turns.jsonl.gz --json`,
+		Args: oneArg("the path"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.dryRun && o.resume != "" {
+				return usage(cmd, errors.New("--dry-run and --resume do not go together"))
+			}
+			im, err := c.newImporter(o, args[0])
+			if err != nil {
+				return err
+			}
+			if o.dryRun {
+				return im.check(cmd.Context())
+			}
+			return im.publish(cmd.Context())
+		},
+	}
+	f := flags{cmd.Flags()}
+	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which lines without a timestamp are dated; the default is each file's modification time")
+	f.StringVar(&o.resume, "resume", "", "note in this `FILE` how far the import is, and go on from what it says")
+	f.wait(&o.every, defaultImportNote, "note-every", "how often --resume notes how far it is")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only look for what cannot be accepted; needs no server")
+	f.BoolVar(&o.json, "json", false, "print JSON: an object for each turn or file that is refused, then the result")
+	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
+	o.nats.add(f, ownNATS)
+	o.publisher.add(f)
+	o.limits.add(f, "stream-")
+	o.logs.add(f, "error") // it says itself what went wrong
+	return cmd
+}
+
+// importCounts say how far an import came; they are noted, too.
+type importCounts struct {
+	Files      uint64 `json:"files"`      // documents and files of lines
+	Turns      uint64 `json:"turns"`      // in them, the refused ones included
+	Refused    uint64 `json:"refused"`    // turns that cannot be accepted
+	Unreadable uint64 `json:"unreadable"` // files that cannot be read, or not to the end
+	Ignored    uint64 `json:"ignored"`    // files of another kind
+}
+
+// importSummary is the result of an import.
+type importSummary struct {
+	importCounts
+	Stored     uint64  `json:"stored"`     // by this run
+	Duplicates uint64  `json:"duplicates"` // of those, already there by their message id
+	Seconds    float64 `json:"seconds"`
+	DryRun     bool    `json:"dry_run,omitempty"`
+}
+
+// refusal is what `import --json` prints of a turn or a file that cannot be accepted.
+type refusal struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"` // or the number of the message; absent for a file as a whole
+	Reason string `json:"reason"`
+}
+
+// importer imports one path.
+type importer struct {
+	c    *cli
+	o    importOptions
+	base *transcript.Instant // nil means each file's modification time
+	from importSource
+	note *importNote // nil without --resume
+
+	counts importCounts
+	take   func(ctx context.Context, d *transcript.Draft, at place) error
+	bytes  int64 // of files that are done
+	broken error // what kept a refusal from being printed
+}
+
+func (c *cli) newImporter(o importOptions, path string) (*importer, error) {
+	im := &importer{c: c, o: o}
+	if o.baseTime != "" {
+		base, err := transcript.ParseInstant(o.baseTime)
+		if err != nil {
+			return nil, fmt.Errorf("--base-time %q: %w: write it as 2026-01-31T00:00:00Z", o.baseTime, err)
+		}
+		im.base = &base
+	}
+	var err error
+	if im.from, err = openSource(path); err != nil {
+		return nil, err
+	}
+	if o.resume != "" {
+		if im.note, err = openImportNote(o.resume, im.from.path, o.baseTime); err != nil {
+			return nil, err
+		}
+		im.counts = im.note.Counts
+	}
+	return im, nil
+}
+
+// check is a dry run.
+func (im *importer) check(ctx context.Context) error {
+	im.take = func(_ context.Context, d *transcript.Draft, _ place) error {
+		_, err := d.Snapshot(0)
+		return err
+	}
+	began := time.Now()
+	m := im.c.meter("turns checked")
+	defer m.stop()
+	err := im.all(ctx, func() { m.set(im.counts.Turns, 0) })
+	m.stop()
+	if err != nil {
+		return err
+	}
+	return im.done(importSummary{importCounts: im.counts, Seconds: time.Since(began).Seconds(), DryRun: true})
+}
+
+func (im *importer) publish(ctx context.Context) error {
+	log, err := im.c.logger(im.o.logs)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	start, cancel := context.WithTimeout(ctx, startBound)
+	defer cancel()
+	nc, js, err := connectOnce(start, im.o.nats, "import", log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if err := stream.Ensure(start, js, im.o.limits.config()); err != nil {
+		return err
+	}
+	pub, err := newFeeder(js, im.o.publisher)
+	if err != nil {
+		return err
+	}
+	m := im.c.meter("turns stored")
+	defer m.stop()
+	total := int64(0)
+	if m != nil {
+		total = im.from.size(ctx)
+	}
+	step := func() {
+		all := uint64(0)
+		if im.bytes > 0 && total > 0 {
+			all = uint64(float64(im.counts.Turns) * max(1, float64(total)/float64(im.bytes)))
+		}
+		m.set(pub.Stats().Stored, all)
+	}
+	f := &feed{pub: pub, stall: im.o.stall, onStep: step}
+	noted := time.Now()
+	im.take = func(ctx context.Context, d *transcript.Draft, at place) error {
+		if im.note != nil && time.Since(noted) >= im.o.every {
+			if err := f.drain(ctx); err != nil {
+				return err
+			}
+			if err := im.note.save(at, im.before()); err != nil {
+				return err
+			}
+			noted = time.Now()
+		}
+		return f.publish(ctx, d, at)
+	}
+	err = im.all(ctx, step)
+	if err == nil {
+		err = f.drain(ctx)
+	}
+	m.stop()
+	end := ctx
+	if err != nil { // what is in flight is not waited for
+		var cancel context.CancelFunc
+		end, cancel = context.WithCancel(ctx)
+		cancel()
+	}
+	if left := pub.Close(end); err == nil {
+		err = left
+	}
+	st, took := pub.Stats(), time.Since(began)
+	if err != nil {
+		return fmt.Errorf("%w: %d turns were stored; import the same again for the rest, which adds nothing twice", err, st.Stored)
+	}
+	if err := im.note.remove(); err != nil {
+		return err
+	}
+	return im.done(importSummary{importCounts: im.counts, Stored: st.Stored, Duplicates: st.Duplicates, Seconds: took.Seconds()})
+}
+
+// before are the counts without the turn that is about to be taken.
+func (im *importer) before() importCounts {
+	n := im.counts
+	n.Turns--
+	return n
+}
+
+// done prints the result.
+func (im *importer) done(sum importSummary) error {
+	if im.o.json {
+		if err := im.c.printJSON(sum); err != nil {
+			return err
+		}
+	}
+	what := fmt.Sprintf("%d turns stored in %s (%.0f/s)", sum.Stored, time.Duration(sum.Seconds*float64(time.Second)).Round(time.Millisecond), float64(sum.Stored)/sum.Seconds)
+	if sum.DryRun {
+		what = fmt.Sprintf("%d turns can be imported", sum.Turns-sum.Refused)
+	}
+	fmt.Fprintf(im.c.stderr, "%s, from %d files; %d refused, %d files unreadable, %d others ignored\n", what, sum.Files, sum.Refused, sum.Unreadable, sum.Ignored)
+	if sum.Refused+sum.Unreadable > 0 {
+		return failed(fmt.Errorf("%d turns and %d files cannot be accepted (see above): correct them and run it again, which adds nothing twice", sum.Refused, sum.Unreadable))
+	}
+	return nil
+}
+
+// refuse tells of what cannot be accepted.
+func (im *importer) refuse(at place, err error) {
+	if at.number == 0 {
+		im.counts.Unreadable++
+	} else {
+		im.counts.Refused++
+	}
+	if im.o.json {
+		im.broken = errors.Join(im.broken, im.c.printJSON(refusal{at.file, at.number, oneLine(err)}))
+		return
+	}
+	where := at.String()
+	if at.number == 0 {
+		where = at.file
+	}
+	fmt.Fprintf(im.c.stderr, "%s: %s\n", where, oneLine(err))
+}
+
+// all takes every turn of the source.
+func (im *importer) all(ctx context.Context, step func()) error {
+	return im.from.each(ctx, im.note.position(), func(f importFile) error {
+		var err error
+		switch f.kind {
+		case ignoredFile:
+			im.counts.Ignored++
+			return nil
+		case documentFile:
+			im.countFile(f)
+			err = im.document(ctx, f)
+		case linesFile:
+			im.countFile(f)
+			err = im.lines(ctx, f, step)
+		}
+		im.bytes += f.size
+		step()
+		return errors.Join(err, im.broken)
+	})
+}
+
+// countFile counts a file once, also when it was begun before.
+func (im *importer) countFile(f importFile) {
+	if !f.resumed {
+		im.counts.Files++
+	}
+}
+
+// document takes the turns of a document. Their ids are those of an adopted one.
+func (im *importer) document(ctx context.Context, f importFile) error {
+	if f.size > maxDocument {
+		im.refuse(place{file: f.name}, fmt.Errorf("it is %d bytes long: at most %d are read", f.size, maxDocument))
+		return nil
+	}
+	data, err := os.ReadFile(f.path)
+	if err != nil {
+		im.refuse(place{file: f.name}, err)
+		return nil
+	}
+	turns, err := turnsOf(data)
+	if err != nil {
+		im.refuse(place{file: f.name}, err)
+		return nil
+	}
+	for i := range turns {
+		number := i + 1
+		if number <= f.after {
+			continue
+		}
+		im.counts.Turns++
+		d, err := transcript.ParseDraft(turns[i].Payload())
+		if err == nil {
+			err = im.take(ctx, &d, place{f.name, number})
+		}
+		switch {
+		case transcript.Malformed(err):
+			im.refuse(place{f.name, number}, err)
+		case err != nil:
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func turnsOf(data []byte) ([]transcript.Snapshot, error) {
+	session, err := transcript.DocumentSession(data)
+	if err == nil {
+		err = transcript.CheckSessionID(session)
+	}
+	if err != nil {
+		return nil, err
+	}
+	doc, err := transcript.ParseDocument(session, data)
+	if err != nil {
+		return nil, err
+	}
+	return doc.Turns()
+}
+
+// lines takes the turns of a file of JSON lines.
+func (im *importer) lines(ctx context.Context, f importFile, step func()) error {
+	file, err := os.Open(f.path)
+	if err != nil {
+		im.refuse(place{file: f.name}, err)
+		return nil
+	}
+	in := &input{name: f.name, base: f.modified, src: file, size: f.size, close: file.Close}
+	defer in.close()
+	if im.base != nil {
+		in.base = *im.base
+	}
+	in.skip = f.after
+	begun := im.counts.Turns
+	_, err = in.eachTurn(ctx, func(number int, err error) {
+		im.counts.Turns = begun + uint64(in.turns)
+		im.refuse(place{f.name, number}, err)
+	}, func(d *transcript.Draft, number int) error {
+		im.counts.Turns = begun + uint64(in.turns)
+		if number%256 == 0 {
+			step()
+		}
+		return im.take(ctx, d, place{f.name, number})
+	})
+	var bad inputError
+	if errors.As(err, &bad) {
+		im.refuse(place{file: f.name}, err)
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// fileKind is what an import makes of a file.
+type fileKind int
+
+const (
+	ignoredFile fileKind = iota
+	documentFile
+	linesFile
+)
+
+// kindOfFile goes by the name.
+func kindOfFile(name string) fileKind {
+	if strings.HasPrefix(filepath.Base(name), ".") {
+		return ignoredFile
+	}
+	switch filepath.Ext(strings.TrimSuffix(name, ".gz")) {
+	case ".jsonl", ".ndjson":
+		return linesFile
+	case ".json":
+		if !strings.HasSuffix(name, ".gz") {
+			return documentFile
+		}
+	}
+	return ignoredFile
+}
+
+// importFile is a file of an import.
+type importFile struct {
+	path, name string // where it is, and what it is called: from the folder on, or as it was given
+	kind       fileKind
+	size       int64
+	modified   transcript.Instant
+	after      int  // lines or messages of it that were taken before
+	resumed    bool // it was begun before
+}
+
+// importSource is a file, or a folder of them.
+type importSource struct {
+	path   string // absolute
+	given  string
+	folder bool
+}
+
+func openSource(path string) (importSource, error) {
+	s := importSource{given: path}
+	info, err := os.Stat(path)
+	if err != nil {
+		return s, err
+	}
+	if s.path, err = filepath.Abs(path); err != nil {
+		return s, err
+	}
+	s.folder = info.IsDir()
+	if !s.folder && kindOfFile(path) == ignoredFile {
+		return s, fmt.Errorf("%s is neither *.json, *.jsonl nor *.ndjson (or .gz of these lines): rename it to what it is", path)
+	}
+	return s, nil
+}
+
+// position is where an import goes on: with a turn of a file.
+type position struct {
+	File   string `json:"file"` // "" is the beginning
+	Number int    `json:"number"`
+}
+
+// after reports whether all of a file was taken before.
+func (p position) after(name string) bool {
+	if p.File == "" {
+		return false
+	}
+	return slices.Compare(strings.Split(name, "/"), strings.Split(p.File, "/")) < 0
+}
+
+// each calls fn with every file from a position on, always in the same order. A folder
+// that cannot be read ends it: what is in it is not known.
+func (s importSource) each(ctx context.Context, from position, fn func(importFile) error) error {
+	return s.walk(ctx, func(f importFile) error {
+		if from.after(f.name) {
+			return nil
+		}
+		if f.name == from.File {
+			f.after, f.resumed = from.Number-1, true
+		}
+		return fn(f)
+	})
+}
+
+func (s importSource) walk(ctx context.Context, fn func(importFile) error) error {
+	if !s.folder {
+		info, err := os.Stat(s.path)
+		if err != nil {
+			return err
+		}
+		return fn(importFile{path: s.path, name: s.given, kind: kindOfFile(s.path), size: info.Size(), modified: transcript.InstantOf(info.ModTime())})
+	}
+	return filepath.WalkDir(s.path, func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case e.IsDir():
+			return nil
+		}
+		name, err := filepath.Rel(s.path, path)
+		if err != nil {
+			return err
+		}
+		f := importFile{path: path, name: filepath.ToSlash(name), kind: kindOfFile(path)}
+		if !e.Type().IsRegular() {
+			f.kind = ignoredFile
+			return fn(f)
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		f.size, f.modified = info.Size(), transcript.InstantOf(info.ModTime())
+		return fn(f)
+	})
+}
+
+// size is how long all files together are, 0 when that is not known.
+func (s importSource) size(ctx context.Context) (sum int64) {
+	err := s.walk(ctx, func(f importFile) error {
+		if f.kind != ignoredFile {
+			sum += f.size
+		}
+		return nil
+	})
+	if err != nil {
+		return 0
+	}
+	return sum
+}
