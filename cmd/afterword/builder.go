@@ -134,9 +134,9 @@ func (b *builder) connect() error {
 	if err := b.connectRedis(); err != nil {
 		return err
 	}
-	nc, err := stream.Connect(b.ctx, stream.Config{
-		URL: b.o.nats.url, Creds: b.o.nats.creds, Name: "afterword " + b.name, Wait: true, Logger: b.log, OnRefused: b.fatal,
-	})
+	cfg := b.o.nats.config(b.name, b.log)
+	cfg.Wait, cfg.OnRefused = true, b.fatal
+	nc, err := stream.Connect(b.ctx, cfg)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ const startBound = 4500 * time.Millisecond
 // connectOnce connects a one-shot command: a server that does not answer is an
 // error. The caller closes the connection.
 func connectOnce(ctx context.Context, o natsOptions, name string, log *slog.Logger) (*nats.Conn, jetstream.JetStream, error) {
-	nc, err := stream.Connect(ctx, stream.Config{URL: o.url, Creds: o.creds, Name: "afterword " + name, Logger: log})
+	nc, err := stream.Connect(ctx, o.config(name, log))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -19,7 +19,7 @@ func (c *cli) dlqRemove() *cobra.Command {
 	var which letterOptions
 	var nats natsOptions
 	var logs logOptions
-	var all, yes bool
+	var all, yes, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "rm",
 		Short: "Remove dead letters for good",
@@ -40,7 +40,7 @@ stay on the disks of NATS until it writes over them.`,
 				return usage(cmd, errors.New("nobody can be asked here: give --yes"))
 			}
 			return c.withLetters(cmd.Context(), nats, logs, func(ctx context.Context, d consumer.DeadLetters) error {
-				return c.removeLetters(ctx, d, f, yes)
+				return c.removeLetters(ctx, d, f, yes, asJSON)
 			})
 		},
 	}
@@ -48,18 +48,18 @@ stay on the disks of NATS until it writes over them.`,
 	f.BoolVar(&all, "all", false, "all dead letters")
 	which.add(f)
 	f.BoolVar(&yes, "yes", false, "do not ask")
+	f.BoolVar(&asJSON, "json", false, "print JSON: how many were removed")
 	nats.add(f, ownNATS)
 	logs.add(f, "warn")
 	return cmd
 }
 
-func (c *cli) removeLetters(ctx context.Context, d consumer.DeadLetters, f consumer.DeadFilter, yes bool) (err error) {
+func (c *cli) removeLetters(ctx context.Context, d consumer.DeadLetters, f consumer.DeadFilter, yes, asJSON bool) (err error) {
 	if f.Until, err = d.Last(ctx); err != nil { // what comes while somebody thinks is not removed
 		return err
 	}
 	if f.Until == 0 && len(f.Seqs) == 0 {
-		fmt.Fprintln(c.stderr, letters(0)+" removed")
-		return nil
+		return c.removed(0, asJSON)
 	}
 	if !yes {
 		var n uint64
@@ -78,8 +78,16 @@ func (c *cli) removeLetters(ctx context.Context, d consumer.DeadLetters, f consu
 		}
 	}
 	n, err := d.Remove(ctx, f)
+	return errors.Join(err, c.removed(n, asJSON))
+}
+
+// removed says how many were removed.
+func (c *cli) removed(n uint64, asJSON bool) error {
 	fmt.Fprintf(c.stderr, "%s removed\n", letters(n))
-	return err
+	if !asJSON {
+		return nil
+	}
+	return c.printJSON(map[string]uint64{"removed": n})
 }
 
 // asks reports whether there is somebody to ask.

@@ -12,15 +12,23 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/consumer"
 )
 
+// wholeLetter is a dead letter as `dlq show --json` prints it.
+type wholeLetter struct {
+	consumer.DeadLetter
+	Headers nats.Header `json:"headers"`
+	Payload []byte      `json:"payload_base64"`
+}
+
 func (c *cli) dlqShow() *cobra.Command {
-	var nats natsOptions
+	var server natsOptions
 	var logs logOptions
-	var payload bool
+	var payload, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show NUMBER",
 		Short: "Print a dead letter",
@@ -34,10 +42,16 @@ it was published: what somebody said is in it.`,
 			if err != nil || seq == 0 {
 				return usage(cmd, fmt.Errorf("%q is no number of a dead letter", args[0]))
 			}
-			return c.withLetters(cmd.Context(), nats, logs, func(ctx context.Context, d consumer.DeadLetters) error {
+			if payload && asJSON {
+				return usage(cmd, errors.New("--payload and --json do not go together"))
+			}
+			return c.withLetters(cmd.Context(), server, logs, func(ctx context.Context, d consumer.DeadLetters) error {
 				l, h, data, err := d.Letter(ctx, seq)
 				if err != nil {
 					return err
+				}
+				if asJSON {
+					return c.printJSON(wholeLetter{l, h, data})
 				}
 				out := bufio.NewWriter(c.stdout)
 				if !payload {
@@ -56,7 +70,8 @@ it was published: what somebody said is in it.`,
 	}
 	f := flags{cmd.Flags()}
 	f.BoolVar(&payload, "payload", false, "print the payload only")
-	nats.add(f, ownNATS)
+	f.BoolVar(&asJSON, "json", false, "print JSON: one object, with the payload in Base64")
+	server.add(f, ownNATS)
 	logs.add(f, "warn")
 	return cmd
 }

@@ -14,25 +14,6 @@ import (
 // envKey annotates a flag with its environment variable.
 const envKey = "env"
 
-// fromEnv gives every flag that the command line did not set the value of its
-// environment variable. An empty variable counts as none.
-func fromEnv(fs *pflag.FlagSet, env lookup) (err error) {
-	fs.VisitAll(func(f *pflag.Flag) {
-		names := f.Annotations[envKey]
-		if err != nil || f.Changed || len(names) == 0 {
-			return
-		}
-		v, ok := env(names[0])
-		if !ok || v == "" {
-			return
-		}
-		if e := fs.Set(f.Name, v); e != nil {
-			err = fmt.Errorf("environment variable %s: %w", names[0], e)
-		}
-	})
-	return err
-}
-
 // flags defines flags that have an environment variable.
 type flags struct{ *pflag.FlagSet }
 
@@ -73,6 +54,34 @@ func add[T any](f flags, v value[T], def T, name, env, usage string) {
 	g.Annotations = map[string][]string{envKey: {env}}
 }
 
+// secretValue knows how the value of a flag is shown: as it is, unless it may hold a secret.
+type secretValue struct {
+	pflag.Value
+	redact func(string) string
+}
+
+// secret says that a flag may hold a secret, and how it is shown without it.
+func (f flags) secret(name string, redact func(string) string) {
+	g := f.Lookup(name)
+	g.Value = secretValue{g.Value, redact}
+}
+
+// shown is the value of a flag, without secrets.
+func shown(f *pflag.Flag) string {
+	if s, ok := f.Value.(secretValue); ok {
+		return s.redact(s.String())
+	}
+	return f.Value.String()
+}
+
+// masked hides all of a text, but not whether there is one.
+func masked(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "***"
+}
+
 // text defines a flag of any text.
 func (f flags) text(p *string, def, name, env, usage string) {
 	add(f, value[string]{p, "string", func(s string) (string, error) { return s, nil }, func(s string) string { return s }}, def, name, env, usage)
@@ -89,6 +98,7 @@ func (f flags) choice(p *string, def, name, usage string, choices ...string) {
 		return "", fmt.Errorf("use %s", strings.Join(choices, " or "))
 	}
 	add(f, value[string]{p, "string", parse, func(s string) string { return s }}, def, name, "", usage)
+	f.Lookup(name).Annotations[choicesKey] = choices
 }
 
 // wait defines a flag of a bounded time: every wait has an end.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"path/filepath"
 	"time"
 
@@ -16,12 +17,31 @@ import (
 
 // Each group of options is defined once; a command takes the groups it uses.
 
-// natsOptions say where NATS is.
-type natsOptions struct{ url, creds string }
+// natsOptions say where NATS is, and who connects.
+type natsOptions struct {
+	url     string
+	context string // whose members [cli.settle] has put into the others
+	stream.Credentials
+}
 
 func (o *natsOptions) add(f flags, without string) {
 	f.text(&o.url, "", "nats-url", "NATS_URL", "`URL` of NATS, comma-separated for a cluster; none means "+without)
-	f.text(&o.creds, "", "nats-creds", "NATS_CREDS", "NATS credentials `FILE`")
+	f.text(&o.context, "", "nats-context", "NATS_CONTEXT", "`NAME` of a context of the nats command, or its file: for what is not given otherwise")
+	f.text(&o.Creds, "", "nats-creds", "NATS_CREDS", "NATS credentials `FILE`")
+	f.text(&o.NKey, "", "nats-nkey", "NATS_NKEY", "`FILE` with the seed of an nkey")
+	f.text(&o.User, "", "nats-user", "NATS_USER", "`NAME` of the NATS user")
+	f.text(&o.Password, "", "nats-password", "NATS_PASSWORD", "`TEXT` of the NATS user's password; others see it on a command line, not in the environment or --config")
+	f.text(&o.Token, "", "nats-token", "NATS_TOKEN", "`TEXT` of the NATS token; as with the password")
+	f.text(&o.CA, "", "nats-ca", "NATS_CA", "PEM `FILE` of who may have signed the servers' certificates")
+	f.text(&o.Cert, "", "nats-cert", "NATS_CERT", "PEM `FILE` of the client's certificate")
+	f.text(&o.Key, "", "nats-key", "NATS_KEY", "PEM `FILE` of its key")
+	f.secret("nats-url", stream.RedactURL)
+	f.secret("nats-password", masked)
+	f.secret("nats-token", masked)
+}
+
+func (o *natsOptions) config(name string, log *slog.Logger) stream.Config {
+	return stream.Config{URL: o.url, Credentials: o.Credentials, Name: "afterword " + name, Logger: log}
 }
 
 // ownNATS is what a command without an embedded server connects to by default.
@@ -60,12 +80,21 @@ const noRedis = "none"
 
 func (o *redisOptions) add(f flags, without string) {
 	f.text(&o.url, "", "redis-url", "REDIS_URL", "`URL` of Redis, or \"none\" for no cache; none given means "+without)
+	f.secret("redis-url", redactRedis)
 	f.wait(&o.timeout, cache.DefaultOpTimeout, "redis-timeout", "bound of one Redis operation")
 	f.wait(&o.dial, cache.DefaultDialTimeout, "redis-dial-timeout", "bound of connecting to Redis")
 	f.wait(&o.read, cache.DefaultReadTimeout, "redis-read-timeout", "bound of reading one answer of Redis")
 	f.wait(&o.write, cache.DefaultWriteTimeout, "redis-write-timeout", "bound of writing to Redis")
 	f.count(&o.poolSize, cache.DefaultPoolSize, "redis-pool-size", "", "connections to Redis, per node")
 	f.wait(&o.pool, cache.DefaultPoolTimeout, "redis-pool-timeout", "bound of waiting for one of them")
+}
+
+// redactRedis is a Redis URL, or what stands for one, without its secrets.
+func redactRedis(url string) string {
+	if url == "" || url == noRedis {
+		return url
+	}
+	return cache.RedactURL(url)
 }
 
 func (o *redisOptions) none() bool { return o.url == noRedis }

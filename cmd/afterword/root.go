@@ -15,7 +15,9 @@ func (c *cli) root() *cobra.Command {
 		Long: `afterword takes chat persistence out of the response path: the reply goes out
 first, the transcript comes after.
 
-Every flag that says "[$NAME]" can be set in the environment too; a flag wins.
+Every flag that says "[$NAME]" can be set in the environment too, and in a file (--config)
+of lines as in "data-dir = /srv/afterword"; of several a flag wins, then the environment, then the
+file, then a NATS context.
 Exit codes: 0 done, 1 failed or differs, 2 usage or trouble, 130 interrupted.`,
 		Example: `  afterword serve
   afterword publish --file turns.jsonl
@@ -32,17 +34,21 @@ Exit codes: 0 done, 1 failed or differs, 2 usage or trouble, 130 interrupted.`,
 		c.dlq(),
 		c.status(),
 		c.streamCommand(),
+		c.config(),
 		c.bench(),
+		c.man(),
 		c.version(),
 	)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
-		return fromEnv(cmd.Flags(), c.env)
+		return c.settle(cmd)
 	}
+	flags{root.PersistentFlags()}.text(&c.configFile, "", configFlag, "", "`FILE` with settings, one a line")
 	root.SetIn(c.stdin)
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err) })
+	c.completions(root)
 	return root
 }
 

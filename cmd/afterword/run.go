@@ -10,6 +10,8 @@ type cli struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	env            lookup
+
+	configFile string // --config
 }
 
 // lookup finds a variable of the environment.

@@ -27,6 +27,7 @@ func (c *cli) streamInit() *cobra.Command {
 	var nats natsOptions
 	var limits streamOptions
 	var logs logOptions
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Create the streams, or repair their settings",
@@ -47,6 +48,9 @@ what a service refuses.`,
 				if err != nil {
 					return err
 				}
+				if asJSON {
+					return c.printJSON(infos)
+				}
 				for _, s := range infos {
 					fmt.Fprintf(c.stdout, "%s: %s\n", s.Name, limitsOf(s))
 				}
@@ -57,6 +61,7 @@ what a service refuses.`,
 	f := flags{cmd.Flags()}
 	nats.add(f, ownNATS)
 	limits.add(f, "")
+	f.BoolVar(&asJSON, "json", false, "print JSON: an array of both streams, as they are then")
 	logs.add(f, "warn")
 	return cmd
 }

@@ -39,9 +39,8 @@ type Config struct {
 	// URL is one server or a comma-separated list; user and password, or a
 	// token, may stand in it. Empty means [DefaultURL].
 	URL string
-	// Creds is the path of a NATS credentials file. Empty means none. The file
-	// is read again on every reconnect, so it may be replaced while running.
-	Creds string
+	// Credentials say who connects. Empty means what stands in the URL, if anything.
+	Credentials
 	// Name is shown by the server's monitoring. Empty means "afterword".
 	Name string
 	// Wait is for services: a server that is unreachable is waited for, and
@@ -109,7 +108,7 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	}
 	switch {
 	case isRefused(err):
-		return nil, refused(where, cfg.Creds, err)
+		return nil, refused(where, &cfg.Credentials, err)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("connect to NATS: %w", ctx.Err())
 	case !cfg.Wait:
@@ -151,17 +150,8 @@ func (c Config) options(urls []string) (nats.Options, *watcher, error) {
 		}
 	}
 	o.Servers = urls
-	if c.Creds != "" {
-		err := nats.UserCredentials(c.Creds)(&o)
-		if err == nil { // the file was readable; what it holds is looked at only while connecting
-			_, err = o.UserJWT()
-		}
-		if err == nil {
-			_, err = o.SignatureCB([]byte("afterword"))
-		}
-		if err != nil {
-			return o, nil, fmt.Errorf("NATS credentials file %s cannot be used: %w; give a readable .creds file with --nats-creds", c.Creds, err)
-		}
+	if err := c.set(&o); err != nil {
+		return o, nil, err
 	}
 	return o, w, nil
 }
@@ -227,12 +217,8 @@ func isRefused(err error) bool {
 	return false
 }
 
-func refused(where, creds string, err error) error {
-	from := "the user and password, or the token, in --nats-url"
-	if creds != "" {
-		from = "the file given with --nats-creds (" + creds + ")"
-	}
-	return fmt.Errorf("%w at %s (%v): correct %s", ErrRefused, where, err, from)
+func refused(where string, creds *Credentials, err error) error {
+	return fmt.Errorf("%w at %s (%v): correct %s", ErrRefused, where, err, creds.from())
 }
 
 // plain shortens what nats.go says when nothing listens.
@@ -304,7 +290,7 @@ func (w *watcher) closed(nc *nats.Conn) {
 	if !owned {
 		return
 	}
-	err = refused(w.where, w.cfg.Creds, err)
+	err = refused(w.where, &w.cfg.Credentials, err)
 	w.log.Error("NATS connection closed", "error", err)
 	if w.cfg.OnRefused != nil {
 		w.cfg.OnRefused(err)

@@ -107,7 +107,7 @@ func TestConnectRefusesUnreadableCreds(t *testing.T) {
 	}
 	for _, wait := range []bool{false, true} {
 		for _, path := range []string{filepath.Join(t.TempDir(), "absent.creds"), garbage, t.TempDir()} {
-			_, err := stream.Connect(t.Context(), stream.Config{URL: deadAddr(t), Creds: path, Wait: wait})
+			_, err := stream.Connect(t.Context(), stream.Config{URL: deadAddr(t), Credentials: stream.Credentials{Creds: path}, Wait: wait})
 			servertest.OneLine(t, err, path, "--nats-creds")
 		}
 	}
@@ -127,10 +127,10 @@ SUAGMJH5XLGZKQQWAWKRZJIGMOU4HPFUYLXJMXOO5NLFEO2OOQJ5LPRDPM
 	if err != nil {
 		t.Fatal(err)
 	}
-	connect(t, stream.Config{URL: servertest.NATS(t).URL(), Creds: creds}) // it asks nobody
+	connect(t, stream.Config{URL: servertest.NATS(t).URL(), Credentials: stream.Credentials{Creds: creds}}) // it asks nobody
 
 	strict := servertest.NATS(t, servertest.UserPass("app", "right"))
-	_, err = stream.Connect(t.Context(), stream.Config{URL: strict.Addr(), Creds: creds, Wait: true})
+	_, err = stream.Connect(t.Context(), stream.Config{URL: strict.Addr(), Credentials: stream.Credentials{Creds: creds}, Wait: true})
 	if !errors.Is(err, stream.ErrRefused) {
 		t.Fatalf("got %v, want ErrRefused", err)
 	}
