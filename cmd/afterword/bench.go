@@ -56,6 +56,7 @@ func (c *cli) bench() *cobra.Command {
 against a baseline and a floor in the same run, so that the ratios hold on any
 machine. Servers are processes of their own and sync every message. What each
 figure means is in docs/bench.md.`,
+		Example: "  afterword bench publish\n  afterword bench response --users 50 --condition healthy",
 	},
 		c.benchPublish(),
 		c.benchConsume(),
