@@ -53,6 +53,10 @@ func readDocument(path string) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseDocument(raw)
+}
+
+func parseDocument(raw []byte) (*document, error) {
 	d := &document{raw: raw}
 	if err := json.Unmarshal(raw, d); err != nil {
 		return nil, fmt.Errorf("torn: %w", err)

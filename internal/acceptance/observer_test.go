@@ -1,9 +1,17 @@
 package acceptance
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -13,11 +21,13 @@ import (
 // it never should have seen.
 type observer struct {
 	dir  string
+	of   func() []string // paths of documents; nil looks for them
 	stop chan struct{}
 	work sync.WaitGroup
 
 	mu      sync.Mutex
 	opened  int // documents read, whole and valid
+	asked   int // transcripts and histories over HTTP, whole and valid
 	tools   int // runs of python3 -m json.tool
 	grown   int // times that a document was larger than before
 	trouble []error
@@ -26,7 +36,12 @@ type observer struct {
 // observe starts readers on a transcripts folder. They end with the test, or
 // with [observer.end].
 func observe(t *testing.T, dataDir string, readers int) *observer {
-	o := &observer{dir: transcripts(dataDir), stop: make(chan struct{})}
+	return observeOnly(t, dataDir, readers, nil)
+}
+
+// observeOnly is observe of the documents that of names at the time.
+func observeOnly(t *testing.T, dataDir string, readers int, of func() []string) *observer {
+	o := &observer{dir: transcripts(dataDir), of: of, stop: make(chan struct{})}
 	for range readers {
 		o.work.Go(o.read)
 	}
@@ -59,8 +74,8 @@ func (o *observer) end(t *testing.T) {
 		}
 		t.Error(err)
 	}
-	t.Logf("readers: %d documents opened with encoding/json and as the older format, %d times one had grown, %d with python3 -m json.tool; %d were torn or smaller than before",
-		o.opened, o.grown, o.tools, len(o.trouble))
+	t.Logf("readers: %d documents opened with encoding/json and as the older format, %d times one had grown, %d with python3 -m json.tool, %d transcripts and histories over HTTP; %d were torn or smaller than before",
+		o.opened, o.grown, o.tools, o.asked, len(o.trouble))
 	if o.opened == 0 || o.grown == 0 {
 		t.Error("the readers saw nothing happen")
 	}
@@ -75,55 +90,161 @@ func (o *observer) stopped() bool {
 	}
 }
 
+// view is what one reader has seen of a document, by which it judges the next look.
+type view struct {
+	raw  []byte         // as it was last read, whole and valid
+	revs map[string]int // revisions by id
+}
+
+// look judges a document that was read. The same bytes as before are as good as they were.
+func (v *view) look(raw []byte) (grown bool, err error) {
+	if len(raw) > 0 && bytes.Equal(raw, v.raw) {
+		return false, nil
+	}
+	d, err := parseDocument(raw)
+	if err != nil {
+		return false, err
+	}
+	now := make(map[string]int, len(d.Messages))
+	for _, m := range d.Messages {
+		now[m.ID] = m.Rev
+	}
+	for id, rev := range v.revs {
+		if now[id] < rev {
+			err = fmt.Errorf("has shrunk: turn %s was there with rev %d, and is now with %d", id, rev, now[id])
+		}
+	}
+	grown = len(now) > len(v.revs)
+	v.raw, v.revs = raw, now
+	return grown, err
+}
+
 // read goes round all documents. A turn that was in one stays in it.
 func (o *observer) read() {
-	seen := make(map[string]map[string]int) // by document: revisions by id
+	seen := make(map[string]*view)
 	for !o.stopped() {
-		names, err := listFiles(o.dir)
-		if err != nil && len(names) > 0 {
-			o.note(0, 0, fmt.Errorf("list documents: %w", err))
-		}
 		opened, grown := 0, 0
-		for _, name := range names {
-			if !isDocument(name) || o.stopped() {
+		for _, path := range o.paths() {
+			if o.stopped() {
+				break
+			}
+			v := seen[path]
+			if v == nil {
+				v = new(view)
+				seen[path] = v
+			}
+			raw, err := os.ReadFile(path)
+			if errors.Is(err, fs.ErrNotExist) && v.raw == nil {
 				continue
 			}
-			d, err := readDocument(filepath.Join(o.dir, name))
+			larger := false
+			if err == nil {
+				larger, err = v.look(raw)
+			}
 			if err != nil {
-				o.note(opened, grown, fmt.Errorf("%s: %w", name, err))
+				o.note(0, 0, fmt.Errorf("%s: %w", filepath.Base(path), err))
 				continue
 			}
 			opened++
-			now := make(map[string]int, len(d.Messages))
-			for _, m := range d.Messages {
-				now[m.ID] = m.Rev
-			}
-			for id, rev := range seen[name] {
-				if now[id] < rev {
-					o.note(0, 0, fmt.Errorf("%s has shrunk: turn %s was there with rev %d, and is now with %d", name, id, rev, now[id]))
-				}
-			}
-			if len(now) > len(seen[name]) {
+			if larger {
 				grown++
 			}
-			seen[name] = now
 		}
 		o.note(opened, grown, nil)
 		o.pause(5 * time.Millisecond) // leaves the machine to those who are observed
 	}
 }
 
+// paths are those of the documents to read.
+func (o *observer) paths() (paths []string) {
+	if o.of != nil {
+		return o.of()
+	}
+	names, err := listFiles(o.dir)
+	if err != nil && len(names) > 0 {
+		o.note(0, 0, fmt.Errorf("list documents: %w", err))
+	}
+	for _, name := range names {
+		if isDocument(name) {
+			paths = append(paths, filepath.Join(o.dir, name))
+		}
+	}
+	return paths
+}
+
+// ask starts a reader of transcripts and histories over HTTP. An answer that does not
+// come, or that says it cannot be given now, is no reading; one that does is whole.
+func (o *observer) ask(gateway func() *api, sessions func() []string) {
+	o.work.Go(func() {
+		seen := make(map[string]*view)
+		for !o.stopped() {
+			asked := 0
+			for _, session := range sessions() {
+				if o.stopped() {
+					break
+				}
+				if seen[session] == nil {
+					seen[session] = new(view)
+				}
+				for what, judge := range map[string]func([]byte) error{
+					"transcript": func(body []byte) error { _, err := seen[session].look(body); return err },
+					"history":    func(body []byte) error { return wholeHistory(session, body) },
+				} {
+					status, body, err := gateway().get("/v1/sessions/" + url.PathEscape(session) + "/" + what)
+					if err != nil || status != http.StatusOK {
+						continue
+					}
+					if err := judge(body); err != nil {
+						o.note(0, 0, fmt.Errorf("GET %s of %s: %w", what, session, err))
+						continue
+					}
+					asked++
+				}
+			}
+			o.mu.Lock()
+			o.asked += asked
+			o.mu.Unlock()
+			o.pause(5 * time.Millisecond)
+		}
+	})
+}
+
+// wholeHistory judges a history alone: turns of the session, in order, each with its own answer.
+func wholeHistory(session string, body []byte) error {
+	var h struct {
+		SessionID string `json:"session_id"`
+		Turns     []struct{ ID, Timestamp, User, Assistant string }
+	}
+	if err := json.Unmarshal(body, &h); err != nil {
+		return fmt.Errorf("torn: %w", err)
+	}
+	if h.SessionID != session {
+		return fmt.Errorf("is of session %q", h.SessionID)
+	}
+	last := ""
+	for _, w := range h.Turns {
+		order := w.Timestamp + " " + w.ID
+		if order <= last || w.Assistant != answerTo(w.User) || !strings.Contains(w.User, session) {
+			return fmt.Errorf("turn %s is out of order or not what was said", w.ID)
+		}
+		last = order
+	}
+	return nil
+}
+
+// answerTo is the answer to a question, for who has to judge a turn alone.
+func answerTo(question string) string { return "answer to " + question }
+
 func (o *observer) json(python string) {
 	for i := 0; !o.stopped(); i++ {
-		names, _ := listFiles(o.dir)
-		for _, name := range names {
-			if !isDocument(name) || o.stopped() {
+		for _, path := range o.paths() {
+			if _, err := os.Stat(path); err != nil || o.stopped() {
 				continue
 			}
-			out, err := exec.Command(python, "-m", "json.tool", filepath.Join(o.dir, name)).CombinedOutput()
+			out, err := exec.Command(python, "-m", "json.tool", path).CombinedOutput()
 			o.mu.Lock()
 			if o.tools++; err != nil {
-				o.trouble = append(o.trouble, fmt.Errorf("python3 -m json.tool %s: %w: %s", name, err, out))
+				o.trouble = append(o.trouble, fmt.Errorf("python3 -m json.tool %s: %w: %s", filepath.Base(path), err, out))
 			}
 			o.mu.Unlock()
 			o.pause(300 * time.Millisecond)

@@ -3,7 +3,10 @@ package faults
 import (
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -32,12 +35,47 @@ type Injection struct {
 func (i Injection) Command(t testing.TB, args ...string) []string {
 	t.Helper()
 	strace := needTool(t, "strace")
+	calls, rule := i.rule()
+	// -D: the process is the child that was started, and strace stands aside.
+	line := []string{strace, "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls, "-e", rule}
+	switch {
+	case i.Path != "":
+		line = append(line, "-P", i.Path)
+	case i.From <= 1: // with it strace does not count
+		line = append(line, "--seccomp-bpf") // everything else runs at full speed
+	}
+	return append(append(line, "--"), args...)
+}
+
+// Attach puts a process that runs under the injection, until detach is called or it ends.
+func (i Injection) Attach(t testing.TB, pid int) (detach func()) {
+	t.Helper()
+	strace := needTool(t, "strace")
+	calls, rule := i.rule()
+	line := []string{"-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls, "-e", rule, "-p", strconv.Itoa(pid)}
+	if i.Path != "" {
+		line = append(line, "-P", i.Path)
+	}
+	cmd := exec.Command(strace, line...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	detach = sync.OnceFunc(func() {
+		cmd.Process.Signal(syscall.SIGTERM) // it lets the process go on
+		cmd.Wait()
+	})
+	t.Cleanup(detach)
+	return detach
+}
+
+// rule says the injection in the language of strace.
+func (i Injection) rule() (calls, rule string) {
 	set := make([]string, len(i.Calls))
 	for k, call := range i.Calls {
 		set[k] = "?" + call // not every architecture has all
 	}
-	calls := strings.Join(set, ",")
-	rule := "inject=" + calls
+	calls = strings.Join(set, ",")
+	rule = "inject=" + calls
 	if i.Kill {
 		rule += ":signal=KILL"
 	}
@@ -51,15 +89,7 @@ func (i Injection) Command(t testing.TB, args ...string) []string {
 	if !i.Once {
 		rule += "+"
 	}
-	// -D: the process is the child that was started, and strace stands aside.
-	line := []string{strace, "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + calls, "-e", rule}
-	switch {
-	case i.Path != "":
-		line = append(line, "-P", i.Path)
-	case i.From <= 1: // with it strace does not count
-		line = append(line, "--seccomp-bpf") // everything else runs at full speed
-	}
-	return append(append(line, "--"), args...)
+	return calls, rule
 }
 
 // NeedTrace skips a test where processes cannot be traced.
