@@ -121,3 +121,13 @@ func (h history) is(snapshots []turn) error {
 	}
 	return nil
 }
+
+// level asks how far a turn has come; "" is an answer that does not say.
+func (a *api) level(w turn) string {
+	status, body, err := a.get("/v1/sessions/" + url.PathEscape(w.Session) + "/turns/" + w.ID)
+	var v struct{ Level string }
+	if err != nil || status != http.StatusOK || json.Unmarshal(body, &v) != nil {
+		return ""
+	}
+	return v.Level
+}

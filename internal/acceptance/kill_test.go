@@ -15,7 +15,7 @@ import (
 // Kill -9 of the consumer at random moments under load, again and again, leaves
 // what an undisturbed run leaves.
 func TestKill9OfTheConsumer(t *testing.T) {
-	rounds := choose(12, 50)
+	rounds := choose(6, 50)
 	rnd := random(t)
 	nats, server := servertest.NATSProcess(t), servertest.Redis(t)
 	js := connect(t, nats.URL())
