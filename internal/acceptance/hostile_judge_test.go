@@ -89,7 +89,7 @@ func judgePayload(payload []byte) (v verdict) {
 		good := true
 		switch name {
 		case "id":
-			if good = isString && regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`).MatchString(text); good {
+			if good = isString && idShape.MatchString(text); good {
 				v.id = text
 			}
 		case "session_id":
@@ -121,6 +121,8 @@ func goodSession(id string) bool {
 	return id != "" && len(id) <= 255 && utf8.ValidString(id) && !strings.ContainsFunc(id, unicode.IsControl)
 }
 
+var idShape = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
+
 var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 func goodTime(text string) bool {
@@ -149,7 +151,9 @@ func acceptableJSON(data []byte) bool {
 		value bool            // the next token is a value
 	}
 	var open []object
-	for d := json.NewDecoder(bytes.NewReader(data)); ; {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber() // of any size
+	for {
 		tok, err := d.Token()
 		if err == io.EOF {
 			return true
