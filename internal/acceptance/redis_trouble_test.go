@@ -13,8 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/afterword-io/afterword/internal/faults"
 	"github.com/afterword-io/afterword/internal/servertest"
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 // shown is a history as somebody saw it.
@@ -109,7 +112,7 @@ func TestRedisInTrouble(t *testing.T) {
 			return h.is(turns)
 		})
 	}
-	sources := wantTrue(t, seen, l.said)
+	sources := wantTrue(t, seen, inStreamOrder(t, js))
 	for _, err := range wrong {
 		t.Errorf("%s: %d histories were not given: %v", honestCache, len(wrong), err)
 		break
@@ -178,6 +181,15 @@ func texts(turns []turn) string {
 		fmt.Fprintf(&b, "%s %q %q\n", w.ID, w.User, w.Assistant)
 	}
 	return b.String()
+}
+
+// inStreamOrder are all snapshots in the order in which the stream has them, and in which
+// they come into transcripts when nothing has to be delivered again.
+func inStreamOrder(t *testing.T, js jetstream.JetStream) sessions {
+	t.Helper()
+	s := make(sessions)
+	readAll(t, js, stream.Turns, func(m jetstream.Msg, _ uint64) { s.add(parseTurn(t, m.Data())) })
+	return s
 }
 
 // wantTrue checks that each history is that of a session as it was at some moment. The
