@@ -3,7 +3,6 @@ package acceptance
 import (
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -34,6 +33,11 @@ func TestSoak(t *testing.T) {
 			"--file-timeout", "1s", "--ack-wait", "8s").ready()
 	}
 	consume := startConsume()
+	// Two that nobody kills live through everything else.
+	aside := filepath.Join(t.TempDir(), "aside")
+	where := []string{"--nats-url", nats.URL(), "--redis-url", "redis://" + proxy.Addr(), "--data-dir", aside}
+	second := newWitness(startService(t, append([]string{"consume", "--group", "second"}, where...)...).ready())
+	gateway := newWitness(startService(t, append([]string{"gateway"}, where...)...).ready())
 	counts := make(map[string]int)
 	kinds := map[string]func(){
 		"kill -9 consumer": func() { consume.kill9(); consume = startConsume() },
@@ -86,9 +90,9 @@ func TestSoak(t *testing.T) {
 	began := time.Now()
 	rounds, calls := 0, 0
 	var healing durations
-	var memory, descriptors, goroutines []int
 	for ; time.Since(began) < *soak; rounds++ {
 		l := publish(t, rnd, js, namesOf(fmt.Sprintf("soak-%d-%%d", rounds), 10), 150)
+		posts := write(t, &gateway.s.api, 4, 100*time.Millisecond, func(client, _ int) string { return fmt.Sprintf("posted-%d-%d", rounds, client) })
 		for range 1 + rnd.IntN(3) {
 			spread(t, time.Duration(300+rnd.IntN(1000))*time.Millisecond)
 			name := names[rnd.IntN(len(names))]
@@ -102,17 +106,23 @@ func TestSoak(t *testing.T) {
 		l.drain(t, 2*time.Minute)
 		calls += len(l.took)
 		healing = append(healing, wantHealed(t, dataDir, l.said, fmt.Sprintf("soak round %d", rounds)))
+		posts.end()
+		for i, err := range posts.refused {
+			t.Errorf("%d posts were refused: %v", len(posts.refused)-i, err)
+			break
+		}
+		calls += posts.accepted.count()
+		healing = append(healing, wantHealed(t, dataDir, posts.accepted, fmt.Sprintf("posts of soak round %d", rounds)))
+		wantHealed(t, aside, l.said, fmt.Sprintf("soak round %d, the second group", rounds))
+		maps.Copy(l.said, posts.accepted)
 		for _, turns := range l.said {
 			sums.send(turns...)
 			sums.ack(turns...)
 		}
 		sums.check(t, noLoss, fmt.Sprintf("soak round %d", rounds))
 		sums.next()
-		memory = append(memory, statusOf(t, consume.cmd.Process.Pid, "VmRSS:"))
-		open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", consume.cmd.Process.Pid))
-		descriptors = append(descriptors, len(open))
-		n, _ := strconv.Atoi(consume.metric("go_goroutines"))
-		goroutines = append(goroutines, n)
+		second.look(t)
+		gateway.look(t)
 		if t.Failed() {
 			break
 		}
@@ -124,9 +134,11 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("  %s", sums.figures())
 	t.Logf("  right again after: %v", healing)
-	for what, list := range map[string][]int{"memory of the consumer, KiB": memory, "its descriptors": descriptors, "its goroutines": goroutines} {
-		t.Logf("  %s: first %d, last %d, most %d", what, list[0], list[len(list)-1], slices.Max(list))
-	}
+	const longEnough = 5 * time.Minute // for what starts to have settled
+	second.flat(t, "consumer that lived through it", longEnough)
+	gateway.flat(t, "gateway that lived through it", longEnough)
+	gateway.s.stop()
+	second.s.stop()
 	consume.stop()
 }
 
