@@ -1,0 +1,130 @@
+// A chat API whose replies wait for no disk and no server.
+//
+//   npm ci && npm start -- --listen 127.0.0.1:9003
+//   curl -N --data 'Hello there' http://127.0.0.1:9003/chat/abc
+//
+// It answers POST /chat/{session} with the words of a model as they come, as plain
+// text. What the user said is published before the model is called (rev 1, pending),
+// the answer after its last word has gone out (rev 2). Histories come from
+// `afterword gateway` (or `serve`) over HTTP.
+
+import { randomUUID } from "node:crypto";
+import { createServer } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parseArgs } from "node:util";
+import { connect } from "@nats-io/transport-node";
+import { jetstream } from "@nats-io/jetstream";
+import { Publisher, token } from "./turns.js";
+
+const HISTORY_TIMEOUT = 2_000; // ms
+const DRAIN = 20_000;
+const MAX_MESSAGE = 64 << 10; // bytes that a user may say at once
+const RECENT = 10;
+
+const { values: args } = parseArgs({
+  options: {
+    listen: { type: "string", default: "127.0.0.1:9003" },
+    "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
+    gateway: { type: "string", default: "http://127.0.0.1:8080" },
+  },
+});
+
+const connection = await connect({ servers: args["nats-url"].split(","), waitOnFirstConnect: true, maxReconnectAttempts: -1 });
+const publisher = new Publisher(connection, jetstream(connection));
+
+// history is what was said last in a session, with what this process published a
+// moment ago.
+async function history(session) {
+  let turns = [];
+  try {
+    const answer = await fetch(`${args.gateway}/v1/sessions/${encodeURIComponent(session)}/history`, {
+      signal: AbortSignal.timeout(HISTORY_TIMEOUT),
+    });
+    if (answer.ok) turns = (await answer.json()).turns;
+  } catch (err) {
+    console.error(`no history: ${err.message}`); // the model knows less, the user still gets an answer
+  }
+  const pending = publisher.pending(session, turns);
+  const ids = new Set(pending.map((turn) => turn.id));
+  return [...turns.filter((turn) => !ids.has(turn.id)), ...pending.filter((turn) => turn.assistant)].slice(-RECENT);
+}
+
+// model stands for a language model.
+async function* model(before, said, signal) {
+  let text = `Turn ${before.length + 1}.`;
+  if (before.length > 0) text += ` Before, you said "${before.at(-1).user}".`;
+  for (const word of `${text} Now you say: ${said}`.split(/\s+/)) {
+    await sleep(20, undefined, { signal });
+    yield word + " ";
+  }
+}
+
+async function read(request) {
+  const parts = [];
+  let size = 0;
+  for await (const part of request) {
+    if ((size += part.length) > MAX_MESSAGE) throw new RangeError("the message is longer than 64 KiB");
+    parts.push(part);
+  }
+  return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(parts));
+}
+
+async function answer(request, response) {
+  let session, said;
+  try {
+    const [, where, id, ...more] = request.url.split("/");
+    session = decodeURIComponent(id);
+    if (request.method !== "POST" || where !== "chat" || more.length > 0) throw new RangeError("POST to /chat/SESSION");
+    token(session); // refuses what is no session id
+    said = await read(request);
+  } catch (err) {
+    response.writeHead(400, { "Content-Type": "text/plain" }).end(`${err.message}\n`);
+    return;
+  }
+  const gone = new AbortController();
+  response.on("close", () => gone.abort());
+
+  const before = await history(session);
+  const turn = {
+    session_id: session, id: randomUUID(), timestamp: publisher.stamp(before),
+    user: said, status: "pending", rev: 1, model: "fake",
+  };
+  publisher.publish(turn);
+
+  const end = { assistant: "", status: "complete" };
+  try {
+    response.writeHead(200, { "Content-Type": "text/plain; charset=utf-8" });
+    for await (const word of model(before, said, gone.signal)) {
+      response.write(word);
+      end.assistant += word;
+    }
+    response.end();
+  } catch (err) {
+    if (gone.signal.aborted) {
+      end.status = "cancelled"; // the user has gone; what was said so far stays
+    } else {
+      Object.assign(end, { status: "failed", error: err.message });
+      response.destroy();
+    }
+  }
+  publisher.publish({ ...turn, ...end, rev: 2, completed_at: new Date().toISOString() });
+}
+
+const server = createServer((request, response) => {
+  answer(request, response).catch((err) => {
+    console.error(err.message);
+    response.destroy();
+  });
+});
+const [, host, port] = args.listen.match(/^(.*):(\d+)$/);
+server.listen(Number(port), host, () => console.error(`chat answers on http://${args.listen}/chat/{session}`));
+
+async function stop() {
+  await new Promise((done) => server.close(done)); // answers that are under way are finished
+  const left = await publisher.close(DRAIN);
+  await connection.close();
+  if (left > 0) console.error(`${left} snapshots of turns are not stored`);
+  process.exit(left > 0 ? 1 : 0);
+}
+process.once("SIGINT", stop);
+process.once("SIGTERM", stop);

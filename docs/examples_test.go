@@ -1,0 +1,119 @@
+package docs_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// longMessage takes the model of the examples some 20 s to repeat.
+var longMessage = strings.Repeat("word ", 1000)
+
+// The chat APIs of deploy/examples, against `afterword serve`: answers stream, the
+// turn before is known at the next, what a user cut off stays, and a stop loses nothing.
+func TestChatExamples(t *testing.T) {
+	s := newScene(t)
+	defer s.serve()()
+	if err := goBuild(filepath.Join(s.dir, "bin", "chat"), "./deploy/examples/chat"); err != nil {
+		t.Fatal(err)
+	}
+	examples, err := filepath.Abs(filepath.Join(root, "deploy/examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Fatalf("needs python3, which `make test` installs: %v", err)
+	}
+	s.chat("go", "127.0.0.1:9001", "bin/chat", "--spool-dir", "chat-spool")
+	s.chat("python", "127.0.0.1:9002", python, filepath.Join(examples, "chat.py"))
+}
+
+// chat starts a chat API and talks to it.
+func (s *scene) chat(name, addr, program string, args ...string) {
+	t := s.t
+	t.Helper()
+	var log strings.Builder
+	cmd := s.command(program, args...)
+	cmd.Stdout, cmd.Stderr = &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	url := "http://" + addr + "/chat/" + name + "%20%2F1"
+	s.eventually("the chat of "+name+" answers", func() bool {
+		_, err := s.shell("curl -s -o /dev/null http://" + addr + "/")
+		return err == nil
+	})
+
+	say := func(text string) string {
+		out, err := s.shell(fmt.Sprintf("curl -sSfN --data-binary '%s' %s", text, url))
+		if err != nil {
+			t.Fatalf("%s: %v: %s\n%s", name, err, out, log.String())
+		}
+		return strings.TrimSpace(out)
+	}
+	first, second := "Turn 1. Now you say: Hello there", `Turn 2. Before, you said "Hello there". Now you say: And now?`
+	if got := say("Hello there"); got != first {
+		t.Errorf("%s: the first answer is %q", name, got)
+	}
+	if got := say("And now?"); got != second { // at once: whoever lags, the turn before is known
+		t.Errorf("%s: the second answer is %q", name, got)
+	}
+
+	// Words come as they are said, and who leaves early has said what was said.
+	if err := os.WriteFile(filepath.Join(s.dir, "long"), []byte(longMessage), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.shell("curl -sSN --max-time 1 --data-binary @long " + url)
+	if err == nil || !strings.Contains(out, "Turn 3. ") || strings.Count(out, "word ") > 500 {
+		t.Errorf("%s: cut off after a second, with %v: %q", name, err, out)
+	}
+	var turns []transcript.Turn
+	s.eventually("all turns of "+name+" are written", func() bool {
+		text, err := s.shell("curl -sf http://127.0.0.1:8080/v1/sessions/" + name + "%20%2F1/transcript")
+		var doc struct {
+			Messages []transcript.Turn `json:"messages"`
+		}
+		if err != nil || json.Unmarshal([]byte(text), &doc) != nil {
+			return false
+		}
+		turns = doc.Messages
+		return len(turns) == 3 && turns[2].Status.Final()
+	})
+	for i, want := range []transcript.Turn{
+		{User: "Hello there", Assistant: first, Status: transcript.Complete},
+		{User: "And now?", Assistant: second, Status: transcript.Complete},
+		{User: longMessage, Assistant: "Turn 3.", Status: transcript.Cancelled},
+	} {
+		got := turns[i]
+		if got.User != want.User || !strings.HasPrefix(got.Assistant, want.Assistant) || got.Status != want.Status || got.Rev != 2 || got.Model != "fake" {
+			t.Errorf("%s: turn %d is %+v, want %+v", name, i+1, got, want)
+		}
+	}
+
+	cmd.Process.Signal(syscall.SIGTERM)
+	late := time.AfterFunc(endsWithin, func() { cmd.Process.Kill() })
+	defer late.Stop()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%s: told to stop it ends with %v:\n%s", name, err, log.String())
+	}
+}
+
+// eventually polls ok, at most as long as it takes to get ready.
+func (s *scene) eventually(what string, ok func() bool) {
+	s.t.Helper()
+	for end := time.Now().Add(readyWithin); !ok(); time.Sleep(tryAgain) {
+		if time.Now().After(end) {
+			s.t.Fatalf("timed out after %s waiting until %s", readyWithin, what)
+		}
+	}
+}
