@@ -22,9 +22,11 @@ func (p *pipeline) writeLoop(ctx context.Context) {
 		if !ok {
 			return
 		}
+		p.pulse.begin(writing)
 		b.group()
 		b.stored = p.cfg.Store.Write(ctx, b.groups)
 		p.sort(b)
+		p.pulse.rest(writing)
 		p.written <- b
 	}
 }
@@ -99,8 +101,10 @@ func (p *pipeline) sort(b *batch) {
 // syncLoop makes batches durable and acknowledges them.
 func (p *pipeline) syncLoop(ctx context.Context) {
 	for b := range p.written {
+		p.pulse.begin(syncing)
 		p.commit(ctx, b)
 		p.untrack(b)
+		p.pulse.rest(syncing)
 	}
 }
 

@@ -26,6 +26,7 @@ type Consumer struct {
 	dead    chan deadLetter
 	walkNow chan struct{}
 	repairs repairs
+	pulse   pulse
 	stats   counters
 }
 

@@ -37,8 +37,10 @@ type pipeline struct {
 // fetchLoop waits for one message and then takes what is there.
 func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 	defer close(p.fetched)
+	defer p.pulse.rest(fetching)
 	wait := newBackoff(p.cfg.ProbeMax)
 	for ctx.Err() == nil {
+		p.pulse.begin(fetching)
 		if err := p.Ready(); err != nil { // the environment is at fault
 			if err := p.waitUntilHealthy(ctx); err != nil {
 				return
@@ -47,7 +49,9 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 		b, err := p.fetch(ctx, cons)
 		if len(b.items) > 0 {
 			p.track(b)
+			p.pulse.rest(fetching)
 			p.fetched <- b
+			p.pulse.begin(fetching)
 		}
 		switch {
 		case err == nil:

@@ -37,6 +37,7 @@ func (c *Consumer) pause(cause error) {
 // or ctx ends.
 func (c *Consumer) waitUntilHealthy(ctx context.Context) error {
 	for wait := newBackoff(c.cfg.ProbeMax); ; {
+		c.pulse.begin(fetching)
 		if !sleep(ctx, wait.NextBackOff()) {
 			return ctx.Err()
 		}

@@ -110,6 +110,9 @@ func TestHungDisk(t *testing.T) {
 		t.Errorf("append to a hung disk came back after %v", took)
 	}
 	servertest.Eventually(t, 10*time.Second, "some probes more", func() bool { return c.Stats().Pauses > 0 && time.Since(began) > 5*bound })
+	if d := c.Stalled(); d > 20*bound { // a hung disk is no reason to kill this process
+		t.Errorf("the disk hangs, and so does the consumer, for %s", d)
+	}
 	if now := runtime.NumGoroutine(); now > before+transcript.DefaultMaxOps+20 {
 		t.Errorf("%d goroutines, %d before the disk hung", now, before)
 	}

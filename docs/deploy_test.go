@@ -2,13 +2,15 @@ package docs_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // deployed are the files that set variables of services.
@@ -72,20 +74,24 @@ func TestStopTimeouts(t *testing.T) {
 	}
 }
 
-func TestSystemdUnits(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("needs systemd-analyze")
-	}
-	dir := t.TempDir()
-	for _, name := range []string{"afterword-consumer.service", "afterword-gateway.service"} {
-		text := strings.ReplaceAll(page(t, "deploy/systemd/"+name), "/usr/local/bin/afterword", binary(t)) // it looks for the program
-		unit := filepath.Join(dir, name)
-		if err := os.WriteFile(unit, []byte(text), 0o644); err != nil {
+// TestWatchdogs checks that no trouble of disks or servers that a service waits out
+// is taken for a process that does not move.
+func TestWatchdogs(t *testing.T) {
+	const longest = consumer.DefaultProbeMax + 2*transcript.DefaultFileTimeout + consumer.DefaultRequest
+	found := 0
+	for _, name := range deployed(t) {
+		text, err := os.ReadFile(name)
+		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command(analyze, "verify", "--man=no", unit).CombinedOutput(); err != nil || len(out) > 0 {
-			t.Errorf("%s: %v:\n%s", name, err, out)
+		for _, m := range regexp.MustCompile(`(?m)^WatchdogSec=(\S+)$`).FindAllStringSubmatch(string(text), -1) {
+			found++
+			if d, err := time.ParseDuration(m[1]); err != nil || d < 2*longest {
+				t.Errorf("%s has a watchdog of %s (%v); a step may take %s, and half of the watchdog is waited for", name, m[1], err, longest)
+			}
 		}
+	}
+	if found != 2 {
+		t.Errorf("%d watchdogs were found, not one for each of 2 units", found)
 	}
 }

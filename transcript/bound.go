@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -15,7 +16,7 @@ import (
 // cancel a file operation: one that is late goes on by itself, nothing further
 // is started, and the caller must not touch what it works on.
 func (s *Store) each(ctx context.Context, op string, n, parallel int, fn func(i int) error) []error {
-	r := &run{n: n, errs: make([]error, n), finished: make([]bool, n), done: make(chan struct{})}
+	r := &run{moved: &s.stats.moved, n: n, errs: make([]error, n), finished: make([]bool, n), done: make(chan struct{})}
 	parallel = min(parallel, n)
 	r.since = make([]time.Time, parallel)
 	if n == 0 {
@@ -70,6 +71,8 @@ func (s *Store) slot(ctx context.Context, started time.Time) error {
 
 // run is the state that workers and their caller share.
 type run struct {
+	moved *atomic.Int64 // of the store
+
 	mu       sync.Mutex
 	n        int
 	next     int
@@ -92,8 +95,12 @@ func (r *run) work(w int, fn func(int) error) {
 func (r *run) take(w, last int, err error) (next int, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if last >= 0 && !r.stopped {
-		r.errs[last], r.finished[last] = err, true
+	now := time.Now()
+	if last >= 0 {
+		r.moved.Store(now.UnixNano())
+		if !r.stopped {
+			r.errs[last], r.finished[last] = err, true
+		}
 	}
 	if r.stopped || r.next == r.n {
 		r.since[w] = time.Time{}
@@ -103,7 +110,7 @@ func (r *run) take(w, last int, err error) (next int, ok bool) {
 		return 0, false
 	}
 	r.next++
-	r.since[w] = time.Now()
+	r.since[w] = now
 	return r.next - 1, true
 }
 

@@ -36,6 +36,7 @@ var lateOps = [...]string{"append", "syncfs", "fdatasync", "fsync", "read", "lis
 type counters struct {
 	appended, syncs, syncTime, folds, foldTime, foldFailures atomic.Int64
 
+	moved atomic.Int64 // when a file operation last ended, as Unix time in nanoseconds
 	late  [len(lateOps)]atomic.Int64
 	space atomic.Pointer[Space]
 }
@@ -59,6 +60,9 @@ func (c *counters) folded(n int, took time.Duration) {
 	c.folds.Add(int64(n))
 	c.foldTime.Add(int64(took))
 }
+
+// Moved is when a file operation last ended, however it did; 1970 when none has.
+func (s *Store) Moved() time.Time { return time.Unix(0, s.stats.moved.Load()) }
 
 // Stats returns the counts so far.
 func (s *Store) Stats() Stats {

@@ -35,6 +35,8 @@ func TestScripts(t *testing.T) {
 			"http":        cmdHTTP,
 			"ready":       cmdReady,
 			"lines":       cmdLines,
+			"supervisor":  cmdSupervisor,
+			"told":        cmdTold,
 		},
 	})
 }

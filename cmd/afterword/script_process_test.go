@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/afterword-io/afterword/internal/systemd"
 )
 
 const (
@@ -132,7 +134,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p := &process{cmd: exec.Command(findProgram(ts, args[0]), args[1:]...), began: time.Now(), done: make(chan struct{})}
 	p.cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "TMPDIR", "NATS_URL", "REDIS_URL"} {
+	for _, v := range []string{"PATH", "HOME", "TMPDIR", "NATS_URL", "REDIS_URL", systemd.EnvSocket, systemd.EnvWatchdog} {
 		p.cmd.Env = append(p.cmd.Env, v+"="+ts.Getenv(v))
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
@@ -182,10 +184,10 @@ func cmdSees(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// signal NAME INT|TERM|KILL: sends a signal. "INTS" sends SIGINT until it ends.
+// signal NAME INT|TERM|KILL|STOP|CONT: sends a signal. "INTS" sends SIGINT until it ends.
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: signal NAME INT|INTS|TERM|KILL")
+		ts.Fatalf("usage: signal NAME INT|INTS|TERM|KILL|STOP|CONT")
 	}
 	p := running(ts, args[0])
 	if args[1] == "INTS" {
@@ -194,7 +196,7 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
-	sig, ok := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}[args[1]]
+	sig, ok := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}[args[1]]
 	if !ok {
 		ts.Fatalf("unknown signal %q", args[1])
 	}

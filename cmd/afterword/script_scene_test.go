@@ -25,12 +25,14 @@ type scene struct {
 	processes map[string]*process
 	nats      map[string]*servertest.NATSServer
 	redis     map[string]*servertest.RedisServer
+	told      output // what the supervisor was told
+	seen      int    // how much of that a script has looked at
 }
 
 type sceneKey struct{}
 
 func newScene(t *testing.T) *scene {
-	return &scene{t, make(map[string]*process), make(map[string]*servertest.NATSServer), make(map[string]*servertest.RedisServer)}
+	return &scene{t: t, processes: make(map[string]*process), nats: make(map[string]*servertest.NATSServer), redis: make(map[string]*servertest.RedisServer)}
 }
 
 func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*scene) }

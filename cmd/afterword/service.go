@@ -93,6 +93,13 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 	if err = b.profile(); err == nil {
 		err = build(b)
 	}
+	stopping := func() {}
+	if err == nil {
+		var end func()
+		if stopping, end, err = b.supervise(c.env); err == nil {
+			defer end()
+		}
+	}
 	if err == nil {
 		<-s.ctx.Done()
 		err = context.Cause(s.ctx)
@@ -100,6 +107,7 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 	signalled := interrupted(cmd.Context())
 	if signalled {
 		log.Info("stopping", "within", s.drain)
+		stopping()
 		err = nil // whatever failed, failed because it was stopped
 	}
 	lost := s.stop()
