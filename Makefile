@@ -35,7 +35,7 @@ HOT         = ./transcript ./publisher ./consumer ./cache
 LDFLAGS     = -s -w -X main.linkedVersion=$(VERSION) -X main.linkedCommit=$(COMMIT)
 
 .DEFAULT_GOAL = help
-.PHONY: help run build test e2e tools lint bench compare soak
+.PHONY: help run build deb release test e2e tools lint bench compare soak
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ run: build ## start everything in one process on http://127.0.0.1:8080, data in 
 
 build: ## build the static binary bin/afterword
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/afterword ./cmd/afterword
+
+deb: build ## make a Debian package of bin/afterword, in dist/
+	@deploy/deb/build bin/afterword "$$($(GO) env GOARCH)" '$(VERSION)' "dist/afterword_$$($(GO) env GOARCH).deb"
 
 test: tools ## install what the tests need, then go vet and go test -race
 	$(GO) vet $(PKGS)

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -24,11 +25,38 @@ const (
 	soon = 40 * time.Second
 )
 
-// afterword builds the program into a folder of the test, and returns its path.
+// built is the program, once for all tests.
+var built = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(scratch, "afterword")
+	cmd := exec.Command("go", "build", "-o", path, "./cmd/afterword")
+	cmd.Dir = repository
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+var scratch string // a folder of all tests
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "afterword-e2e-")
+		if err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(dir)
+		scratch = dir
+		return m.Run()
+	}())
+}
+
+// afterword returns the path of the program.
 func afterword(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "afterword")
-	run(t, repository, "go", "build", "-o", path, "./cmd/afterword")
+	path, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return path
 }
 
