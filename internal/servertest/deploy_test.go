@@ -1,6 +1,8 @@
 package servertest_test
 
 import (
+	"encoding/json"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,8 +10,11 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/internal/servertest"
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 const deploy = "../../deploy"
@@ -41,6 +46,63 @@ func TestDeployNATS(t *testing.T) {
 		if file == "cluster.conf" && len(opts.Routes) != 3 {
 			t.Errorf("%s: routes %v", file, opts.Routes)
 		}
+	}
+}
+
+// Servers start from the files, sync always is in force on each of them, and the
+// streams are kept by all three nodes of a cluster.
+func TestDeployNATSRuns(t *testing.T) {
+	single := []*servertest.NATSNode{servertest.NATSConfig(t, filepath.Join(deploy, "nats", "nats.conf"))}
+	cluster := servertest.NATSClusterConfig(t, filepath.Join(deploy, "nats", "cluster.conf"))
+	for _, nodes := range [][]*servertest.NATSNode{single, cluster} {
+		for _, n := range nodes {
+			var jsz struct {
+				Config struct {
+					SyncAlways bool   `json:"sync_always"`
+					StoreDir   string `json:"store_dir"`
+					MaxStorage int64  `json:"max_storage"`
+				}
+			}
+			get(t, n.Monitor()+"/jsz?config=1", &jsz)
+			if c := jsz.Config; !c.SyncAlways || !strings.HasPrefix(c.StoreDir, n.Dir()) || c.MaxStorage != 50<<30 {
+				t.Errorf("%d nodes, %s: %+v", len(nodes), n.Name(), c)
+			}
+		}
+		nc, err := nats.Connect(nodes[0].URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		js, err := jetstream.New(nc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		servertest.Eventually(t, servertest.StartTimeout, "streams with a copy on every node", func() bool {
+			if stream.Ensure(t.Context(), js, stream.StreamConfig{Replicas: len(nodes)}) != nil {
+				return false
+			}
+			s, err := js.Stream(t.Context(), stream.Turns)
+			if err != nil {
+				return false
+			}
+			info := s.CachedInfo()
+			return info.Config.Replicas == len(nodes) && (len(nodes) == 1 || len(info.Cluster.Replicas) == len(nodes)-1)
+		})
+		if _, err := js.Publish(t.Context(), stream.TurnPrefix+"abc", []byte("{}")); err != nil {
+			t.Errorf("%d nodes: %v", len(nodes), err)
+		}
+	}
+}
+
+func get(t *testing.T, url string, into any) {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+		t.Fatal(err)
 	}
 }
 

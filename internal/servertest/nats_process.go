@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ type NATSNode struct {
 	proc *process
 	port int
 	dir  string
+	http int // port of its monitoring; 0 is none
 }
 
 // NATSProcess starts a nats-server of its own, for tests that kill it.
@@ -49,9 +51,52 @@ func NATSProcess(t testing.TB) *NATSNode {
 // streams with as many replicas, and returns when each has JetStream.
 func NATSCluster(t testing.TB, size int) []*NATSNode {
 	t.Helper()
+	return startNodes(t, startCluster, size)
+}
+
+// NATSConfig starts a nats-server from a configuration file, of which ports and the
+// folder, /var/lib/nats, are replaced.
+func NATSConfig(t testing.TB, file string) *NATSNode {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startNodes(t, func(t testing.TB, bin string, _ int) ([]*NATSNode, error) {
+		ports := freePorts(t, 2)
+		n := &NATSNode{t: t, name: "n1", port: ports[0], http: ports[1], dir: t.TempDir()}
+		conf := filepath.Join(t.TempDir(), "nats.conf")
+		writeFile(t, conf, strings.ReplaceAll(string(text), "/var/lib/nats", n.dir))
+		n.proc = newProcess(t, "nats-n1", bin, "-c", conf, "-p", strconv.Itoa(n.port), "-m", strconv.Itoa(n.http))
+		return startAll([]*NATSNode{n})
+	}, 1)[0]
+}
+
+// NATSClusterConfig starts three nodes from the configuration file that each of them
+// has, and the variables that it asks for: those of deploy/nats/cluster.conf.
+func NATSClusterConfig(t testing.TB, file string) []*NATSNode {
+	t.Helper()
+	return startNodes(t, func(t testing.TB, bin string, size int) ([]*NATSNode, error) {
+		ports := freePorts(t, 3*size)
+		var nodes []*NATSNode
+		for i := range size {
+			n := &NATSNode{t: t, name: fmt.Sprintf("n%d", i+1), port: ports[i], http: ports[2*size+i], dir: t.TempDir()}
+			n.proc = newProcess(t, "nats-"+n.name, bin, "-c", file, "-m", strconv.Itoa(n.http))
+			n.proc.env = []string{"NATS_NAME=" + n.name, "NATS_STORE=" + n.dir, "NATS_LISTEN=" + loopback(n.port), "NATS_ROUTE=" + loopback(ports[size+i])}
+			for j := range size {
+				n.proc.env = append(n.proc.env, fmt.Sprintf("NATS_ROUTE_%d=nats-route://%s", j+1, loopback(ports[size+j])))
+			}
+			nodes = append(nodes, n)
+		}
+		return startAll(nodes)
+	}, 3)
+}
+
+func startNodes(t testing.TB, once func(t testing.TB, bin string, size int) ([]*NATSNode, error), size int) []*NATSNode {
+	t.Helper()
 	bin := NATSBinary(t)
 	for attempt := 1; ; attempt++ {
-		nodes, err := startCluster(t, bin, size)
+		nodes, err := once(t, bin, size)
 		if err == nil {
 			return nodes
 		}
@@ -75,6 +120,10 @@ func startCluster(t testing.TB, bin string, size int) ([]*NATSNode, error) {
 			loopback(route[i]), strings.Join(routes, ", "))
 		nodes = append(nodes, newNATSNode(t, bin, fmt.Sprintf("n%d", i+1), client[i], cluster))
 	}
+	return startAll(nodes)
+}
+
+func startAll(nodes []*NATSNode) ([]*NATSNode, error) {
 	for _, n := range nodes { // JetStream needs most of them, so first all start, then all are waited for
 		if err := n.proc.start(n.listens); err != nil {
 			return nodes, err
@@ -112,6 +161,9 @@ func (n *NATSNode) URL() string { return "nats://" + loopback(n.port) }
 
 // Dir is where the server keeps its streams.
 func (n *NATSNode) Dir() string { return n.dir }
+
+// Monitor is the URL of its monitoring; only nodes that were started from a file have it.
+func (n *NATSNode) Monitor() string { return "http://" + loopback(n.http) }
 
 // Pid is the process id, for faults that this package does not know.
 func (n *NATSNode) Pid() int { return n.proc.pid() }
