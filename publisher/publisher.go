@@ -88,8 +88,8 @@ func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, 
 		return nil, &transcript.RuleError{Member: "timestamp", Rule: "is missing: a turn that brings its own id brings its timestamp too"}
 	default:
 		var err error
-		if at, err = p.clock.stamp(d.SessionID); err != nil {
-			return nil, fmt.Errorf("publish: %w", err)
+		if at, err = p.Stamp(d.SessionID); err != nil {
+			return nil, err
 		}
 		d.SetTimestamp(at)
 	}
@@ -116,6 +116,16 @@ func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, 
 		return nil, err
 	}
 	return &e.receipt, nil
+}
+
+// Stamp returns the timestamp that a turn of the session would be given now, later than
+// all before it. It is for who gives turns their ids.
+func (p *Publisher) Stamp(session string) (transcript.Instant, error) {
+	at, err := p.clock.stamp(session)
+	if err != nil {
+		return 0, fmt.Errorf("publish: %w", err)
+	}
+	return at, nil
 }
 
 // Observe says that a turn of the session has this timestamp, so that every

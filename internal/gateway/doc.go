@@ -4,6 +4,7 @@
 // # Contract
 //
 //	POST /v1/sessions/{id}/turns         one turn, 202; "Prefer: wait=N" for 201 once stored
+//	POST /v1/turns                       many turns of any sessions, one a line
 //	GET  /v1/sessions/{id}/history       ?limit=10 (1 to 1000)
 //	GET  /v1/sessions/{id}/transcript    the merged document
 //	GET  /v1/sessions/{id}/turns/{turn}  the turn and its level; ?rev=N for that revision or a newer one
@@ -25,7 +26,9 @@
 //
 // # Behaviour on failure
 //
-// A full or closed publisher is 503: nothing was accepted. What cannot be read in
+// A full or closed publisher is 503: nothing was accepted, or of a batch what its answer says.
+// A request with an Idempotency-Key that comes again is the same turn; its timestamp is the same too while
+// the key is remembered, and of two timestamps the earlier stays. What cannot be read in
 // time is 503, never an empty answer; a history is 200 and says that it is
 // degraded. The level of a turn is a lower bound: a source that does not answer
 // leaves it at what the others know, and is 503 only when nobody knows the turn.

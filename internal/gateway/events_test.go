@@ -146,7 +146,7 @@ func TestEvents(t *testing.T) {
 // store1 posts a turn and waits until it is stored.
 func (w *world) store1(session, user string) {
 	w.t.Helper()
-	w.post(session, fmt.Sprintf(`{"user":%q}`, user), "Prefer", "wait=20").want(http.StatusCreated)
+	w.post(session, fmt.Sprintf(`{"user":%q,"assistant":"a"}`, user), "Prefer", "wait=20").want(http.StatusCreated)
 }
 
 // When there are no turns a client hears that the connection lives, and how far it is: with

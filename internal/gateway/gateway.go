@@ -27,12 +27,17 @@ const (
 	DefaultSendTimeout       = 30 * time.Second
 	DefaultIdleTimeout       = 2 * time.Minute
 	DefaultMaxHeaderBytes    = 64 << 10
+	DefaultMaxBatchBytes     = 64 << 20
+	DefaultMaxBatchTurns     = 10_000
+	DefaultMaxKeys           = 100_000
 	DefaultDrainTimeout      = 20 * time.Second
 )
 
 // Publisher takes turns in, as [publisher.Publisher] does.
 type Publisher interface {
 	PublishDraft(ctx context.Context, d *transcript.Draft) (*publisher.Receipt, error)
+	// Stamp gives the timestamp of a turn that comes now.
+	Stamp(session string) (transcript.Instant, error)
 	// Level and Pending tell of turns that perhaps nobody else knows yet.
 	Level(session, id string, rev int) (level publisher.Level, ok bool)
 	Pending(session string) []transcript.Snapshot
@@ -94,6 +99,11 @@ type Config struct {
 
 	// MaxBody is the payload limit in bytes; 0 means [transcript.MaxPayload].
 	MaxBody int64
+	// MaxBatchBytes and MaxBatchTurns bound a batch of turns.
+	MaxBatchBytes int64
+	MaxBatchTurns int
+	// MaxKeys is how many turns that came with an Idempotency-Key are remembered.
+	MaxKeys int
 	// MaxWait caps what "Prefer: wait=N" may ask for.
 	MaxWait time.Duration
 	// RetryAfter is what a 503 advises, in whole seconds.
@@ -128,6 +138,9 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	c.MaxBody = cmp.Or(c.MaxBody, transcript.MaxPayload)
+	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, DefaultMaxBatchBytes)
+	c.MaxBatchTurns = cmp.Or(c.MaxBatchTurns, DefaultMaxBatchTurns)
+	c.MaxKeys = cmp.Or(c.MaxKeys, DefaultMaxKeys)
 	c.MaxWait = cmp.Or(c.MaxWait, DefaultMaxWait)
 	c.RetryAfter = cmp.Or(c.RetryAfter, DefaultRetryAfter)
 	c.LookupTimeout = cmp.Or(c.LookupTimeout, DefaultLookupTimeout)
@@ -149,6 +162,7 @@ type Gateway struct {
 	routes  routes
 	metrics *httpMetrics
 	checks  []*check
+	names   *names
 
 	stopOnce sync.Once
 	stopping chan struct{} // closed when Serve is told to stop
@@ -157,7 +171,7 @@ type Gateway struct {
 // New makes a gateway. It starts nothing.
 func New(cfg Config) *Gateway {
 	cfg = cfg.withDefaults()
-	g := &Gateway{cfg: cfg, log: cfg.Logger, stopping: make(chan struct{})}
+	g := &Gateway{cfg: cfg, log: cfg.Logger, names: newNames(cfg.MaxKeys), stopping: make(chan struct{})}
 	g.metrics = newMetrics(cfg.Registry)
 	g.checks = newChecks(cfg.Ready)
 	g.routes = routes{
@@ -168,6 +182,7 @@ func New(cfg Config) *Gateway {
 	if cfg.Publisher != nil {
 		g.routes = append(g.routes,
 			newRoute(http.MethodPost, "/v1/sessions/{id}/turns", g.postTurn),
+			newRoute(http.MethodPost, "/v1/turns", g.postBatch),
 			newRoute(http.MethodGet, "/v1/sessions/{id}/turns/{turn}", g.getTurn),
 			newRoute(http.MethodGet, "/v1/sessions/{id}/history", g.getHistory),
 			newRoute(http.MethodGet, "/v1/sessions/{id}/transcript", g.getTranscript),

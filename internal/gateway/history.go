@@ -3,7 +3,10 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -36,13 +39,23 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	if err != nil {
 		return unavailable("The history cannot be read now.", err)
 	}
+	// Where it was found makes no other history. What is degraded is nothing to keep.
+	if !history.Degraded {
+		same := history
+		same.Source = ""
+		sum := sha256.New()
+		writeHistory(sum, &same)
+		if unchanged(w, r, `W/"`+hex.EncodeToString(sum.Sum(nil))+`"`) {
+			return nil
+		}
+	}
 	w.Header().Set("Content-Type", "application/json")
 	writeHistory(w, &history)
 	return nil
 }
 
 // writeHistory writes turn by turn: a thousand of them may be large.
-func writeHistory(w http.ResponseWriter, history *cache.Result) {
+func writeHistory(w io.Writer, history *cache.Result) {
 	out := bufio.NewWriter(w)
 	defer out.Flush()
 	b := appendString([]byte(`{"session_id":`), history.SessionID)
@@ -77,6 +90,10 @@ func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place
 	body, err := doc.Bytes()
 	if err != nil {
 		return err
+	}
+	sum := sha256.Sum256(body)
+	if unchanged(w, r, `"`+hex.EncodeToString(sum[:])+`"`) {
+		return nil
 	}
 	return writeRaw(w, http.StatusOK, body)
 }

@@ -34,6 +34,10 @@ type problem struct {
 	// NotReady names what /readyz found.
 	NotReady []fault `json:"not_ready,omitempty"`
 
+	// Taken and Results are what became of the lines of a batch.
+	Taken   *int         `json:"taken,omitempty"`
+	Results []lineResult `json:"results,omitempty"`
+
 	allow string // of a 405
 	cause error  // for the log; nil when Detail says it all
 }

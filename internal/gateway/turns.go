@@ -33,6 +33,10 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 	if err := checkContent(w, r); err != nil {
 		return err
 	}
+	key, err := keyOf(r.Header)
+	if err != nil {
+		return err
+	}
 	body, err := g.body(w, r)
 	if err != nil {
 		return err
@@ -45,6 +49,11 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 		return &transcript.RuleError{Member: "session_id", Rule: "is not the session in the path; leave it out"}
 	}
 	draft.SessionID = at.session
+	if key != "" {
+		if err := g.names.apply(&draft, key, body, g.cfg.Publisher.Stamp); err != nil {
+			return err
+		}
+	}
 	receipt, err := g.cfg.Publisher.PublishDraft(r.Context(), &draft)
 	if err != nil {
 		return err
@@ -98,20 +107,24 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	case errors.As(err, &large):
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, newProblem(http.StatusRequestTimeout, "", "", "The body did not come in time.").because(err)
+		return nil, bodyLate(err)
 	}
-	return nil, badRequest("", "The body ended too early.").because(fmt.Errorf("read the body: %w", err))
+	return nil, bodyCut(err)
+}
+
+func bodyLate(err error) *problem {
+	return newProblem(http.StatusRequestTimeout, "", "", "The body did not come in time.").because(err)
+}
+
+func bodyCut(err error) *problem {
+	return badRequest("", "The body ended too early.").because(fmt.Errorf("read the body: %w", err))
 }
 
 // checkContent refuses a body that is clearly not JSON. A form above all: it is
 // what a page of another site can make a browser send.
 func checkContent(w http.ResponseWriter, r *http.Request) error {
-	unsupported := func(detail string) error {
-		w.Header().Set("Accept", "application/json")
-		return newProblem(http.StatusUnsupportedMediaType, "", "", detail)
-	}
-	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		return unsupported("A turn is sent without Content-Encoding.")
+	if err := checkEncoding(w, r); err != nil {
+		return err
 	}
 	given := r.Header.Get("Content-Type")
 	if given == "" {
@@ -120,7 +133,16 @@ func checkContent(w http.ResponseWriter, r *http.Request) error {
 	kind, _, err := mime.ParseMediaType(given)
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) ||
 		kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
-		return unsupported("A turn is sent as application/json.")
+		w.Header().Set("Accept", "application/json")
+		return newProblem(http.StatusUnsupportedMediaType, "", "", "A turn is sent as application/json.")
+	}
+	return nil
+}
+
+func checkEncoding(w http.ResponseWriter, r *http.Request) error {
+	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+		w.Header().Set("Accept-Encoding", "identity")
+		return newProblem(http.StatusUnsupportedMediaType, "", "", "Turns are sent without Content-Encoding.")
 	}
 	return nil
 }

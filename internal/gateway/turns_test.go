@@ -319,6 +319,7 @@ type full struct{}
 func (full) PublishDraft(context.Context, *transcript.Draft) (*publisher.Receipt, error) {
 	return nil, publisher.ErrOverflow
 }
+func (full) Stamp(string) (transcript.Instant, error)          { return 0, nil }
 func (full) Level(string, string, int) (publisher.Level, bool) { return 0, false }
 func (full) Pending(string) []transcript.Snapshot              { return nil }
 func (full) Away() int                                         { return 0 }

@@ -1,0 +1,187 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// batchTypes are the names under which JSON lines are sent.
+var batchTypes = []string{"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
+
+// batchAnswer is what became of the lines of a batch that were all accepted.
+type batchAnswer struct {
+	Taken   int          `json:"taken"` // lines that need not be sent again
+	Results []lineResult `json:"results"`
+}
+
+// lineResult is what became of one line: a turn that was accepted, or the problem with it.
+type lineResult struct {
+	Line    int       `json:"line"`
+	Status  int       `json:"status"`
+	Turn    *accepted `json:"turn,omitempty"`
+	Problem *problem  `json:"problem,omitempty"`
+
+	receipt *publisher.Receipt
+}
+
+// postBatch takes in turns of any sessions, one a line. A line that is no acceptable turn
+// does not keep the others from being taken; where it has to stop it says how far it came.
+func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) error {
+	if err := checkBatch(w, r); err != nil {
+		return err
+	}
+	b := &batchAnswer{Results: []lineResult{}}
+	stopped, bad := g.takeLines(w, r, b)
+	status := http.StatusAccepted
+	if wait := g.wait(r.Header); wait > 0 && stopped == nil {
+		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
+		var err error
+		if status, err = g.waitAll(r.Context(), b, wait); err != nil {
+			stopped = problemOf(err)
+		}
+	}
+	if stopped == nil && bad > 0 {
+		stopped = newProblem(http.StatusUnprocessableEntity, "batch", "Some turns were refused",
+			fmt.Sprintf("%d of the turns were refused, see their results; the others were accepted.", bad))
+	}
+	if stopped != nil {
+		stopped.Taken, stopped.Results = &b.Taken, b.Results
+		return stopped
+	}
+	return writeJSON(w, status, b)
+}
+
+// takeLines takes lines in until they end or it has to stop, and returns why, and how
+// many it refused.
+func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnswer) (stopped *problem, bad int) {
+	if rec, ok := w.(*recorder); ok {
+		w = rec.ResponseWriter // the server's own, which MaxBytesReader tells not to wait for the rest
+	}
+	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.MaxBody)}
+	for n := 1; lines.next(); n++ {
+		if line := bytes.TrimSpace(lines.line); len(line) > 0 {
+			if len(b.Results) == g.cfg.MaxBatchTurns {
+				return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
+					fmt.Sprintf("A batch is at most %d turns long. Send the rest as another one.", g.cfg.MaxBatchTurns)), bad
+			}
+			receipt, err := g.takeLine(r.Context(), line)
+			switch p := (*problem)(nil); {
+			case err == nil:
+				b.Results = append(b.Results, lineResult{n, http.StatusAccepted, acceptedOf(receipt, publisher.Buffered), nil, receipt})
+			default:
+				if p = problemOf(err); p.Status >= http.StatusInternalServerError { // of the gateway, not of the line
+					return p, bad
+				}
+				b.Results = append(b.Results, lineResult{n, p.Status, nil, p, nil})
+				bad++
+			}
+		}
+		b.Taken = n
+	}
+	var large *http.MaxBytesError
+	switch err := lines.err; {
+	case err == nil && b.Taken == 0:
+		return badRequest("", "The body has no lines."), bad
+	case err == nil:
+		return nil, bad
+	case errors.Is(err, errLongLine):
+		p := tooLarge(g.cfg.MaxBody)
+		p.Detail += fmt.Sprintf(" Line %d is longer.", b.Taken+1)
+		return p, bad
+	case errors.As(err, &large):
+		return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
+			fmt.Sprintf("A batch is at most %d bytes long. Send the rest as another one.", g.cfg.MaxBatchBytes)), bad
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return bodyLate(err), bad
+	default:
+		return bodyCut(err), bad
+	}
+}
+
+// errLongLine says that a line is longer than a turn may be.
+var errLongLine = errors.New("the line is too long")
+
+// lineReader reads lines in bounded memory. What a broken body ends with is no line.
+type lineReader struct {
+	from *bufio.Reader
+	most int
+	line []byte // until the next one
+	err  error  // why there is no next one; nil at the end
+}
+
+func (l *lineReader) next() bool {
+	l.line = l.line[:0]
+	for l.err == nil {
+		part, err := l.from.ReadSlice('\n')
+		l.line = append(l.line, part...)
+		switch {
+		case len(bytes.TrimRight(l.line, "\r\n")) > l.most:
+			l.err = errLongLine
+		case err == nil:
+			return true
+		case errors.Is(err, io.EOF):
+			return len(l.line) > 0
+		case !errors.Is(err, bufio.ErrBufferFull):
+			l.err = err
+		}
+	}
+	return false
+}
+
+// takeLine publishes the turn of a line. The line is not kept.
+func (g *Gateway) takeLine(ctx context.Context, line []byte) (*publisher.Receipt, error) {
+	draft, err := transcript.ParseDraft(line)
+	if err != nil {
+		return nil, err
+	}
+	return g.cfg.Publisher.PublishDraft(ctx, &draft)
+}
+
+// waitAll waits until all that was accepted is stored, or as long as the client wants.
+func (g *Gateway) waitAll(ctx context.Context, b *batchAnswer, wait time.Duration) (status int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	status = http.StatusCreated
+	for i := range b.Results {
+		r := &b.Results[i]
+		if r.receipt == nil {
+			continue
+		}
+		if e := g.waitStored(ctx, r.receipt, wait); e != nil && err == nil {
+			err = e
+		}
+		level := r.receipt.Level()
+		if r.Turn.Level = level.String(); level >= publisher.Stored {
+			r.Status = http.StatusCreated
+		} else {
+			status = http.StatusAccepted
+		}
+	}
+	return status, err
+}
+
+// checkBatch refuses what is not JSON lines.
+func checkBatch(w http.ResponseWriter, r *http.Request) error {
+	if r.Header.Get(idempotencyKey) != "" {
+		return badRequest(idempotencyKey, idempotencyKey+" is for one turn. In a batch give each its id and timestamp.")
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || !slices.Contains(batchTypes, kind) {
+		w.Header().Set("Accept", batchTypes[0])
+		return newProblem(http.StatusUnsupportedMediaType, "", "", "A batch is sent as "+batchTypes[0]+", one turn a line.")
+	}
+	return checkEncoding(w, r)
+}
