@@ -10,7 +10,7 @@
 //	GET  /v1/sessions/{id}/turns/{turn}  the turn and its level; ?rev=N for that revision or a newer one
 //	GET  /v1/sessions                    ?prefix= &cursor= &limit=100 (1 to 1000)
 //	GET  /v1/events                      turns as they are stored, as server-sent events; ?session= &prefix= &after= &limit=
-//	GET  /healthz /readyz /metrics
+//	GET  /healthz /readyz /metrics /openapi.json
 //
 // An {id} is one percent-encoded path segment and any session id whatever, so
 // paths are never cleaned and never redirected: "..", "a%2Fb" and "*" are ids.

@@ -27,7 +27,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, path := range []string{
 		"/", "", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/s", "/v1/sessions/s/", "/v1/sessions/s/turns/", "/v1/sessions/s/turns/t/x",
-		"/v1/events/", "/openapi.json", "/healthz/", "//healthz", "/v1/../healthz", "/V1/sessions", "/v1/sessions/a/b/history",
+		"/v1/events/", "/openapi", "/healthz/", "//healthz", "/v1/../healthz", "/V1/sessions", "/v1/sessions/a/b/history",
 	} {
 		status, member := http.StatusNotFound, ""
 		if path == "/v1/sessions/s/turns/" {

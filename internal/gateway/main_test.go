@@ -165,7 +165,9 @@ func do(t *testing.T, addr, method, path, body string, header ...string) *answer
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
-	return &answer{t, res.StatusCode, res.Header, all}
+	a := &answer{t, res.StatusCode, res.Header, all}
+	conforms(t, method, path, a)
+	return a
 }
 
 // post sends a turn.
