@@ -136,6 +136,7 @@ func (p *pipeline) commit(ctx context.Context, b *batch) {
 	if p.cfg.OnCommit != nil {
 		p.cfg.OnCommit(b.committed(time.Now()))
 	}
+	p.member.acked(b.items)
 	if acked < len(b.items) {
 		p.cfg.Logger.Warn("some acknowledgements could not be sent; the turns come again, which does no harm", "turns", len(b.items)-acked)
 	}

@@ -46,8 +46,9 @@ type Config struct {
 	Group string
 	// Machine tells this machine from others; "" asks the system.
 	Machine string
-	// Host is shown to people beside the machine's identity.
-	Host string
+	// Host and Version are shown to people: the one beside the machine's identity, both
+	// of a [Member].
+	Host, Version string
 	// Rebind takes the group over for this folder: it replays the stream into it
 	// before the first fetch. For a lost disk.
 	Rebind bool

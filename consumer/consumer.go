@@ -28,6 +28,7 @@ type Consumer struct {
 	repairs repairs
 	pulse   pulse
 	stats   counters
+	member  member
 }
 
 // New checks the configuration. Nothing happens before [Consumer.Run].
@@ -49,6 +50,7 @@ func New(cfg Config) (*Consumer, error) {
 		dead:     make(chan deadLetter, deadQueue),
 		walkNow:  make(chan struct{}, 1),
 		repairs:  newRepairs(cfg.ProbeMax),
+		member:   newMember(),
 	}, nil
 }
 
@@ -71,6 +73,7 @@ func (c *Consumer) setReady(err error) {
 // [ErrOtherFolder], [stream.ErrMisconfigured], a failed sync ([transcript.ErrFailed]).
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.startRepairs(ctx)() // before all else: a replay folds, too
+	defer c.introduce()()
 	cons, err := c.start(ctx)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -40,6 +40,9 @@ const (
 	DeadPrefix = "afterword.dead."
 	// DeadSubjects matches the subject of every dead letter.
 	DeadSubjects = DeadPrefix + "*"
+
+	// Members is where every running consumer answers who it is. No stream keeps it.
+	Members = "afterword.members"
 )
 
 // Headers. Names are case-sensitive on the wire, except that readers take

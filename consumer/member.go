@@ -1,0 +1,164 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/google/uuid"
+	"github.com/nats-io/nats.go"
+
+	"github.com/afterword-io/afterword/internal/stream"
+)
+
+const (
+	// maxMembers bounds the answers that [Members] takes.
+	maxMembers = 1000
+	// latencySamples is of how many turns of a batch the latency is noted.
+	latencySamples = 8
+	// latencyBuckets is how many buckets [Member.Latency] has: up to a minute, and what
+	// took longer.
+	latencyBuckets = 36
+)
+
+// LatencyBound is the upper bound of a bucket of [Member.Latency]: two for each
+// doubling from 0.5 ms on. The last bucket has none.
+func LatencyBound(bucket int) time.Duration {
+	bound := 500 * time.Microsecond << (bucket / 2)
+	if bucket%2 == 1 {
+		bound = bound * 1414 / 1000
+	}
+	return bound
+}
+
+// Member is what a running consumer says of itself when it is asked.
+type Member struct {
+	Instance string     `json:"instance"` // of this process, random
+	Group    string     `json:"group"`
+	Host     string     `json:"host"`
+	PID      int        `json:"pid"`
+	Version  string     `json:"version,omitempty"`
+	Folder   string     `json:"folder"` // identity of its transcripts folder
+	Started  time.Time  `json:"started"`
+	NotReady string     `json:"not_ready,omitempty"` // why it takes no turns
+	InFlight int        `json:"in_flight"`           // fetched, not acknowledged yet
+	Acked    int64      `json:"acked"`
+	LastAck  *time.Time `json:"last_ack,omitempty"`
+	// Latency counts turns by the time from stored to durable, of a sample of each
+	// batch: see [LatencyBound].
+	// Two clocks are in it, that of NATS and that of the consumer.
+	Latency []int64 `json:"latency"`
+}
+
+// member is what a consumer remembers for its [Member].
+type member struct {
+	instance string
+	started  time.Time
+	lastAck  *atomic.Int64 // Unix nanoseconds; 0 is never
+	latency  *[latencyBuckets]atomic.Int64
+}
+
+func newMember() member {
+	return member{uuid.NewString(), time.Now().UTC(), new(atomic.Int64), new([latencyBuckets]atomic.Int64)}
+}
+
+// acked notes turns that are durable and acknowledged.
+func (m *member) acked(items []item) {
+	now := time.Now()
+	m.lastAck.Store(now.UnixNano())
+	for i := 0; i < len(items); i += max(1, len(items)/latencySamples) {
+		if meta, err := items[i].msg.Metadata(); err == nil {
+			took := now.Sub(meta.Timestamp)
+			at := sort.Search(latencyBuckets-1, func(i int) bool { return took <= LatencyBound(i) })
+			m.latency[at].Add(1)
+		}
+	}
+}
+
+// introduce answers who asks for members until the returned function is called. A
+// consumer that may not answer, for want of a permission, works all the same.
+func (c *Consumer) introduce() (stop func()) {
+	sub, err := c.cfg.JS.Conn().Subscribe(stream.Members, func(m *nats.Msg) {
+		if answer, err := json.Marshal(c.describe()); err == nil {
+			_ = m.Respond(answer) // whoever asks asks again
+		}
+	})
+	if err != nil {
+		c.cfg.Logger.Warn("this consumer will not be listed among the members of its group", "error", err)
+		return func() {}
+	}
+	return func() { _ = sub.Unsubscribe() } // with the connection at the latest
+}
+
+func (c *Consumer) describe() Member {
+	stats := c.Stats()
+	m := Member{
+		Instance: c.member.instance, Started: c.member.started, PID: os.Getpid(),
+		Group: c.cfg.Group, Host: c.cfg.Host, Version: c.cfg.Version, Folder: c.cfg.Store.Identity().ID,
+		InFlight: stats.InFlight, Acked: stats.Acked, Latency: make([]int64, latencyBuckets),
+	}
+	if err := c.Ready(); err != nil {
+		m.NotReady = err.Error()
+	}
+	if at := c.member.lastAck.Load(); at != 0 {
+		t := time.Unix(0, at).UTC()
+		m.LastAck = &t
+	}
+	for i := range m.Latency {
+		m.Latency[i] = c.member.latency[i].Load()
+	}
+	return m
+}
+
+// Members asks who consumes, and returns who has answered when nobody did for as long
+// as quiet, by group, host and start. A consumer that hangs, has lost NATS or is of an older
+// version does not answer: that a member is missing here does not prove that it is gone.
+func Members(ctx context.Context, nc *nats.Conn, quiet time.Duration) ([]Member, error) {
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("ask for members: %w", err)
+	}
+	defer sub.Unsubscribe()
+	if err := nc.PublishRequest(stream.Members, inbox, nil); err != nil {
+		return nil, fmt.Errorf("ask for members: %w", err)
+	}
+	members := []Member{}
+	for len(members) < maxMembers {
+		wait, cancel := context.WithTimeout(ctx, quiet)
+		m, err := sub.NextMsgWithContext(wait)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+			return sortMembers(members), nil
+		case errors.Is(err, nats.ErrNoResponders):
+			return members, nil
+		case err != nil:
+			return nil, fmt.Errorf("ask for members: %w", err)
+		}
+		var who Member
+		if json.Unmarshal(m.Data, &who) == nil && len(who.Latency) == latencyBuckets {
+			members = append(members, who)
+		}
+	}
+	return sortMembers(members), nil
+}
+
+func sortMembers(members []Member) []Member {
+	slices.SortFunc(members, func(a, b Member) int {
+		if n := strings.Compare(a.Group+"\x00"+a.Host, b.Group+"\x00"+b.Host); n != 0 {
+			return n
+		}
+		return a.Started.Compare(b.Started)
+	})
+	return members
+}
