@@ -14,7 +14,7 @@ import (
 const operations = "docs/operations.md"
 
 // helped are the commands whose flags the page lists.
-func helped() []string { return []string{"serve", "gateway", "consume", "publish"} }
+func helped() []string { return []string{"serve", "gateway", "consume", "console", "publish"} }
 
 // flagLine is a flag as --help shows it: name, type, text, environment variable, default.
 var flagLine = regexp.MustCompile(`(?m)^ +--([a-z-]+)(?: (\S+))?  +(.*?) \[\$([A-Z_]+)\](?: \(default "?([^"]*?)"?\))?$`)
@@ -101,7 +101,7 @@ func TestFlagsOfThePage(t *testing.T) {
 // Every flag and command of the examples is one.
 func TestExamplesOfThePage(t *testing.T) {
 	path, n := binary(t), 0
-	for _, block := range fences(page(t, operations), "") {
+	for _, block := range append(fences(page(t, operations), ""), fences(page(t, "docs/console.md"), "")...) {
 		for line := range strings.Lines(block) {
 			line, _, _ = strings.Cut(line, "#")
 			words := strings.Fields(line)

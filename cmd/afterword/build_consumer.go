@@ -22,7 +22,7 @@ const streamRetryMax = 5 * time.Second
 // limits that were asked for.
 func (b *builder) consume() error {
 	cfg := consumer.Config{
-		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind,
+		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind, Version: thisBuild().Version,
 		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, Drain: b.drain, Logger: b.log,
 	}
 	batches := metrics.NewBatches()

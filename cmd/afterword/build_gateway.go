@@ -104,6 +104,9 @@ func (b *builder) serveHTTP() {
 			cfg.Store, cfg.Transcripts = b.late, either{b.late, b.fromStream}
 		}
 	}
+	if b.console != nil {
+		cfg.Around = b.console.Around
+	}
 	g := gateway.New(cfg)
 	b.background(partHTTP, 25, func(ctx context.Context) error { return g.Serve(ctx, b.listener) })
 	b.log.Info("serving HTTP", "url", "http://"+b.listener.Addr().String())

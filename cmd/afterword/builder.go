@@ -17,6 +17,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/console"
 	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/gateway"
 	"github.com/afterword-io/afterword/internal/live"
@@ -39,6 +40,7 @@ const (
 	partNATS      = "nats"
 	partStreams   = "streams"
 	partWatch     = "watch"
+	partConsole   = "console"
 )
 
 // builder puts the parts of a service together, each from its options, in one
@@ -60,6 +62,7 @@ type builder struct {
 	history    *cache.History
 	events     *live.Feed
 	consumer   *consumer.Consumer
+	console    *console.Console // nil on a gateway and a consumer
 
 	streams  atomic.Pointer[error] // what keeps the streams from being used; a nil error when nothing does
 	ready    map[string]gateway.Check

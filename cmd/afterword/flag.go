@@ -116,6 +116,18 @@ func (f flags) wait(p *time.Duration, def time.Duration, name, usage string) {
 	add(f, value[time.Duration]{p, "duration", parse, shortDuration}, def, name, "", usage)
 }
 
+// truth defines a flag that is given or not; "true" and "false" in the environment.
+func (f flags) truth(p *bool, name, usage string) {
+	add(f, value[bool]{p, "bool", func(s string) (bool, error) {
+		b, err := strconv.ParseBool(s)
+		if err != nil {
+			return false, errors.New("use true or false")
+		}
+		return b, nil
+	}, strconv.FormatBool}, false, name, "", usage)
+	f.Lookup(name).NoOptDefVal = "true"
+}
+
 // count defines a flag of a number of things, at least one.
 func (f flags) count(p *int, def int, name, env, usage string) {
 	parse := func(s string) (int, error) {

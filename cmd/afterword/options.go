@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"time"
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/console"
 	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/gateway"
 	"github.com/afterword-io/afterword/internal/live"
@@ -169,6 +171,27 @@ func (o *eventOptions) add(f flags) {
 	f.wait(&o.heartbeat, gateway.DefaultHeartbeat, "events-heartbeat", "how often one of them hears something when there are no turns")
 }
 
+// consoleOptions say who may do what with the console.
+type consoleOptions struct {
+	basePath string
+	hosts    string
+	readOnly bool
+}
+
+func (o *consoleOptions) add(f flags) {
+	f.text(&o.basePath, "", "base-path", "", "`PATH` in front of /console/ in what browsers ask a proxy for, as in /afterword")
+	f.text(&o.hosts, "", "console-host", "", "`HOSTS`, comma-separated, that a proxy asks the console for; on a loopback address it answers for this machine alone otherwise")
+	f.truth(&o.readOnly, "read-only", "the console refuses to requeue, discard and replay")
+}
+
+// check refuses what cannot be served.
+func (o *consoleOptions) check() error {
+	if err := console.CheckBasePath(o.basePath); err != nil {
+		return fmt.Errorf("--base-path: %w", err)
+	}
+	return nil
+}
+
 // serviceOptions are the flags of serve, gateway and consume. Each of them has
 // those that it uses; the others keep their defaults.
 type serviceOptions struct {
@@ -179,6 +202,7 @@ type serviceOptions struct {
 	publisher publisherOptions
 	spool     spoolOptions
 	logs      logOptions
+	console   consoleOptions
 
 	embeddedNATS, embeddedRedis string // addresses
 	listen                      string

@@ -11,7 +11,7 @@ func (c *cli) serve() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run everything in one process",
-		Long: `Run gateway and consumer in one process, on an embedded NATS JetStream server and
+		Long: `Run gateway, consumer and console in one process, on an embedded NATS JetStream server and
 an embedded Redis-compatible server unless URLs are given. All data is under
 --data-dir: nats/ (the stream) and transcripts/, and with --nats-url spool/.
 
@@ -41,9 +41,14 @@ SIGTERM or SIGINT stops it: requests, publisher and consumer finish within
 				if err := b.answer(); err != nil {
 					return err
 				}
+				if err := b.makeConsole(); err != nil {
+					return err
+				}
 				b.serveHTTP()
+				b.runConsole()
 				if o.logs.format == formatText {
 					fmt.Fprintf(c.stderr, "afterword serves http://%s, with its data in %s\n", b.listener.Addr(), o.store.dir)
+					fmt.Fprintf(c.stderr, "its console is at http://%s/console/\n", b.listener.Addr())
 				}
 				return nil
 			})
@@ -57,5 +62,6 @@ SIGTERM or SIGINT stops it: requests, publisher and consumer finish within
 	o.addCommon(f)
 	o.addGateway(f, "spool/ under --data-dir with --nats-url, and no spool with the embedded server")
 	o.addConsumer(f)
+	o.console.add(f)
 	return cmd
 }

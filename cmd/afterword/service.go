@@ -146,6 +146,9 @@ func (o *serviceOptions) check() error {
 			return fmt.Errorf("--group: %w", err)
 		}
 	}
+	if err := o.console.check(); err != nil {
+		return err
+	}
 	if o.publisher.retryMin > o.publisher.retryMax {
 		return fmt.Errorf("--publish-retry-min %s is longer than --publish-retry-max %s", shortDuration(o.publisher.retryMin), shortDuration(o.publisher.retryMax))
 	}

@@ -87,6 +87,10 @@ type Config struct {
 	// Events shows turns as they are stored.
 	Events Events
 
+	// Around, if it is set, stands in front of all that is served here, and passes on
+	// what is not its own: the console.
+	Around func(http.Handler) http.Handler
+
 	// Healthy reports a fault that only a restart mends; nil means never.
 	Healthy func() error
 	// Ready are the named checks of /readyz.
@@ -195,4 +199,9 @@ func New(cfg Config) *Gateway {
 }
 
 // Handler returns what answers requests.
-func (g *Gateway) Handler() http.Handler { return http.HandlerFunc(g.serve) }
+func (g *Gateway) Handler() http.Handler {
+	if g.cfg.Around != nil {
+		return g.cfg.Around(http.HandlerFunc(g.serve))
+	}
+	return http.HandlerFunc(g.serve)
+}

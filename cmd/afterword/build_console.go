@@ -1,0 +1,109 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/afterword-io/afterword/internal/console"
+	"github.com/afterword-io/afterword/internal/live"
+	"github.com/afterword-io/afterword/internal/status"
+	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// makeConsole makes the console, for serveHTTP to serve.
+func (b *builder) makeConsole() error {
+	if b.events == nil { // no gateway in this process
+		feed, err := live.New(live.Config{JS: b.js, Logger: b.log})
+		if err != nil {
+			return err
+		}
+		b.events = feed
+		b.onStop(partEvents, 30, feed.Close)
+	}
+	cfg := console.Config{
+		JS: b.js, Store: b.transcripts, Writable: b.openForReplay, Feed: b.events, Scratch: b.scratch(),
+		BasePath: b.o.console.basePath, ReadOnly: b.o.console.readOnly, Loopback: loopback(b.listener.Addr()),
+		Version: thisBuild().Version, Logger: b.log,
+	}
+	for _, host := range strings.Split(b.o.console.hosts, ",") {
+		if host = strings.ToLower(strings.TrimSpace(host)); host != "" {
+			cfg.Hosts = append(cfg.Hosts, host)
+		}
+	}
+	if b.redis != nil {
+		cfg.Cache = b.redis
+	}
+	var err error
+	if cfg.Status, err = b.makeStatus(); err != nil { // it closes nothing that is not its own
+		return err
+	}
+	b.console, err = console.New(cfg)
+	return err
+}
+
+// makeStatus looks at everything that this process has at hand.
+func (b *builder) makeStatus() (*status.Gatherer, error) {
+	connected := b.ready[partNATS]
+	cfg := status.Config{
+		NATSURL: stream.RedactURL(cmp.Or(b.o.nats.url, stream.DefaultURL)),
+		Connect: func(ctx context.Context) (jetstream.JetStream, error) { return b.js, connected(ctx) },
+		Open:    func() (*transcript.Store, error) { return b.transcripts(), nil },
+	}
+	if b.redis != nil {
+		cfg.Redis = b.redis
+	}
+	return status.New(cfg)
+}
+
+// runConsole keeps the console's figures. It ends before HTTP does, which waits for its
+// streams of events.
+func (b *builder) runConsole() { b.background(partConsole, 20, b.console.Run) }
+
+// transcripts returns those of this machine; nil while there are none.
+func (b *builder) transcripts() *transcript.Store {
+	if b.store != nil {
+		return b.store
+	}
+	return b.late.get()
+}
+
+// openForReplay returns the transcripts for a replay to write to.
+func (b *builder) openForReplay() (*transcript.Store, func(context.Context) error, error) {
+	if b.store != nil {
+		return b.store, func(context.Context) error { return nil }, nil
+	}
+	if dir := b.o.store.transcripts(); !isTranscripts(dir) {
+		return nil, nil, errors.New(dir + " is not a transcripts folder: start the console with the --data-dir that the consumer writes")
+	}
+	s, err := transcript.Open(b.storeConfig())
+	if err != nil {
+		return nil, nil, dataDirError(err)
+	}
+	return s, func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, b.o.store.fileTimeout)
+		defer cancel()
+		return s.Close(ctx)
+	}, nil
+}
+
+// scratch is where copies are compared: beside the transcripts, where that can be
+// written, since a system may have no folder for temporary files.
+func (b *builder) scratch() string {
+	if b.store != nil {
+		return b.o.store.dir
+	}
+	return os.TempDir()
+}
+
+// loopback reports whether only this machine can connect to an address.
+func loopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,170 @@
+package console
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// maxText bounds what is shown of one message, in bytes.
+const maxText = 64 << 10
+
+type sessionList struct {
+	Sessions []sessionEntry `json:"sessions"`
+	Next     string         `json:"next"` // the cursor of what follows; "" at the end
+}
+
+type sessionEntry struct {
+	SessionID string `json:"session_id"`
+	UpdatedAt string `json:"updated_at"`
+	Turns     int    `json:"turns"`
+}
+
+// sessions lists the transcripts of this machine, in the order of their files.
+func (c *Console) sessions(w http.ResponseWriter, r *http.Request) error {
+	store := c.cfg.Store()
+	if store == nil {
+		return newProblem(http.StatusNotImplemented, "There are no transcripts on this machine to list. A session can be opened by its whole id: it is read from the stream.")
+	}
+	limit, err := number(r, "limit", 50, 1, 500)
+	if err != nil {
+		return err
+	}
+	prefix := r.URL.Query().Get("prefix")
+	if len(prefix) > transcript.MaxSessionID || !utf8.ValidString(prefix) {
+		return newProblem(http.StatusBadRequest, "prefix is the beginning of a session id.")
+	}
+	cursor, err := base64.RawURLEncoding.DecodeString(r.URL.Query().Get("cursor"))
+	if err != nil || len(cursor) > 200 || len(cursor) > 0 && !strings.Contains(string(cursor), "/") {
+		return newProblem(http.StatusBadRequest, `cursor is the "next" of an earlier answer.`)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), c.cfg.LookupTimeout)
+	defer cancel()
+	page, err := store.List(ctx, prefix, string(cursor), int(limit))
+	if err != nil {
+		return fmt.Errorf("list sessions: %w", err)
+	}
+	list := sessionList{Sessions: []sessionEntry{}, Next: base64.RawURLEncoding.EncodeToString([]byte(page.Next))}
+	for _, s := range page.Sessions {
+		list.Sessions = append(list.Sessions, sessionEntry{s.ID, s.UpdatedAt.String(), s.Turns})
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+type transcriptPage struct {
+	SessionID string `json:"session_id"`
+	Source    string `json:"source"` // "file" or "stream"
+	Revision  int64  `json:"revision"`
+	Total     int    `json:"total"`
+	First     int    `json:"first"` // index of the first turn that is shown
+	Turns     []turn `json:"turns"`
+}
+
+// turn is one of a transcript. What was said is absent unless it was asked for.
+type turn struct {
+	ID          string  `json:"id"`
+	Session     string  `json:"session_id,omitempty"` // in the live tail
+	Timestamp   string  `json:"timestamp"`
+	Status      string  `json:"status"`
+	Rev         int     `json:"rev"`
+	Model       string  `json:"model,omitempty"`
+	Supersedes  string  `json:"supersedes,omitempty"`
+	Seconds     float64 `json:"seconds,omitempty"` // until it was complete
+	Tools       int     `json:"tools,omitempty"`
+	Attachments int     `json:"attachments,omitempty"`
+	UserBytes   int     `json:"user_bytes"`
+	ReplyBytes  int     `json:"assistant_bytes"`
+	User        *string `json:"user,omitempty"`
+	Reply       *string `json:"assistant,omitempty"`
+	Error       *string `json:"error,omitempty"`
+}
+
+// transcript shows the turns of a session before an index, or the last ones.
+func (c *Console) transcript(w http.ResponseWriter, r *http.Request) error {
+	session, err := sessionOf(r)
+	if err != nil {
+		return err
+	}
+	limit, err := number(r, "limit", 50, 1, 200)
+	if err != nil {
+		return err
+	}
+	before, err := number(r, "before", -1, 0, 1<<40)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), c.cfg.LookupTimeout)
+	defer cancel()
+	doc, source, err := c.read(ctx, session)
+	if err != nil {
+		return err
+	}
+	turns, err := doc.Turns()
+	if err != nil {
+		return err
+	}
+	end := len(turns)
+	if before >= 0 {
+		end = min(end, int(before))
+	}
+	first := max(0, end-int(limit))
+	page := transcriptPage{SessionID: session, Source: source, Revision: doc.Version().Revision, Total: len(turns), First: first, Turns: []turn{}}
+	for i := first; i < end; i++ {
+		t, err := show(&turns[i], withText(r))
+		if err != nil {
+			return err
+		}
+		page.Turns = append(page.Turns, t)
+	}
+	return writeJSON(w, http.StatusOK, page)
+}
+
+// read takes a transcript from its file, or else from the stream.
+func (c *Console) read(ctx context.Context, session string) (*transcript.Document, string, error) {
+	if store := c.cfg.Store(); store != nil {
+		doc, err := store.Read(ctx, session)
+		if !errors.Is(err, transcript.ErrNoSession) {
+			return doc, "file", err
+		}
+	}
+	doc, err := c.stream.Read(ctx, session)
+	return doc, "stream", err
+}
+
+func show(s *transcript.Snapshot, text bool) (turn, error) {
+	t, err := s.Turn()
+	if err != nil {
+		return turn{}, err
+	}
+	shown := turn{
+		ID: s.ID, Timestamp: s.Timestamp.String(), Status: string(s.Status), Rev: s.Rev,
+		Model: clip(t.Model), Supersedes: t.Supersedes, Tools: len(t.ToolCalls), Attachments: len(t.Attachments),
+		UserBytes: len(t.User), ReplyBytes: len(t.Assistant),
+	}
+	if !t.CompletedAt.IsZero() {
+		shown.Seconds = max(0, t.CompletedAt.Sub(t.Timestamp).Seconds())
+	}
+	if text {
+		user, reply := clip(t.User), clip(t.Assistant)
+		shown.User, shown.Reply = &user, &reply
+		if t.Error != "" {
+			reason := clip(t.Error)
+			shown.Error = &reason
+		}
+	}
+	return shown, nil
+}
+
+// clip cuts a text that is very long.
+func clip(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + fmt.Sprintf(" … (%d bytes more)", len(s)-maxText)
+}
