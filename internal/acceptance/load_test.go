@@ -31,7 +31,13 @@ type load struct {
 // turn in three, the question is published before the answer; some are sent twice.
 func publish(t *testing.T, rnd *rand.Rand, js jetstream.JetStream, names []string, rate int) *load {
 	t.Helper()
-	pub, err := publisher.New(publisher.Config{Conn: js.Conn()})
+	return publishWith(t, rnd, publisher.Config{Conn: js.Conn()}, names, rate)
+}
+
+// publishWith is publish with a publisher of one's own.
+func publishWith(t *testing.T, rnd *rand.Rand, cfg publisher.Config, names []string, rate int) *load {
+	t.Helper()
+	pub, err := publisher.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
