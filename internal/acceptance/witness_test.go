@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// shards is how many folders transcripts are spread over.
+const shards = 256
+
 // witness is a process that lives through a run, and what it has used over time.
 type witness struct {
 	s     *service
@@ -72,7 +75,7 @@ func (w *witness) flat(t *testing.T, what string, longEnough time.Duration) {
 		slack int // beside a tenth, which is noise
 	}{
 		{"memory in KiB", func(u use) int { return u.memory }, 16 << 10},
-		{"descriptors", func(u use) int { return u.descriptors }, 8},
+		{"descriptors beside folders", func(u use) int { return u.descriptors - u.kinds["folder"] }, 8},
 		{"goroutines", func(u use) int { return u.goroutines }, 16},
 	} {
 		var all []int
@@ -94,6 +97,10 @@ func (w *witness) flat(t *testing.T, what string, longEnough time.Duration) {
 		if last.at >= longEnough && fourth > third+third/10+u.slack {
 			t.Errorf("%s of the %s grew from %d to %d in the second half", u.what, what, third, fourth)
 		}
+	}
+	// Each folder of transcripts stays open from its first use, as many as there are.
+	if n := last.kinds["folder"]; n > shards+8 {
+		t.Errorf("the %s has %d folders open, of %d", what, n, shards)
 	}
 	t.Logf("  descriptors of the %s at the end: %v", what, last.kinds)
 }
