@@ -134,7 +134,8 @@ func TestSoak(t *testing.T) {
 	}
 	t.Logf("  %s", sums.figures())
 	t.Logf("  right again after: %v", healing)
-	const longEnough = 5 * time.Minute // for what starts to have settled
+	// Stored turns stay in memory for five minutes when nobody asks for histories.
+	const longEnough = 15 * time.Minute
 	second.flat(t, "consumer that lived through it", longEnough)
 	gateway.flat(t, "gateway that lived through it", longEnough)
 	gateway.s.stop()
