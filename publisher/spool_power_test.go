@@ -17,7 +17,7 @@ import (
 
 // A power cut at any moment loses no turn that was said to be spooled before it.
 func TestSpoolSurvivesPowerCuts(t *testing.T) {
-	const rounds = 15
+	const rounds = 6 // internal/acceptance has more, and xfs
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, seed))
