@@ -122,6 +122,8 @@ func TestRedisInTrouble(t *testing.T) {
 	}
 	t.Logf("Redis in trouble for %v %v → %s; from Publish until in the document: %v", lasts, counts, figuresOf(l.said, took), late)
 	t.Logf("%d histories by source %v, in %v; all were true at some moment; nothing stale in Redis %v after the last fault", len(seen), sources, asked, fresh.Round(time.Millisecond))
+	t.Logf("the consumer: %s messages given back, %s delivered again; the publisher: %+v",
+		consume.metric("afterword_consumer_naked_total"), consume.metric("afterword_consumer_redelivered_total"), l.pub.Stats())
 	gateway.stop()
 	consume.stop()
 }
