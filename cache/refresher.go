@@ -41,6 +41,9 @@ type RefresherConfig struct {
 	// [Refresher.ChangedWait]) catches up. It must not block. Nil means that
 	// nobody catches up.
 	OnMissed func()
+	// OnRefreshed, if set, is told of each session that Redis took, or did not take now. It must
+	// not block.
+	OnRefreshed func(session string, err error)
 	// Logger gets trouble of the store, once per session and trouble. Nil discards it.
 	Logger *slog.Logger
 }
@@ -233,6 +236,9 @@ func (f *Refresher) write(ctx context.Context, entries []Entry) {
 }
 
 func (f *Refresher) written(session string, err error) {
+	if f.cfg.OnRefreshed != nil {
+		f.cfg.OnRefreshed(session, err)
+	}
 	if err != nil {
 		f.stale.retry(session, time.Now().Add(f.cfg.RetryAfter), true)
 		return

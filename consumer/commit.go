@@ -140,6 +140,7 @@ func (p *pipeline) commit(ctx context.Context, b *batch) {
 	if acked < len(b.items) {
 		p.cfg.Logger.Warn("some acknowledgements could not be sent; the turns come again, which does no harm", "turns", len(b.items)-acked)
 	}
+	p.tellTraced(b)
 	if p.cfg.Cache != nil {
 		sessions := make([]string, 0, len(b.groups))
 		for i := range b.groups {

@@ -82,6 +82,9 @@ type Config struct {
 	// OnCommit, if set, is told of every batch that was made durable and acknowledged.
 	// It returns at once.
 	OnCommit func(Committed)
+	// OnTraced, if set, is told of such a batch too, with what came with a trace context, before
+	// the cache is told. It must not block.
+	OnTraced func(*TracedBatch)
 
 	Logger *slog.Logger
 }

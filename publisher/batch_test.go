@@ -73,7 +73,7 @@ func TestTurnsThatWaitAreSentInBatches(t *testing.T) {
 	w := newStreamWorld(t)
 	type traceKey struct{}
 	p := w.publisher(func(c *publisher.Config) {
-		c.Traceparent = func(ctx context.Context) string { s, _ := ctx.Value(traceKey{}).(string); return s }
+		c.Trace = func(ctx context.Context) (string, func(error)) { s, _ := ctx.Value(traceKey{}).(string); return s, nil }
 	})
 	w.stop()
 	var rs []*publisher.Receipt

@@ -79,9 +79,11 @@ type Config struct {
 	Now func() time.Time
 	// NewID makes the id of a turn without one; nil means UUIDv7. It is called concurrently.
 	NewID func() string
-	// Traceparent gives the W3C trace context of a call, for the header
-	// "traceparent"; "" means none. Nil sends no such header. It runs inside Publish.
-	Traceparent func(context.Context) string
+	// Trace, if set, gives the W3C trace context of a call, for the header "traceparent" ("" means
+	// none), and what is told how it ended (nil means nothing): with nil when the stream has the
+	// turn, with the error when it was not accepted. A turn that leaves memory for the spool
+	// is not heard of again. Both must not block: they run inside Publish and on the publishing goroutine.
+	Trace func(context.Context) (traceparent string, ended func(error))
 	// OnStored, if set, is told for every stored turn how long that took since it was
 	// accepted. It runs on the publishing goroutine and must not block.
 	OnStored func(took time.Duration)

@@ -16,6 +16,7 @@ type entry struct {
 	snap        transcript.Snapshot
 	size        int64 // of the payload
 	traceparent string
+	traced      func(error) // nil when nobody follows it
 	accepted    time.Time
 
 	// Owned by the buffer and guarded by its lock.

@@ -27,6 +27,10 @@ func (s *sender) collect(now time.Time) {
 		s.buffer.markStored(group, now)
 		for _, e := range group {
 			e.raise(Stored)
+			if e.traced != nil {
+				e.traced(nil)
+				e.traced = nil // it may stay in Pending
+			}
 			if s.cfg.OnStored != nil {
 				s.cfg.OnStored(now.Sub(e.accepted))
 			}

@@ -57,7 +57,7 @@ func New(cfg Config) (*Publisher, error) {
 }
 
 // Publish accepts a whole turn and returns. See the package comment for what
-// its error can be. ctx serves [Config.Traceparent] only.
+// its error can be. ctx serves [Config.Trace] only.
 func (p *Publisher) Publish(ctx context.Context, t transcript.Turn) (*Receipt, error) {
 	d, err := t.Draft()
 	if err != nil {
@@ -109,10 +109,14 @@ func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, 
 		size:     int64(snap.Size()),
 		accepted: time.Now(),
 	}
-	if p.cfg.Traceparent != nil {
-		e.traceparent = p.cfg.Traceparent(ctx)
+	if p.cfg.Trace != nil {
+		e.traceparent, e.traced = p.cfg.Trace(ctx)
 	}
+	traced := e.traced // the entry is the sender's once it is in the buffer
 	if err := p.buffer.add(e); err != nil {
+		if traced != nil {
+			traced(err)
+		}
 		return nil, err
 	}
 	return &e.receipt, nil

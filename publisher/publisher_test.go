@@ -23,7 +23,7 @@ func TestPublishStores(t *testing.T) {
 	type traceKey struct{}
 	p := w.publisher(func(c *publisher.Config) {
 		c.OnStored = func(d time.Duration) { took = append(took, d) }
-		c.Traceparent = func(ctx context.Context) string { s, _ := ctx.Value(traceKey{}).(string); return s }
+		c.Trace = func(ctx context.Context) (string, func(error)) { s, _ := ctx.Value(traceKey{}).(string); return s, nil }
 	})
 	ctx := context.WithValue(t.Context(), traceKey{}, "00-trace")
 	r := must(t)(p.Publish(ctx, transcript.Turn{SessionID: "a/b *", User: "q", Assistant: "a"}))

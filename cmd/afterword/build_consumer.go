@@ -27,11 +27,18 @@ func (b *builder) consume() error {
 	}
 	batches := metrics.NewBatches()
 	cfg.OnCommit = batches.Committed
+	if b.tracing != nil {
+		cfg.OnTraced = func(t *consumer.TracedBatch) { b.tracing.Committed(t, b.redis != nil) }
+	}
 	if b.redis != nil {
-		f, err := cache.NewRefresher(cache.RefresherConfig{
+		rcfg := cache.RefresherConfig{
 			Redis: b.redis, Reader: b.store, StoreTimeout: b.o.store.fileTimeout, Logger: b.log,
 			OnMissed: func() { b.consumer.WalkNow() }, // nothing changes before the consumer runs
-		})
+		}
+		if b.tracing != nil {
+			rcfg.OnRefreshed = b.tracing.Refreshed
+		}
+		f, err := cache.NewRefresher(rcfg)
 		if err != nil {
 			return err
 		}

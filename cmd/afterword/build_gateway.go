@@ -25,6 +25,9 @@ func (b *builder) answer() error {
 	cfg.SpoolDir, cfg.SpoolMaxBytes, cfg.SpoolTimeout = b.spoolDir(), b.o.spool.maxBytes, b.o.store.fileTimeout
 	took := metrics.PublishDuration()
 	cfg.OnStored = func(d time.Duration) { took.Observe(d.Seconds()) }
+	if b.tracing != nil {
+		cfg.Trace = b.tracing.Publish
+	}
 	p, err := publisher.New(cfg)
 	if err != nil {
 		if cfg.SpoolDir != "" {
@@ -94,6 +97,9 @@ func (b *builder) serveHTTP() {
 		LookupTimeout: b.o.history, Heartbeat: b.o.events.heartbeat, DrainTimeout: b.drain / 4,
 	}
 	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
+	if b.tracing != nil {
+		cfg.Tracer = b.tracing.Tracer()
+	}
 	if b.publisher != nil {
 		cfg.Publisher, cfg.History, cfg.Events = b.publisher, b.history, b.events
 		cfg.Stream = b.fromStream

@@ -23,6 +23,7 @@ import (
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/internal/tracing"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -34,6 +35,7 @@ const (
 	partConsumer  = "consumer"
 	partHistory   = "history"
 	partEvents    = "events"
+	partTracing   = "tracing"
 	partRefresher = "refresher"
 	partStore     = "store"
 	partRedis     = "redis"
@@ -61,6 +63,7 @@ type builder struct {
 	publisher  *publisher.Publisher
 	history    *cache.History
 	events     *live.Feed
+	tracing    *tracing.Tracing // nil when nobody traces
 	consumer   *consumer.Consumer
 	console    *console.Console // nil on a gateway and a consumer
 

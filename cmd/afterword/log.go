@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"log/slog"
+
+	"github.com/afterword-io/afterword/internal/tracing"
 )
 
 // logOptions say what is logged, and how.
@@ -25,8 +27,9 @@ func (c *cli) logger(o logOptions) (*slog.Logger, error) {
 		return nil, fmt.Errorf("--log-level: %w", err)
 	}
 	opts := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(c.stderr, opts)
 	if o.format == formatJSON {
-		return slog.New(slog.NewJSONHandler(c.stderr, opts)), nil
+		handler = slog.NewJSONHandler(c.stderr, opts)
 	}
-	return slog.New(slog.NewTextHandler(c.stderr, opts)), nil
+	return slog.New(tracing.LogHandler(handler)), nil
 }

@@ -91,6 +91,9 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 
 	b := newBuilder(s, o, cmd.Name())
 	if err = b.profile(); err == nil {
+		err = b.trace(c.env)
+	}
+	if err == nil {
 		err = build(b)
 	}
 	stopping := func() {}

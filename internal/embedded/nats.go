@@ -198,8 +198,11 @@ func (l *natsLog) fatal() error {
 }
 
 func (l *natsLog) line(level slog.Level, format string, v []any) {
-	if l.log.Enabled(context.Background(), level) {
-		l.log.Log(context.Background(), level, fmt.Sprintf(format, v...), "component", "nats-server")
+	if !l.log.Enabled(context.Background(), level) {
+		return
+	}
+	if text := fmt.Sprintf(format, v...); text != "" { // its banner has empty lines
+		l.log.Log(context.Background(), level, text, "component", "nats-server")
 	}
 }
 

@@ -22,6 +22,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	rec.Header().Set("Cache-Control", "no-store")
 
 	handle, pattern, at, err := g.routes.find(r)
+	r, span := g.span(r, pattern)
 	if err == nil {
 		err = call(handle, rec, r, at)
 	}
@@ -31,6 +32,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	if p != nil {
 		status = p.Status
 	}
+	endSpan(span, status)
 	g.metrics.answered(pattern, r.Method, status, took)
 	g.logRequest(r, pattern, at, status, took, p)
 	if p != nil && rec.status != 0 && rec.status != p.Status {

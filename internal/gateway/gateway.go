@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/publisher"
@@ -100,6 +101,9 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Logger gets one line per failed request; others at debug. Nil discards them.
 	Logger *slog.Logger
+
+	// Tracer makes spans of requests; nil makes none.
+	Tracer trace.Tracer
 
 	// MaxBody is the payload limit in bytes; 0 means [transcript.MaxPayload].
 	MaxBody int64
