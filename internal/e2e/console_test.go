@@ -3,12 +3,10 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,11 +31,10 @@ const (
 
 // served is a running `afterword serve` with something in it.
 type served struct {
+	*service
 	t    *testing.T
 	args []string
 	base string // of its HTTP
-	dir  string
-	cmd  *exec.Cmd
 	nc   *nats.Conn
 }
 
@@ -45,30 +42,13 @@ type served struct {
 // dead letters.
 func serveSomething(t *testing.T, args ...string) *served {
 	t.Helper()
-	s := &served{t: t, dir: t.TempDir()}
-	ports := consolePorts(t, 3)
-	s.base = "http://" + ports[0]
-	s.args = append([]string{"serve", "--data-dir", filepath.Join(s.dir, "data"),
-		"--listen", ports[0], "--embedded-nats", ports[1], "--embedded-redis", ports[2]}, args...)
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(s.dir, "afterword"), "../../cmd/afterword").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Cleanup(func() {
-		s.stop()
-		text, err := os.ReadFile(filepath.Join(s.dir, "log"))
-		if err != nil {
-			t.Error(err)
-		}
-		if bytes.Contains(text, []byte(secret)) {
-			t.Error("its log holds something of what was said")
-		}
-		if t.Failed() {
-			t.Logf("its log:\n%s", text)
-		}
-	})
-	s.start()
+	listen, natsAddr := freeAddr(t), freeAddr(t)
+	s := &served{t: t, base: "http://" + listen}
+	s.args = append([]string{"serve", "--data-dir", filepath.Join(t.TempDir(), "data"),
+		"--listen", listen, "--embedded-nats", natsAddr, "--embedded-redis", freeAddr(t)}, args...)
+	s.begin()
 	var err error
-	if s.nc, err = nats.Connect("nats://"+ports[1], nats.MaxReconnects(-1)); err != nil {
+	if s.nc, err = nats.Connect("nats://"+natsAddr, nats.MaxReconnects(-1)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.nc.Close)
@@ -76,18 +56,10 @@ func serveSomething(t *testing.T, args ...string) *served {
 	return s
 }
 
-func (s *served) start() {
+// begin starts the program, again perhaps.
+func (s *served) begin() {
 	s.t.Helper()
-	logs, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer logs.Close()
-	s.cmd = exec.Command(filepath.Join(s.dir, "afterword"), s.args...)
-	s.cmd.Stdout, s.cmd.Stderr = logs, logs
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
+	s.service = start(s.t, exec.Command(afterword(s.t), s.args...))
 	servertest.Eventually(s.t, consolePatience, "serve to be ready", func() bool {
 		res, err := http.Get(s.base + "/readyz")
 		if err != nil {
@@ -98,32 +70,13 @@ func (s *served) start() {
 	})
 }
 
-// stop ends the program as a person would. It is no failure if it has ended before.
-func (s *served) stop() {
+// end stops the program, in whose log nothing may be of what was said.
+func (s *served) end() {
 	s.t.Helper()
-	if s.cmd == nil {
-		return
+	s.stop()
+	if strings.Contains(s.out.String(), secret) {
+		s.t.Error("its log holds something of what was said")
 	}
-	_ = s.cmd.Process.Signal(os.Interrupt)
-	stuck := time.AfterFunc(consolePatience, func() { _ = s.cmd.Process.Kill() })
-	defer stuck.Stop()
-	if err := s.cmd.Wait(); err != nil {
-		s.t.Errorf("serve ended with %v", err)
-	}
-	s.cmd = nil
-}
-
-func consolePorts(t *testing.T, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close() // after all are taken, so that they differ
-		addrs = append(addrs, ln.Addr().String())
-	}
-	return addrs
 }
 
 func (s *served) fill() {
@@ -351,6 +304,7 @@ func TestConsole(t *testing.T) {
 
 	t.Run("keyboard", func(t *testing.T) { b.of(t).keyboard() })
 	b.quiet(s.base)
+	s.end()
 }
 
 // Without its server the page says so, how old its figures are, and goes on when it is back.
@@ -365,10 +319,10 @@ func TestConsoleStale(t *testing.T) {
 	b.visit("overview")
 	b.seesText(".view-overview tbody", "transcripts")
 	b.quiet(s.base)
-	s.stop()
+	s.end()
 	b.seesText("#stale", "These figures are")
 	b.seesText("#stale", "cannot be reached")
-	s.start()
+	s.begin()
 	b.sees(`document.querySelector("#stale").hidden && document.querySelector(".view-overview tbody").textContent.includes("transcripts")`)
 }
 
