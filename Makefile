@@ -56,6 +56,7 @@ test: tools ## install what the tests need, then go vet and go test -race
 e2e: tools ## install what more these need, and test what is delivered: units, packages, pages, clients
 	@sh .ci/tools e2e
 	CGO_ENABLED=1 $(GO) test -tags e2e -count 1 -timeout $(TEST_TIMEOUT) $(TESTFLAGS) ./internal/e2e/...
+	cd internal/e2e/validate && $(GO) test -vet=off -timeout $(TEST_TIMEOUT) ./...
 
 tools: ## install what the tests need (Debian packages); says nothing when it is there
 	@sh .ci/tools

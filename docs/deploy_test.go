@@ -55,7 +55,7 @@ func TestStopTimeouts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timeouts := regexp.MustCompile(`(?m)^\s*(?:TimeoutStopSec=|stop_grace_period: )(\S+)$`)
+	timeouts := regexp.MustCompile(`(?m)^\s*(?:TimeoutStopSec=|stop_grace_period: )(\S+)`)
 	found := 0
 	for _, name := range deployed(t) {
 		text, err := os.ReadFile(name)
@@ -69,8 +69,8 @@ func TestStopTimeouts(t *testing.T) {
 			}
 		}
 	}
-	if found != 4 {
-		t.Errorf("%d stop timeouts were found in deploy/, not one for each of 2 units and 2 containers", found)
+	if found != 5 {
+		t.Errorf("%d stop timeouts were found in deploy/, not one for each of 2 units, 2 containers and those of NATS", found)
 	}
 }
 
