@@ -101,7 +101,11 @@ func TestFlagsOfThePage(t *testing.T) {
 // Every flag and command of the examples is one.
 func TestExamplesOfThePage(t *testing.T) {
 	path, n := binary(t), 0
-	for _, block := range append(fences(page(t, operations), ""), fences(page(t, "docs/console.md"), "")...) {
+	var blocks []string
+	for _, name := range []string{operations, "docs/console.md", "docs/runbook.md"} {
+		blocks = append(blocks, fences(page(t, name), "")...)
+	}
+	for _, block := range blocks {
 		for line := range strings.Lines(block) {
 			line, _, _ = strings.Cut(line, "#")
 			words := strings.Fields(line)

@@ -131,15 +131,21 @@ func (s *service) says(pattern string) string {
 func (s *service) stop() {
 	s.t.Helper()
 	s.cmd.Process.Signal(syscall.SIGTERM)
+	s.ends()
+}
+
+// ends waits for the service to end, with 0.
+func (s *service) ends() {
+	s.t.Helper()
 	late := time.NewTimer(soon)
 	defer late.Stop()
 	select {
 	case err := <-s.done:
 		if err != nil {
-			s.t.Errorf("%s: told to stop it ends with %v", s.cmd, err)
+			s.t.Errorf("%s: it ends with %v", s.cmd, err)
 		}
 	case <-late.C:
-		s.t.Errorf("%s: does not stop within %s", s.cmd, soon)
+		s.t.Errorf("%s: does not end within %s", s.cmd, soon)
 	}
 }
 
