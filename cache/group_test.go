@@ -2,6 +2,7 @@ package cache
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -54,6 +55,10 @@ func TestSentinelFailover(t *testing.T) {
 	s := servertest.RedisSentinel(t)
 	r := newRedis(t, Config{URL: "redis+sentinel://" + strings.Join(s.SentinelAddrs(), ",") + "/" + s.MasterName()})
 	testRoundTrip(t, r, bare(t, s.Master.Addr()))
+	old, replica := bare(t, s.Master.Addr()).HGetAll(t.Context(), RecentKey("abc")).Val(), bare(t, s.Replica.Addr())
+	eventually(t, "replication, for which nobody waits", func() bool {
+		return maps.Equal(replica.HGetAll(t.Context(), RecentKey("abc")).Val(), old)
+	})
 	s.Master.Kill()
 	all := turns(t, "after", 1, 12)
 	eventually(t, "a write to the new master", func() bool { return r.Refresh(t.Context(), "after", recentOf(all, 10)) == nil })
