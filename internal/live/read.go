@@ -85,7 +85,7 @@ func (f *Feed) account(r *round, state jetstream.StreamState, created time.Time)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	gap := Gap{Reason: Expired, After: r.last}
-	to := r.last
+	var to uint64
 	switch {
 	case !created.Equal(r.created) || state.LastSeq < r.last:
 		gap.Reason, to = Reset, state.LastSeq
