@@ -126,6 +126,11 @@ func TestDebianPackage(t *testing.T) {
 	if out := m.run("bash", "-c", "set -e; . /usr/share/bash-completion/completions/afterword; complete -p afterword"); !strings.Contains(out, "afterword") {
 		t.Errorf("bash completes nothing: %s", out)
 	}
+	for _, page := range []string{"afterword.1.gz", "afterword-consume.1.gz"} {
+		if !m.has("/usr/share/man/man1/" + page) {
+			t.Errorf("there is no manual page %s", page)
+		}
+	}
 
 	// What the consumer's unit does, for an instance.
 	srv := servertest.NATS(t)
