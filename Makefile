@@ -49,6 +49,9 @@ build: ## build the static binary bin/afterword
 deb: build ## make a Debian package of bin/afterword, in dist/
 	@deploy/deb/build bin/afterword "$$($(GO) env GOARCH)" '$(VERSION)' "dist/afterword_$$($(GO) env GOARCH).deb"
 
+release: ## make archives, packages, SBOMs and checksums for linux amd64 and arm64, in dist/; the same bytes every time
+	@GO='$(GO)' VERSION='$(VERSION)' COMMIT='$(COMMIT)' deploy/release/build dist
+
 test: tools ## install what the tests need, then go vet and go test -race
 	$(GO) vet $(PKGS)
 	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
