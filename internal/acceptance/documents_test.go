@@ -19,13 +19,10 @@ import (
 
 // document is what any program can read.
 type document struct {
-	raw       []byte
-	SessionID string `json:"session_id"`
-	CreatedAt string `json:"created_at"`
-	Messages  []struct {
-		ID, Timestamp, User, Assistant, Status string
-		Rev                                    int
-	} `json:"messages"`
+	raw          []byte
+	SessionID    string `json:"session_id"`
+	CreatedAt    string `json:"created_at"`
+	Messages     []turn `json:"messages"`
 	UpdatedAt    string `json:"updated_at"`
 	MessageCount int    `json:"message_count"`
 	Afterword    struct {

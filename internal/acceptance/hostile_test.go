@@ -195,7 +195,8 @@ func (f *flood) wantWritten(t *testing.T, dataDir string) {
 			have[w.ID] = true
 		}
 		if !maps.Equal(have, ids) {
-			t.Errorf("%s: session %q holds %d turns, want %d", noLoss, session, len(have), len(ids))
+			maps.DeleteFunc(ids, func(id string, _ bool) bool { found := have[id]; delete(have, id); return found })
+			t.Errorf("%s: session %q does not hold %v, and holds %v", noLoss, session, ids, have)
 		}
 	}
 	if len(f.want) == 0 {

@@ -231,7 +231,8 @@ func (l *ledger) held(session string) (h holding, err error) {
 		return h, fmt.Errorf("document of session %q with %d messages says %d", d.SessionID, len(d.Messages), d.MessageCount)
 	}
 	for _, m := range d.Messages {
-		h.document = append(h.document, turn{ID: m.ID, Session: session, Timestamp: m.Timestamp, User: m.User, Assistant: m.Assistant, Status: m.Status, Rev: m.Rev})
+		m.Session = session
+		h.document = append(h.document, m)
 	}
 	return h, nil
 }
@@ -245,19 +246,11 @@ func parseTail(data []byte) (turns []turn, err error) {
 		if want := fmt.Sprintf("%08x", crc32.Checksum(payload, crc32.MakeTable(crc32.Castagnoli))); string(sum) != want {
 			return nil, fmt.Errorf("tail: a line with the sum %q, not %s", sum, want)
 		}
-		var w struct {
-			ID        string `json:"id"`
-			Session   string `json:"session_id"`
-			Timestamp string `json:"timestamp"`
-			User      string `json:"user"`
-			Assistant string `json:"assistant"`
-			Status    string `json:"status"`
-			Rev       int    `json:"rev"`
-		}
+		var w turn
 		if err := json.Unmarshal(payload, &w); err != nil {
 			return nil, fmt.Errorf("tail: %w", err)
 		}
-		turns = append(turns, turn{ID: w.ID, Session: w.Session, Timestamp: w.Timestamp, User: w.User, Assistant: w.Assistant, Status: w.Status, Rev: w.Rev})
+		turns = append(turns, w)
 	}
 	return turns, nil
 }

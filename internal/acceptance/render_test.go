@@ -56,24 +56,32 @@ func parseTurns(t *testing.T, r io.Reader) []turn {
 
 func parseTurn(t *testing.T, line []byte) turn {
 	t.Helper()
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(line, &members); err != nil {
+	w := turn{Status: "complete", Rev: 1}
+	if err := json.Unmarshal(line, &w); err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}
-	w := turn{Status: "complete", Rev: 1}
+	return w
+}
+
+// UnmarshalJSON reads members by their exact names: to encoding/json "Id" is an id.
+func (w *turn) UnmarshalJSON(b []byte) error {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(b, &members); err != nil {
+		return err
+	}
 	for name, to := range map[string]any{
 		"id": &w.ID, "session_id": &w.Session, "timestamp": &w.Timestamp,
 		"user": &w.User, "assistant": &w.Assistant, "status": &w.Status, "rev": &w.Rev,
 	} {
 		if value, ok := members[name]; ok {
 			if err := json.Unmarshal(value, to); err != nil {
-				t.Fatalf("%s: %s: %v", line, name, err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
 			delete(members, name)
 		}
 	}
 	w.Others = members
-	return w
+	return nil
 }
 
 // winners keeps the best snapshot of each turn, in the order of the transcript.
