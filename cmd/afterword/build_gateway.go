@@ -30,7 +30,10 @@ func (b *builder) answer() error {
 	}
 	p, err := publisher.New(cfg)
 	if err != nil {
-		if cfg.SpoolDir != "" {
+		switch {
+		case diskTrouble(err):
+			err = failed(fmt.Errorf("%w: started again it goes on when the disk of its spool works; without a spool (--spool-dir none) at once", err))
+		case cfg.SpoolDir != "":
 			err = fmt.Errorf("%w: see --spool-dir, which may be another folder, or none", err)
 		}
 		return err

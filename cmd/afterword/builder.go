@@ -105,7 +105,10 @@ func (b *builder) openStore() error {
 	times := metrics.NewStoreTimes()
 	cfg.OnSync, cfg.OnFold = times.Synced, times.Folded
 	s, err := transcript.Open(cfg)
-	if err != nil {
+	switch {
+	case diskTrouble(err): // a supervisor should start it anew, until the disk works
+		return failed(fmt.Errorf("%w: started again it goes on when its disk works", err))
+	case err != nil:
 		return dataDirError(err)
 	}
 	b.store = s

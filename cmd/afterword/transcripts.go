@@ -48,6 +48,12 @@ func dataDirError(err error) error {
 	return err
 }
 
+// diskTrouble reports whether err is of a disk that is full, read-only or failing,
+// which passes, rather than of a folder that is the wrong one.
+func diskTrouble(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EIO)
+}
+
 // withTranscripts calls fn with the transcripts folder, opened for reading.
 func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
 	s, err := transcript.Open(transcript.Config{

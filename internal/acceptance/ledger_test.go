@@ -156,12 +156,19 @@ func (l *ledger) check(t testing.TB, loss, when string) {
 // that is there, byte for byte.
 func (l *ledger) checkFolded(t testing.TB) {
 	t.Helper()
+	if err := l.unfolded(); err != nil {
+		t.Error(err)
+	}
+}
+
+// unfolded says which documents are not.
+func (l *ledger) unfolded() (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for session := range l.sent {
-		found, err := l.held(session)
-		if err != nil {
-			t.Errorf("%s: torn: session %s: %v", neverTorn, session, err)
+		found, torn := l.held(session)
+		if torn != nil {
+			err = errors.Join(err, fmt.Errorf("%s: torn: session %s: %w", neverTorn, session, torn))
 			continue
 		}
 		all := append(found.document, found.tail...)
@@ -169,9 +176,10 @@ func (l *ledger) checkFolded(t testing.TB) {
 			continue
 		}
 		if want := string(render(session, all)); string(found.raw) != want {
-			t.Errorf("%s: session %s is not what its turns make:\n%s", exactlyOnce, session, firstDifference(string(found.raw), want))
+			err = errors.Join(err, fmt.Errorf("%s: session %s is not what its turns make:\n%s", exactlyOnce, session, firstDifference(string(found.raw), want)))
 		}
 	}
+	return err
 }
 
 // turnText is what of a turn can be compared.

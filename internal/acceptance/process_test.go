@@ -197,13 +197,20 @@ var addressOf = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 // startService starts serve, gateway or consume and waits until it listens.
 func startService(t *testing.T, args ...string) *service {
 	t.Helper()
+	s := tryService(t, args...)
+	if !s.running() {
+		t.Fatalf("%s ended: %v\n%s", s, s.cmd.ProcessState, s.errors())
+	}
+	return s
+}
+
+// tryService is startService for one that may have ended instead.
+func tryService(t *testing.T, args ...string) *service {
+	t.Helper()
 	s := &service{process: start(t, append(args, "--listen", "127.0.0.1:0")...)}
 	servertest.Eventually(t, startSoon, s.String()+" to listen", func() bool {
-		if !s.running() {
-			t.Fatalf("%s ended: %v\n%s", s, s.cmd.ProcessState, s.errors())
-		}
 		s.url = addressOf.FindString(listening(s.errors()))
-		return s.url != ""
+		return s.url != "" || !s.running()
 	})
 	s.api.client = newClient(t)
 	return s
