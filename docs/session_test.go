@@ -206,10 +206,10 @@ func TestReadmeSession(t *testing.T) {
 	defer s.serve()()
 	s.play("README.md")
 
-	// The program of the README, against the same server.
-	programs := fences(page(t, "README.md"), "go")
+	// The Go program, against the same server.
+	programs := fences(page(t, "docs/go.md"), "go")
 	if len(programs) != 1 {
-		t.Fatalf("README.md has %d Go programs, not one", len(programs))
+		t.Fatalf("docs/go.md has %d Go programs, not one", len(programs))
 	}
 	source := filepath.Join(s.dir, "example.go")
 	if err := os.WriteFile(source, []byte(programs[0]), 0o644); err != nil {
@@ -219,7 +219,7 @@ func TestReadmeSession(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := s.shell("bin/example"); err != nil || strings.TrimSpace(got) != "stored" {
-		t.Errorf("the Go program of README.md prints %q, with %v", got, err)
+		t.Errorf("the program of docs/go.md prints %q, with %v", got, err)
 	}
 }
 

@@ -64,6 +64,7 @@ func wellFormed(t *testing.T, svg []byte) {
 
 func TestConsume(t *testing.T) {
 	cfg := tiny(t)
+	cfg.Runs = 1
 	said := ""
 	cfg.Say = func(line string) { said += line }
 	r, err := Consume(t.Context(), ConsumeConfig{
@@ -112,7 +113,9 @@ func TestPublish(t *testing.T) {
 }
 
 func TestGrowth(t *testing.T) {
-	r, err := Growth(t.Context(), GrowthConfig{Config: tiny(t), Turns: 1000})
+	cfg := tiny(t)
+	cfg.Runs = 1
+	r, err := Growth(t.Context(), GrowthConfig{Config: cfg, Turns: 1000})
 	plausible(t, r, err)
 	for _, name := range []string{
 		sizeName(turnCost, 1000), historyRedis + ", p99", historyBare + ", p99", historyRedis + " / " + historyBare + ", p99", historyFile + ", p99",
