@@ -31,6 +31,8 @@ func (b *builder) makeConsole() error {
 		JS: b.js, Store: b.transcripts, Writable: b.openForReplay, Feed: b.events, Scratch: b.scratch(),
 		BasePath: b.o.console.basePath, ReadOnly: b.o.console.readOnly, Loopback: loopback(b.listener.Addr()),
 		Version: thisBuild().Version, Logger: b.log,
+		SampleEvery: b.o.console.sampleEvery, ReportEvery: b.o.console.reportEvery,
+		LookupTimeout: b.o.console.lookup, ChangeTimeout: b.o.console.change, Quiet: b.o.console.quiet,
 	}
 	for _, host := range strings.Split(b.o.console.hosts, ",") {
 		if host = strings.ToLower(strings.TrimSpace(host)); host != "" {

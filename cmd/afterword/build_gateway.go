@@ -68,7 +68,8 @@ func (b *builder) answer() error {
 	b.parts.History = h.Late
 
 	feed, err := live.New(live.Config{
-		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume, Logger: b.log,
+		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume,
+		Request: b.o.events.request, RetryMax: b.o.events.retryMax, Logger: b.log,
 	})
 	if err != nil {
 		return err
@@ -95,10 +96,9 @@ func (b *builder) spoolDir() string {
 func (b *builder) serveHTTP() {
 	b.watchStreams()
 	b.registry.MustRegister(metrics.Timeouts(b.parts))
-	cfg := gateway.Config{
-		Healthy: b.healthy, Ready: b.ready, Registry: b.registry, Logger: b.log,
-		LookupTimeout: b.o.history, Heartbeat: b.o.events.heartbeat, DrainTimeout: b.drain / 4,
-	}
+	cfg := b.o.http.config()
+	cfg.Healthy, cfg.Ready, cfg.Registry, cfg.Logger = b.healthy, b.ready, b.registry, b.log
+	cfg.LookupTimeout, cfg.Heartbeat, cfg.DrainTimeout = b.o.history, b.o.events.heartbeat, b.drain/4
 	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
 	if b.tracing != nil {
 		cfg.Tracer = b.tracing.Tracer()

@@ -160,8 +160,8 @@ func (o *spoolOptions) add(f flags, without string) {
 
 // eventOptions say how turns are shown as they are stored.
 type eventOptions struct {
-	clients, queue, resume int
-	heartbeat              time.Duration
+	clients, queue, resume       int
+	heartbeat, request, retryMax time.Duration
 }
 
 func (o *eventOptions) add(f flags) {
@@ -169,6 +169,39 @@ func (o *eventOptions) add(f flags) {
 	f.count(&o.queue, live.DefaultQueueTurns, "events-queue", "", "turns that may wait for one of them before it misses the oldest")
 	f.count(&o.resume, live.DefaultResume, "events-resume", "", "turns of the past that one of them gets before it has to come again")
 	f.wait(&o.heartbeat, gateway.DefaultHeartbeat, "events-heartbeat", "how often one of them hears something when there are no turns")
+	f.wait(&o.request, live.DefaultRequest, "events-request-timeout", "bound of one request to NATS for them")
+	f.wait(&o.retryMax, live.DefaultRetryMax, "events-retry-max", "longest wait between tries to read the stream for them")
+}
+
+// httpOptions bound requests over HTTP.
+type httpOptions struct {
+	header, read, send, idle, check, wait time.Duration
+	batchBytes                            int64
+	batchTurns, keys                      int
+}
+
+// add is for every command that serves HTTP.
+func (o *httpOptions) add(f flags) {
+	f.wait(&o.header, gateway.DefaultReadHeaderTimeout, "http-header-timeout", "how long the header of a request may take to come")
+	f.wait(&o.read, gateway.DefaultReadTimeout, "http-read-timeout", "how long all of a request may take to come")
+	f.wait(&o.send, gateway.DefaultSendTimeout, "http-send-timeout", "how long a client may take to receive an answer, or one event")
+	f.wait(&o.idle, gateway.DefaultIdleTimeout, "http-idle-timeout", "how long a connection may be idle")
+	f.wait(&o.check, gateway.DefaultCheckTimeout, "check-timeout", "bound of each check of /readyz")
+}
+
+// addTurns is for those that take turns in.
+func (o *httpOptions) addTurns(f flags) {
+	f.wait(&o.wait, gateway.DefaultMaxWait, "max-wait", "the longest that a client may ask to wait for, with Prefer: wait")
+	f.bytes(&o.batchBytes, gateway.DefaultMaxBatchBytes, "batch-max-bytes", "", "bytes of one batch of turns over HTTP", false)
+	f.count(&o.batchTurns, gateway.DefaultMaxBatchTurns, "batch-max-turns", "", "turns of one batch over HTTP")
+	f.count(&o.keys, gateway.DefaultMaxKeys, "idempotency-keys", "", "turns that came with an Idempotency-Key and are remembered")
+}
+
+func (o *httpOptions) config() gateway.Config {
+	return gateway.Config{
+		ReadHeaderTimeout: o.header, ReadTimeout: o.read, SendTimeout: o.send, IdleTimeout: o.idle, CheckTimeout: o.check,
+		MaxWait: o.wait, MaxBatchBytes: o.batchBytes, MaxBatchTurns: o.batchTurns, MaxKeys: o.keys,
+	}
 }
 
 // consoleOptions say who may do what with the console.
@@ -176,12 +209,19 @@ type consoleOptions struct {
 	basePath string
 	hosts    string
 	readOnly bool
+
+	sampleEvery, reportEvery, lookup, change, quiet time.Duration
 }
 
 func (o *consoleOptions) add(f flags) {
 	f.text(&o.basePath, "", "base-path", "", "`PATH` in front of /console/ in what browsers ask a proxy for, as in /afterword")
 	f.text(&o.hosts, "", "console-host", "", "`HOSTS`, comma-separated, that a proxy asks the console for; on a loopback address it answers for this machine alone otherwise")
 	f.truth(&o.readOnly, "read-only", "the console refuses to requeue, discard and replay")
+	f.wait(&o.sampleEvery, console.DefaultSampleEvery, "console-sample-every", "how often the console takes figures while somebody looks")
+	f.wait(&o.reportEvery, console.DefaultReportEvery, "console-report-every", "how often, at most, it looks for what is wrong")
+	f.wait(&o.lookup, console.DefaultLookupTimeout, "console-lookup-timeout", "bound of what one of its requests reads")
+	f.wait(&o.change, console.DefaultChangeTimeout, "console-change-timeout", "bound of what one of its requests changes; a replay goes on by itself")
+	f.wait(&o.quiet, console.DefaultQuiet, "console-quiet", "after how much silence it waits for no more consumers to answer")
 }
 
 // check refuses what cannot be served.
@@ -203,6 +243,7 @@ type serviceOptions struct {
 	spool     spoolOptions
 	logs      logOptions
 	console   consoleOptions
+	http      httpOptions
 
 	embeddedNATS, embeddedRedis string // addresses
 	listen                      string
@@ -223,12 +264,14 @@ func (o *serviceOptions) addEmbedded(f flags) {
 
 func (o *serviceOptions) addListen(f flags, def, usage string) {
 	f.text(&o.listen, def, "listen", "", usage)
+	o.http.add(f)
 }
 
 func (o *serviceOptions) addGateway(f flags, withoutSpool string) {
 	o.publisher.add(f)
 	o.spool.add(f, withoutSpool)
 	f.wait(&o.history, cache.DefaultHistoryTimeout, "history-timeout", "bound of loading a history, all fallbacks together")
+	o.http.addTurns(f)
 	o.events.add(f)
 }
 

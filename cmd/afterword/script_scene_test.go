@@ -196,7 +196,10 @@ func request(method, url, body string) (status int, answer string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	if body != "" {
+	switch {
+	case strings.HasSuffix(url, "/v1/turns"):
+		req.Header.Set("Content-Type", "application/x-ndjson")
+	case body != "":
 		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := http.DefaultClient.Do(req)

@@ -202,6 +202,15 @@ func TestTraces(t *testing.T) {
 	})
 	p.stop() // which sends what is queued: nothing else did
 
+	fromRedis := false // says the span of one of those requests
+	for _, s := range to.named("GET /v1/sessions/{id}/history", "") {
+		for _, a := range s.Attributes {
+			fromRedis = fromRedis || a.Key == "afterword.history.source" && a.Value.GetStringValue() == "redis"
+		}
+	}
+	if !fromRedis {
+		t.Error("no span says that a history came from Redis")
+	}
 	const request = "POST /v1/sessions/{id}/turns"
 	if n := len(to.named(request, trace)); n != 2 { // the refused one too
 		t.Fatalf("%d requests", n)

@@ -204,8 +204,21 @@ func New(cfg Config) *Gateway {
 
 // Handler returns what answers requests.
 func (g *Gateway) Handler() http.Handler {
-	if g.cfg.Around != nil {
-		return g.cfg.Around(http.HandlerFunc(g.serve))
+	if g.cfg.Around == nil {
+		return http.HandlerFunc(g.serve)
 	}
-	return http.HandlerFunc(g.serve)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start, passed := time.Now(), false
+		rec := &recorder{ResponseWriter: w}
+		g.cfg.Around(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			passed = true
+			g.serve(w, r)
+		})).ServeHTTP(rec, r)
+		if !passed {
+			g.metrics.answered(aroundRoute, r.Method, rec.answered(), time.Since(start))
+		}
+	})
 }
+
+// aroundRoute is the route of everything that [Config.Around] answers itself, in figures.
+const aroundRoute = "/console/"

@@ -11,6 +11,8 @@ import (
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/transcript"
@@ -39,6 +41,8 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	if err != nil {
 		return unavailable("The history cannot be read now.", err)
 	}
+	trace.SpanFromContext(r.Context()).SetAttributes(
+		attribute.String("afterword.history.source", string(history.Source)), attribute.Bool("afterword.history.degraded", history.Degraded))
 	// Where it was found makes no other history. What is degraded is nothing to keep.
 	if !history.Degraded {
 		same := history

@@ -13,7 +13,7 @@ const (
 	// surveyFor is how long counting the files may take.
 	surveyFor = 2 * time.Second
 	// A folder is short of space under these shares of it, or these sizes where that is less.
-	spaceWarning, spaceCritical           = 0.10, 0.03
+	spaceWarning, spaceCritical           = 0.15, 0.05
 	spaceWarningBytes, spaceCriticalBytes = 10 << 30, 1 << 30
 	// staleTail is the age past which nobody can be folding a tail: walks do every 10 minutes.
 	staleTail = 30 * time.Minute
