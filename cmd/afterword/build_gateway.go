@@ -110,7 +110,7 @@ func (b *builder) serveHTTP() {
 		if b.store != nil {
 			cfg.Store = b.store
 		} else {
-			cfg.Store, cfg.Transcripts = b.late, either{b.late, b.fromStream}
+			cfg.Store, cfg.Transcripts = b.late, newEither(b.late, b.fromStream)
 		}
 	}
 	if b.console != nil {

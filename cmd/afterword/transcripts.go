@@ -90,22 +90,58 @@ type lateStore struct {
 	cfg transcript.Config
 	log *slog.Logger
 
-	mu      sync.Mutex
-	store   *transcript.Store
-	looked  time.Time
-	looking bool
-	closed  bool
+	mu     sync.Mutex
+	store  *transcript.Store
+	looked time.Time     // when the last look ended
+	under  chan struct{} // closed when the look that is under way ends; nil without one
+	began  time.Time     // when that one began
+	failed error         // of the last look: there is a folder, and it cannot be opened
+	closed bool
 }
 
 // get returns the store, nil while it is not there. It never waits: the disk may hang.
 func (l *lateStore) get() *transcript.Store {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.store == nil && !l.looking && !l.closed && time.Since(l.looked) >= lookEvery {
-		l.looking = true
+	l.lookAgain()
+	return l.store
+}
+
+func (l *lateStore) lookAgain() {
+	if l.store == nil && l.under == nil && !l.closed && time.Since(l.looked) >= lookEvery {
+		l.under, l.began = make(chan struct{}), time.Now()
 		go l.look()
 	}
-	return l.store
+}
+
+// wait is get for who has to know whether there are transcripts: the stream may hold less
+// than they do. It waits for a look that is under way, until that is late. Without
+// transcripts it returns missing.
+func (l *lateStore) wait(ctx context.Context, missing error) (*transcript.Store, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lookAgain()
+	if under := l.under; under != nil {
+		left := l.cfg.FileTimeout - time.Since(l.began)
+		l.mu.Unlock()
+		late := time.NewTimer(left)
+		select {
+		case <-under:
+		case <-late.C:
+		case <-ctx.Done():
+		}
+		late.Stop()
+		l.mu.Lock()
+	}
+	switch {
+	case l.store != nil:
+		return l.store, nil
+	case l.failed != nil:
+		return nil, l.failed
+	case l.under != nil:
+		return nil, fmt.Errorf("look for transcripts in %s: the disk does not answer", l.cfg.Dir)
+	}
+	return nil, missing
 }
 
 // look opens the folder once it is there.
@@ -119,7 +155,8 @@ func (l *lateStore) look() {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.looking, l.looked = false, time.Now()
+	close(l.under)
+	l.under, l.looked, l.failed = nil, time.Now(), err
 	if l.closed && s != nil {
 		s.Close(context.Background()) // for reading only, so there is nothing to wait for
 		return
@@ -137,26 +174,29 @@ func (l *lateStore) open() (*transcript.Store, error) {
 
 // Read implements [gateway.Transcripts].
 func (l *lateStore) Read(ctx context.Context, session string) (*transcript.Document, error) {
-	if s := l.get(); s != nil {
-		return s.Read(ctx, session)
+	s, err := l.wait(ctx, transcript.ErrNoSession)
+	if err != nil {
+		return nil, err
 	}
-	return nil, transcript.ErrNoSession
+	return s.Read(ctx, session)
 }
 
 // Recent implements [cache.Reader].
 func (l *lateStore) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
-	if s := l.get(); s != nil {
-		return s.Recent(ctx, session, n)
+	s, err := l.wait(ctx, transcript.ErrNoSession)
+	if err != nil {
+		return transcript.Recent{}, err
 	}
-	return transcript.Recent{}, transcript.ErrNoSession
+	return s.Recent(ctx, session, n)
 }
 
 // List implements [gateway.Store].
 func (l *lateStore) List(ctx context.Context, prefix, cursor string, limit int) (transcript.Page, error) {
-	if s := l.get(); s != nil {
-		return s.List(ctx, prefix, cursor, limit)
+	s, err := l.wait(ctx, errNoTranscripts)
+	if err != nil {
+		return transcript.Page{}, err
 	}
-	return transcript.Page{}, errNoTranscripts
+	return s.List(ctx, prefix, cursor, limit)
 }
 
 // Close closes what was opened.
@@ -171,14 +211,76 @@ func (l *lateStore) Close(ctx context.Context) error {
 }
 
 // either reads a transcript from the file, or else from the stream: a consumer
-// may not have written it yet, or writes on another machine.
-type either struct{ first, second gateway.Transcripts }
+// may not have written it yet, or writes on another machine. A consumer may write
+// turns in another order than they were stored in. So a session that was shown from the
+// stream is shown from both, until its file has all of it: what was shown stays.
+type either struct {
+	file, stream gateway.Transcripts
+
+	mu    sync.Mutex
+	ahead map[string]bool // sessions of which the stream may have shown more than the file has
+}
+
+// maxAhead bounds these; past it some are forgotten.
+const maxAhead = 10_000
+
+func newEither(file, stream gateway.Transcripts) *either {
+	return &either{file: file, stream: stream, ahead: make(map[string]bool)}
+}
 
 // Read implements [gateway.Transcripts].
-func (e either) Read(ctx context.Context, session string) (*transcript.Document, error) {
-	doc, err := e.first.Read(ctx, session)
-	if errors.Is(err, transcript.ErrNoSession) {
-		return e.second.Read(ctx, session)
+func (e *either) Read(ctx context.Context, session string) (*transcript.Document, error) {
+	doc, err := e.file.Read(ctx, session)
+	missing := errors.Is(err, transcript.ErrNoSession)
+	if err != nil && !missing {
+		return nil, err
 	}
-	return doc, err
+	if !missing && !e.isAhead(session) {
+		return doc, nil
+	}
+	stored, err := e.stream.Read(ctx, session)
+	switch {
+	case errors.Is(err, transcript.ErrNoSession):
+		if missing {
+			return nil, err
+		}
+		return doc, nil
+	case err != nil:
+		return nil, err
+	case missing:
+		e.note(session, true)
+		return stored, nil
+	}
+	turns, err := stored.Turns()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := doc.Merge(turns...)
+	if err != nil {
+		return nil, err
+	}
+	e.note(session, changed)
+	return doc, nil
+}
+
+func (e *either) isAhead(session string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ahead[session]
+}
+
+func (e *either) note(session string, ahead bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !ahead {
+		delete(e.ahead, session)
+		return
+	}
+	for other := range e.ahead {
+		if len(e.ahead) < maxAhead {
+			break
+		}
+		delete(e.ahead, other)
+	}
+	e.ahead[session] = true
 }

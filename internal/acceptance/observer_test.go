@@ -173,12 +173,19 @@ func (o *observer) paths() (paths []string) {
 }
 
 // ask starts a reader of transcripts and histories over HTTP. An answer that does not
-// come, or that says it cannot be given now, is no reading; one that does is whole.
+// come, or that says it cannot be given now, is no reading; one that does is whole. A
+// transcript has what the same gateway has shown before: one that starts may find in the
+// file less than another found in the stream, before there was a file.
 func (o *observer) ask(gateway func() *api, sessions func() []string) {
 	o.work.Go(func() {
 		seen := make(map[string]*view)
+		var from *api
 		for !o.stopped() {
 			asked := 0
+			if g := gateway(); g != from {
+				from = g
+				clear(seen)
+			}
 			for _, session := range sessions() {
 				if o.stopped() {
 					break
@@ -190,7 +197,7 @@ func (o *observer) ask(gateway func() *api, sessions func() []string) {
 					"transcript": func(body []byte) error { _, err := seen[session].look(body); return err },
 					"history":    func(body []byte) error { return wholeHistory(session, body) },
 				} {
-					status, body, err := gateway().get("/v1/sessions/" + url.PathEscape(session) + "/" + what)
+					status, body, err := from.get("/v1/sessions/" + url.PathEscape(session) + "/" + what)
 					if err != nil || status != http.StatusOK {
 						continue
 					}

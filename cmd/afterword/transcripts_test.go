@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// held is a source of one session's transcript.
+type held struct {
+	turns []transcript.Snapshot
+	err   error
+	reads int
+}
+
+func (h *held) Read(_ context.Context, session string) (*transcript.Document, error) {
+	h.reads++
+	switch {
+	case h.err != nil:
+		return nil, h.err
+	case len(h.turns) == 0:
+		return nil, transcript.ErrNoSession
+	}
+	return transcript.MergeAll(session, h.turns...)
+}
+
+func heldTurn(t *testing.T, id string) transcript.Snapshot {
+	t.Helper()
+	s, err := transcript.Decode([]byte(`{"session_id":"s","id":"`+id+`","timestamp":"2026-01-31T12:00:00Z","user":"u","assistant":"a"}`), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What was shown from the stream is shown until the file has it, whatever the file has first.
+func TestTranscriptShownFromTheStreamStays(t *testing.T) {
+	a, b := heldTurn(t, "a"), heldTurn(t, "b")
+	file, str := &held{}, &held{turns: []transcript.Snapshot{a}}
+	e := newEither(file, str)
+	want := func(ids string) {
+		t.Helper()
+		doc, err := e.Read(t.Context(), "s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		turns, err := doc.Turns()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, w := range turns {
+			got += w.ID
+		}
+		if got != ids {
+			t.Fatalf("turns %q, want %q", got, ids)
+		}
+	}
+	want("a")
+	file.turns = []transcript.Snapshot{b}
+	want("ab")
+	str.err = errors.New("no stream")
+	if _, err := e.Read(t.Context(), "s"); err == nil {
+		t.Fatal("less than before was shown")
+	}
+	str.err = nil
+	file.turns = []transcript.Snapshot{b, a}
+	want("ab")
+	read := str.reads
+	want("ab")
+	if str.reads != read {
+		t.Error("the stream is read although the file has everything")
+	}
+	file.err = errors.New("no disk")
+	if _, err := e.Read(t.Context(), "s"); err == nil {
+		t.Error("the stream stands in for a file that cannot be read: it may hold less")
+	}
+}
+
+// A folder that is there and cannot be opened is an error, not a machine without transcripts.
+func TestTranscriptsThatCannotBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	l := &lateStore{cfg: transcript.Config{Dir: dir, ReadOnly: true, FileTimeout: time.Second}, log: slog.New(slog.DiscardHandler)}
+	if _, err := l.Read(t.Context(), "s"); !errors.Is(err, transcript.ErrNoSession) {
+		t.Fatalf("without a folder: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, identityFile), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.looked = time.Time{} // it is time to look again
+	if _, err := l.Read(t.Context(), "s"); err == nil || errors.Is(err, transcript.ErrNoSession) {
+		t.Fatalf("with a damaged one: %v", err)
+	}
+	l.failed, l.under, l.began = nil, make(chan struct{}), time.Now().Add(-time.Hour) // a disk that hangs
+	if _, err := l.Read(t.Context(), "s"); err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Fatalf("with a disk that hangs: %v", err)
+	}
+}
