@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -16,6 +17,47 @@ type panel struct {
 	FieldConfig struct{ Defaults struct{ Unit string } }
 	Targets     []struct{ Expr, LegendFormat string }
 	Datasource  struct{ UID string }
+}
+
+// undrawn are the metrics that the dashboard does not have, and why.
+var undrawn = map[string]string{
+	"afterword_consumer_pending_turns":           "afterword_group_pending_turns, which all processes show, says the same",
+	"afterword_consumer_walks_total":             "what walks find is drawn, as repairs and losses",
+	"afterword_http_requests_in_flight":          "rates and times of requests say more",
+	"afterword_replay_skipped_messages":          "of one run, which prints it",
+	"afterword_replay_started_timestamp_seconds": "the end is what counts; how far it is is drawn",
+	"afterword_replay_turns":                     "of one run, which prints it",
+	"afterword_spool_segments":                   "afterword_spool_bytes has the limit that counts",
+	"afterword_store_appended_total":             "afterword_consumer_acked_total, the same less what was there already",
+	"afterword_store_failed":                     "the process ends at once: an alert looks for it",
+	"afterword_store_syncs_total":                "the count of the histogram of their times",
+	"afterword_stream_max_messages":              "no limit by default; bytes and age are what streams are limited by",
+	"afterword_verify_file_only_turns":           "no difference; of one run, which prints it",
+	"afterword_verify_sessions":                  "of one run, which prints it",
+	"afterword_verify_started_timestamp_seconds": "the end is what counts; how far it is is drawn",
+}
+
+// Every metric that is documented is drawn, or somebody has said why not.
+func TestDashboardHasEveryMetric(t *testing.T) {
+	drawn := make(map[string]bool)
+	for _, name := range regexp.MustCompile(`\bafterword_[a-z_]+`).FindAllString(page(t, dashboard), -1) {
+		drawn[name], drawn[partOfOne.ReplaceAllString(name, "")] = true, true
+	}
+	documented := make(map[string]bool)
+	for _, row := range rows(page(t, metricsPage), 6) {
+		if !strings.HasPrefix(row[0], "afterword_") { // the head of the table
+			continue
+		}
+		documented[row[0]] = true
+		if why := undrawn[row[0]]; drawn[row[0]] == (why != "") {
+			t.Errorf("%s: on the dashboard %v, and left out because %q", row[0], drawn[row[0]], why)
+		}
+	}
+	for name := range undrawn {
+		if !documented[name] {
+			t.Errorf("%s is left out, and not there", name)
+		}
+	}
 }
 
 // Every panel says what it shows and in which unit, has its own place, and asks the

@@ -3,6 +3,8 @@ package docs_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,15 +13,29 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
+)
+
+// The trace that requests of the test are in.
+const (
+	traceID     = "4bf92f3577b34da6a3ce929d0e0e4736"
+	traceparent = "00-" + traceID + "-00f067aa0ba902b7-01"
 )
 
 // longMessage takes the model of the examples some 20 s to repeat.
 var longMessage = strings.Repeat("word ", 1000)
 
 // The chat APIs of deploy/examples, against `afterword serve`: answers stream, the
-// turn before is known at the next, what a user cut off stays, and a stop loses nothing.
+// turn before is known at the next, what a user cut off stays, turns are in the trace
+// of their request, and a stop loses nothing.
 func TestChatExamples(t *testing.T) {
+	collector := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL) // without one a gateway passes no trace on
 	s := newScene(t)
 	defer s.serve()()
 	if err := goBuild(filepath.Join(s.dir, "bin", "chat"), "./deploy/examples/chat"); err != nil {
@@ -55,7 +71,7 @@ func (s *scene) chat(name, addr, program string, args ...string) {
 	})
 
 	say := func(text string) string {
-		out, err := s.shell(fmt.Sprintf("curl -sSfN --data-binary '%s' %s", text, url))
+		out, err := s.shell(fmt.Sprintf("curl -sSfN -H 'traceparent: %s' --data-binary '%s' %s", traceparent, text, url))
 		if err != nil {
 			t.Fatalf("%s: %v: %s\n%s", name, err, out, log.String())
 		}
@@ -73,7 +89,7 @@ func (s *scene) chat(name, addr, program string, args ...string) {
 	if err := os.WriteFile(filepath.Join(s.dir, "long"), []byte(longMessage), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.shell("curl -sSN --max-time 1 --data-binary @long " + url)
+	out, err := s.shell("curl -sSN --max-time 1 -H 'traceparent: " + traceparent + "' --data-binary @long " + url)
 	if err == nil || !strings.Contains(out, "Turn 3. ") || strings.Count(out, "word ") > 500 {
 		t.Errorf("%s: cut off after a second, with %v: %q", name, err, out)
 	}
@@ -100,11 +116,42 @@ func (s *scene) chat(name, addr, program string, args ...string) {
 		}
 	}
 
+	s.inTrace(name)
+
 	cmd.Process.Signal(syscall.SIGTERM)
 	late := time.AfterFunc(endsWithin, func() { cmd.Process.Kill() })
 	defer late.Stop()
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("%s: told to stop it ends with %v:\n%s", name, err, log.String())
+	}
+}
+
+// inTrace checks that every message of a chat's session is in the trace of its requests.
+func (s *scene) inTrace(name string) {
+	t := s.t
+	t.Helper()
+	nc, err := nats.Connect(nats.DefaultURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := js.OrderedConsumer(t.Context(), stream.Turns, jetstream.OrderedConsumerConfig{FilterSubjects: []string{stream.TurnSubject(name + " /1")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const snapshots = 6 // of 3 turns
+	for i := range snapshots {
+		m, err := c.Next(jetstream.FetchMaxWait(readyWithin))
+		if err != nil {
+			t.Fatalf("%s: snapshot %d of %d: %v", name, i+1, snapshots, err)
+		}
+		if got := m.Headers().Get(stream.HeaderTraceparent); !strings.Contains(got, traceID) {
+			t.Errorf("%s: snapshot %d has the trace %q, not %s", name, i+1, got, traceID)
+		}
 	}
 }
 

@@ -206,10 +206,17 @@ func TestReadmeSession(t *testing.T) {
 	defer s.serve()()
 	s.play("README.md")
 
-	// The Go program, against the same server.
+	// The Go program, against the same server; and what is no program compiles.
 	programs := fences(page(t, "docs/go.md"), "go")
-	if len(programs) != 1 {
-		t.Fatalf("docs/go.md has %d Go programs, not one", len(programs))
+	if len(programs) != 2 {
+		t.Fatalf("docs/go.md has %d pieces of Go, not a program and a piece about traces", len(programs))
+	}
+	piece := filepath.Join(s.dir, "piece.go")
+	if err := os.WriteFile(piece, []byte(programs[1]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := goBuild(os.DevNull, piece); err != nil {
+		t.Error(err)
 	}
 	source := filepath.Join(s.dir, "example.go")
 	if err := os.WriteFile(source, []byte(programs[0]), 0o644); err != nil {

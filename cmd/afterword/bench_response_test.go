@@ -26,13 +26,13 @@ exec ls scratch
 ! stdout .
 exec afterword bench response --users 5 --condition healthy --writer none --think 5ms --duration 200ms --runs 1 --json
 stdout '"cells":\[{"condition":"healthy","users":5,"writer":"none"'
-! exec afterword bench response --condition rain
+exits 2 afterword bench response --condition rain
 stderr 'unknown condition "rain"'
-! exec afterword bench response --writer me
+exits 2 afterword bench response --writer me
 stderr 'unknown writer "me"'
-! exec afterword bench response --users 0
+exits 2 afterword bench response --users 0
 stderr 'users'
-! exec afterword bench response --rate -1
+exits 2 afterword bench response --rate -1
 stderr '--rate is negative'
 `
 
@@ -41,5 +41,8 @@ func TestBenchResponse(t *testing.T) {
 	if err := os.WriteFile(file, []byte(benchResponseScript), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{Files: []string{file}})
+	testscript.Run(t, testscript.Params{
+		Files: []string{file},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": cmdExits},
+	})
 }

@@ -20,12 +20,14 @@ exec ls scratch
 ! stdout .
 exec afterword bench replay --turns 300 --sessions 30 --runs 1 --json
 stdout '^{"bench":"replay",.*"measures":\[{"name":"raw ordered read","unit":"turns/s","runs":\[[0-9.]+\]'
-! exec afterword bench consume --turns 10 --sessions 20
+exits 2 afterword bench consume --turns 10 --sessions 20
 stderr '10 turns cannot be spread over 20 sessions'
-! exec afterword bench growth --runs 0
+exits 2 afterword bench growth --runs 0
 stderr '--runs is not positive'
-! exec afterword bench replay --nats-server nowhere --turns 10 --sessions 2
+exits 2 afterword bench replay --nats-server nowhere --turns 10 --sessions 2
 stderr 'nowhere'
+exec afterword bench publish --turns 300 --sessions 30 --runs 1 --rate 200 --for 200ms
+stdout '^bench publish: 1 run'
 exec afterword bench
 stdout 'consume'
 ! stdout 'worker'
@@ -36,5 +38,8 @@ func TestBench(t *testing.T) {
 	if err := os.WriteFile(file, []byte(benchScript), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	testscript.Run(t, testscript.Params{Files: []string{file}})
+	testscript.Run(t, testscript.Params{
+		Files: []string{file},
+		Cmds:  map[string]func(*testscript.TestScript, bool, []string){"exits": cmdExits},
+	})
 }

@@ -7,7 +7,8 @@
 It answers POST /chat/{session} with the words of a model as they come, as plain
 text, and talks to `afterword gateway` (or `serve`) over HTTP: the last turns are
 read before each answer, what the user said is kept before the model is called
-(rev 1, pending), and the answer after its last word has gone out (rev 2).
+(rev 1, pending), and the answer after its last word has gone out (rev 2). The
+traceparent of a request goes along, so that its turns are in its trace.
 
 The gateway answers from memory, so that takes a millisecond. When it is away, turns
 wait here, and a thread sends them again: the same bytes, which adds nothing twice.
@@ -42,43 +43,46 @@ class Gateway:
         self.changed = threading.Condition()
         threading.Thread(target=self.send_again, daemon=True).start()
 
-    def call(self, method, session, what, body=None):
+    def call(self, method, session, what, trace, body=None):
         """One request: its status and its answer."""
         connection = http.client.HTTPConnection(self.address, timeout=TIMEOUT)
         try:
             path = "/v1/sessions/%s/%s" % (urllib.parse.quote(session, safe=""), what)
-            connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+            headers = {"Content-Type": "application/json"} if body else {}
+            if trace:
+                headers["traceparent"] = trace
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
 
-    def history(self, session):
+    def history(self, session, trace):
         """The last answered turns, oldest first; none when nobody knows them now."""
         try:
-            status, answer = self.call("GET", session, "history")
+            status, answer = self.call("GET", session, "history", trace)
         except (OSError, ValueError, http.client.HTTPException) as err:
             print("chat.py: no history: %s" % err, file=sys.stderr)
             return []
         return answer["turns"] if status == 200 else []
 
-    def publish(self, session, turn):
+    def publish(self, session, turn, trace):
         """Hand over a snapshot of a turn, or keep it until that is possible. Their
         order means nothing: the higher rev wins."""
         body = json.dumps(turn).encode()
-        if not self.waiting and self.taken(session, body):
+        if not self.waiting and self.taken(session, body, trace):
             return
         with self.changed:
             if len(self.waiting) == KEPT:
                 print("chat.py: a turn is lost: %d are waiting already" % KEPT, file=sys.stderr)
                 return
-            self.waiting.append((session, body))
+            self.waiting.append((session, body, trace))
             self.changed.notify_all()
 
-    def taken(self, session, body):
+    def taken(self, session, body, trace):
         """Send once. Only trouble that passes is a reason to send again."""
         try:
-            status, answer = self.call("POST", session, "turns", body)
+            status, answer = self.call("POST", session, "turns", trace, body)
         except (OSError, ValueError, http.client.HTTPException) as err:
             print("chat.py: %s, trying again" % err, file=sys.stderr)
             return False
@@ -92,8 +96,8 @@ class Gateway:
         while True:
             with self.changed:
                 self.changed.wait_for(lambda: self.waiting)
-                session, body = self.waiting[0]
-            if self.taken(session, body):
+                session, body, trace = self.waiting[0]
+            if self.taken(session, body, trace):
                 delay = 0.1
                 with self.changed:
                     self.waiting.popleft()
@@ -144,13 +148,14 @@ class Chat(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
 
-        before = self.gateway.history(session)
+        trace = self.headers.get("traceparent")
+        before = self.gateway.history(session, trace)
         turn = {
             "id": str(uuid.uuid4()),
             "timestamp": now(before[-1]["timestamp"] if before else None),
             "user": said, "status": "pending", "rev": 1, "model": "fake",
         }
-        self.gateway.publish(session, turn)
+        self.gateway.publish(session, turn, trace)
 
         answer, status = "", "complete"
         try:
@@ -172,7 +177,7 @@ class Chat(http.server.BaseHTTPRequestHandler):
             raise
         finally:
             turn.update(assistant=answer, status=status, rev=2, completed_at=now())
-            self.gateway.publish(session, turn)
+            self.gateway.publish(session, turn, trace)
 
     def log_message(self, *_):
         pass

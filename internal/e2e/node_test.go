@@ -20,6 +20,9 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
+// traceparent is the trace context of requests.
+const traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
 // chatNode is the example with what its lock file pins, in a folder of the test.
 func chatNode(t *testing.T) string {
 	t.Helper()
@@ -51,7 +54,12 @@ func TestNodeChat(t *testing.T) {
 
 	const session = "node%20%2F1"
 	say := func(session, text string) string {
-		res, err := http.Post("http://"+addr+"/chat/"+session, "text/plain", strings.NewReader(text))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/chat/"+session, strings.NewReader(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("traceparent", traceparent)
+		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,12 +124,19 @@ func TestNodeChat(t *testing.T) {
 	}
 	srv.Restart()
 	chat.stop()
-	if n := messages(t, srv.URL()); n != 8 {
-		t.Errorf("the stream holds %d snapshots of 4 turns with 2 each", n)
+	traces := traces(t, srv.URL())
+	if len(traces) != 8 {
+		t.Errorf("the stream holds %d snapshots of 4 turns with 2 each", len(traces))
+	}
+	for i, got := range traces { // the third turn's request had none
+		if third := i == 4 || i == 5; third && got != "" || !third && got != traceparent {
+			t.Errorf("snapshot %d has the trace %q", i+1, got)
+		}
 	}
 }
 
-func messages(t *testing.T, url string) uint64 {
+// traces are the trace contexts of all messages in the stream of turns, in its order.
+func traces(t *testing.T, url string) (all []string) {
 	t.Helper()
 	nc, err := nats.Connect(url)
 	if err != nil {
@@ -136,7 +151,15 @@ func messages(t *testing.T, url string) uint64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.CachedInfo().State.Msgs
+	state := s.CachedInfo().State
+	for seq := state.FirstSeq; seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m.Header.Get(stream.HeaderTraceparent))
+	}
+	return all
 }
 
 // The token of the example is that of the code, for every byte and for long ids.

@@ -24,6 +24,7 @@ const deploy = "../../deploy"
 func TestDeployNATS(t *testing.T) {
 	t.Setenv("NATS_NAME", "n1")
 	t.Setenv("NATS_LISTEN", "127.0.0.1:4222")
+	t.Setenv("NATS_HTTP", "127.0.0.1:8222")
 	t.Setenv("NATS_ROUTE", "127.0.0.1:6222")
 	for _, v := range []string{"NATS_ROUTE_1", "NATS_ROUTE_2", "NATS_ROUTE_3"} {
 		t.Setenv(v, "nats-route://127.0.0.1:622"+v[len(v)-1:])
@@ -42,6 +43,9 @@ func TestDeployNATS(t *testing.T) {
 		}
 		if !opts.SyncAlways || !opts.JetStream || opts.MaxPayload != 1<<20 {
 			t.Errorf("%s: sync always %v, JetStream %v, max_payload %d", file, opts.SyncAlways, opts.JetStream, opts.MaxPayload)
+		}
+		if opts.HTTPHost != "127.0.0.1" || opts.HTTPPort != 8222 {
+			t.Errorf("%s: monitoring on %s:%d, which the runbook asks on 127.0.0.1:8222", file, opts.HTTPHost, opts.HTTPPort)
 		}
 		if file == "cluster.conf" && len(opts.Routes) != 3 {
 			t.Errorf("%s: routes %v", file, opts.Routes)
@@ -67,6 +71,16 @@ func TestDeployNATSRuns(t *testing.T) {
 			if c := jsz.Config; !c.SyncAlways || !strings.HasPrefix(c.StoreDir, n.Dir()) || c.MaxStorage != 50<<30 {
 				t.Errorf("%d nodes, %s: %+v", len(nodes), n.Name(), c)
 			}
+		}
+		for _, n := range nodes { // what an upgrade waits for before the next node
+			servertest.Eventually(t, servertest.StartTimeout, "/healthz of "+n.Name(), func() bool {
+				res, err := http.Get(n.Monitor() + "/healthz")
+				if err != nil {
+					return false
+				}
+				res.Body.Close()
+				return res.StatusCode == http.StatusOK
+			})
 		}
 		nc, err := nats.Connect(nodes[0].URL())
 		if err != nil {

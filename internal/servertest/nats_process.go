@@ -81,8 +81,8 @@ func NATSClusterConfig(t testing.TB, file string) []*NATSNode {
 		var nodes []*NATSNode
 		for i := range size {
 			n := &NATSNode{t: t, name: fmt.Sprintf("n%d", i+1), port: ports[i], http: ports[2*size+i], dir: t.TempDir()}
-			n.proc = newProcess(t, "nats-"+n.name, bin, "-c", file, "-m", strconv.Itoa(n.http))
-			n.proc.env = []string{"NATS_NAME=" + n.name, "NATS_STORE=" + n.dir, "NATS_LISTEN=" + loopback(n.port), "NATS_ROUTE=" + loopback(ports[size+i])}
+			n.proc = newProcess(t, "nats-"+n.name, bin, "-c", file)
+			n.proc.env = []string{"NATS_NAME=" + n.name, "NATS_STORE=" + n.dir, "NATS_LISTEN=" + loopback(n.port), "NATS_HTTP=" + loopback(n.http), "NATS_ROUTE=" + loopback(ports[size+i])}
 			for j := range size {
 				n.proc.env = append(n.proc.env, fmt.Sprintf("NATS_ROUTE_%d=nats-route://%s", j+1, loopback(ports[size+j])))
 			}

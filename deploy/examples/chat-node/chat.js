@@ -6,7 +6,8 @@
 // It answers POST /chat/{session} with the words of a model as they come, as plain
 // text. What the user said is published before the model is called (rev 1, pending),
 // the answer after its last word has gone out (rev 2). Histories come from
-// `afterword gateway` (or `serve`) over HTTP.
+// `afterword gateway` (or `serve`) over HTTP. The traceparent of a request goes along,
+// so that its turns are in its trace.
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -34,10 +35,11 @@ const publisher = new Publisher(connection, jetstream(connection));
 
 // history is what was said last in a session, with what this process published a
 // moment ago.
-async function history(session) {
+async function history(session, traceparent) {
   let turns = [];
   try {
     const answer = await fetch(`${args.gateway}/v1/sessions/${encodeURIComponent(session)}/history`, {
+      headers: traceparent ? { traceparent } : {},
       signal: AbortSignal.timeout(HISTORY_TIMEOUT),
     });
     if (answer.ok) turns = (await answer.json()).turns;
@@ -84,12 +86,13 @@ async function answer(request, response) {
   const gone = new AbortController();
   response.on("close", () => gone.abort());
 
-  const before = await history(session);
+  const { traceparent } = request.headers;
+  const before = await history(session, traceparent);
   const turn = {
     session_id: session, id: randomUUID(), timestamp: publisher.stamp(before),
     user: said, status: "pending", rev: 1, model: "fake",
   };
-  publisher.publish(turn);
+  publisher.publish(turn, traceparent);
 
   const end = { assistant: "", status: "complete" };
   try {
@@ -107,7 +110,7 @@ async function answer(request, response) {
       response.destroy();
     }
   }
-  publisher.publish({ ...turn, ...end, rev: 2, completed_at: new Date().toISOString() });
+  publisher.publish({ ...turn, ...end, rev: 2, completed_at: new Date().toISOString() }, traceparent);
 }
 
 const server = createServer((request, response) => {

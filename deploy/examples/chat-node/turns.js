@@ -1,9 +1,10 @@
 // Publishes turns to NATS by the wire contract (docs/wire.md): the session token,
-// the payload, the message id, waiting for the acknowledgement, and sending the
+// the payload, the message id, the trace, waiting for the acknowledgement, and sending the
 // same bytes again, ever later, while there is none.
 
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
+import { headers } from "@nats-io/transport-node";
 
 const ACK_TIMEOUT = 5_000; // ms
 const RETRY_MIN = 100;
@@ -40,8 +41,9 @@ export class Publisher {
     this.#stream = jetstream;
   }
 
-  // publish takes a snapshot of a turn and returns at once. It throws when it cannot be taken.
-  publish(turn) {
+  // publish takes a snapshot of a turn, and the trace context of its request if there is one,
+  // and returns at once. It throws when the turn cannot be taken.
+  publish(turn, traceparent) {
     const subject = "afterword.turns." + token(turn.session_id);
     const payload = Buffer.from(JSON.stringify(turn));
     const limit = (this.#connection.info?.max_payload ?? 1 << 20) - RESERVE;
@@ -52,7 +54,7 @@ export class Publisher {
     if (!turns) this.#recent.set(turn.session_id, (turns = new Map()));
     turns.set(turn.id, turn);
 
-    const sent = this.#send(subject, payload).then(
+    const sent = this.#send(subject, payload, traceparent).then(
       () => {
         this.#waiting.delete(sent);
         setTimeout(() => this.#forget(turn), SHOWN).unref();
@@ -84,11 +86,13 @@ export class Publisher {
     if (turns?.size === 0) this.#recent.delete(session_id);
   }
 
-  async #send(subject, payload) {
+  async #send(subject, payload, traceparent) {
     const msgID = createHash("sha256").update(payload).digest("hex").slice(0, 32);
+    const traced = headers();
+    if (traceparent) traced.set("traceparent", traceparent);
     for (let delay = RETRY_MIN; ; delay = Math.min(2 * delay, RETRY_MAX)) {
       try {
-        return await this.#stream.publish(subject, payload, { msgID, timeout: ACK_TIMEOUT, retries: 0 });
+        return await this.#stream.publish(subject, payload, { msgID, headers: traced, timeout: ACK_TIMEOUT, retries: 0 });
       } catch (err) {
         console.error(`a turn is not stored yet: ${err.message}`);
       }

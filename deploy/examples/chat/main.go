@@ -5,7 +5,8 @@
 //
 // with the words of a model as they come, as plain text. Before each answer it
 // loads what was said last; what the user said is kept before the model is
-// called, and the answer after the last word of it has gone out.
+// called, and the answer after the last word of it has gone out. A request with a
+// traceparent has its turns in its trace.
 //
 //	go run ./deploy/examples/chat --listen 127.0.0.1:9001
 //	curl -N --data 'Hello there' http://127.0.0.1:9001/chat/abc
@@ -59,7 +60,7 @@ func run(ctx context.Context, listen, natsURL, redisURL, spool string) (err erro
 		return err
 	}
 	defer nc.Close()
-	p, err := publisher.New(publisher.Config{Conn: nc, SpoolDir: spool})
+	p, err := publisher.New(publisher.Config{Conn: nc, SpoolDir: spool, Trace: trace})
 	if err != nil {
 		return err
 	}
@@ -117,6 +118,7 @@ func (c *chat) answer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	session := r.PathValue("session")
+	r = r.WithContext(context.WithValue(r.Context(), traceparent{}, r.Header.Get("traceparent")))
 	before, err := c.history.Load(r.Context(), session, 0)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -157,6 +159,15 @@ func (c *chat) answer(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		log.Print("a turn is lost: ", err)
 	}
+}
+
+// traceparent is the key of a request's W3C trace context.
+type traceparent struct{}
+
+// trace gives turns the trace context of the request that they come from.
+func trace(ctx context.Context) (string, func(error)) {
+	parent, _ := ctx.Value(traceparent{}).(string)
+	return parent, nil // no span of its own that would have to end
 }
 
 // model stands for a language model: it says how many turns it was told of, the

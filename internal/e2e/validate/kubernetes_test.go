@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -17,7 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// scaledObject is what of KEDA's type is used here.
+// scaledObject is what of KEDA's type is used here: its module brings hundreds of others.
 type scaledObject struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
@@ -48,6 +49,9 @@ type cluster struct {
 	budgets []policyv1.PodDisruptionBudget
 	scaled  []scaledObject
 	number  map[string]*int32
+
+	policies []networkingv1.NetworkPolicy
+	monitors []monitoringv1.PodMonitor
 }
 
 // build makes a kustomization, and reads each object strictly: a member that its
@@ -96,7 +100,9 @@ func build(t *testing.T, path string, fs filesys.FileSystem) *cluster {
 		case "v1 Service":
 			strict(new(corev1.Service))
 		case "networking.k8s.io/v1 NetworkPolicy":
-			strict(new(networkingv1.NetworkPolicy))
+			var o networkingv1.NetworkPolicy
+			strict(&o)
+			c.policies = append(c.policies, o)
 		case "policy/v1 PodDisruptionBudget":
 			var o policyv1.PodDisruptionBudget
 			strict(&o)
@@ -105,6 +111,10 @@ func build(t *testing.T, path string, fs filesys.FileSystem) *cluster {
 			var o scaledObject
 			strict(&o)
 			c.scaled = append(c.scaled, o)
+		case "monitoring.coreos.com/v1 PodMonitor":
+			var o monitoringv1.PodMonitor
+			strict(&o)
+			c.monitors = append(c.monitors, o)
 		default:
 			t.Errorf("%s is of a type that this test does not know: %s", name, gvk)
 		}
@@ -231,8 +241,9 @@ func TestKubernetes(t *testing.T) {
 	}
 }
 
-// With the component, KEDA scales what there is by what the consumers' group leaves.
-func TestKubernetesScaler(t *testing.T) {
+// with builds a kustomization with a component, as a user's own names them.
+func with(t *testing.T, resources, component string) *cluster {
+	t.Helper()
 	dir, err := filepath.Abs(deploy + "/kubernetes")
 	if err != nil {
 		t.Fatal(err)
@@ -246,11 +257,16 @@ func TestKubernetesScaler(t *testing.T) {
 		return path
 	}
 	disk := filesys.MakeFsOnDisk()
-	text := fmt.Sprintf("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [%s]\ncomponents: [%s]\n", rel("base"), rel("keda"))
+	text := fmt.Sprintf("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [%s]\ncomponents: [%s]\n", rel(resources), rel(component))
 	if err := disk.WriteFile(filepath.Join(top, "kustomization.yaml"), []byte(text)); err != nil {
 		t.Fatal(err)
 	}
-	c := build(t, top, disk)
+	return build(t, top, disk)
+}
+
+// With the component, KEDA scales what there is by what the consumers' group leaves.
+func TestKubernetesScaler(t *testing.T) {
+	c := with(t, "base", "keda")
 	if len(c.scaled) != 1 || len(c.scaled[0].Spec.Triggers) != 1 {
 		t.Fatalf("%+v", c.scaled)
 	}
