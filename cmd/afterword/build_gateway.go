@@ -51,7 +51,7 @@ func (b *builder) answer() error {
 
 	history := cache.HistoryConfig{
 		Redis: b.redis, Stream: b.fromStream, Pending: p, Observe: p.Observe,
-		Timeout: b.o.history, FileTimeout: b.o.store.fileTimeout,
+		Timeout: b.o.history, FileTimeout: b.o.store.fileTimeout, StreamTimeout: b.o.nats.request,
 	}
 	if b.store != nil {
 		history.File = b.store
@@ -69,7 +69,7 @@ func (b *builder) answer() error {
 
 	feed, err := live.New(live.Config{
 		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume,
-		Request: b.o.events.request, RetryMax: b.o.events.retryMax, Logger: b.log,
+		RetryMax: b.o.events.retryMax, Logger: b.log,
 	})
 	if err != nil {
 		return err
