@@ -95,7 +95,6 @@ func (b *builder) spoolDir() string {
 // serveHTTP answers requests until the service stops.
 func (b *builder) serveHTTP() {
 	b.watchStreams()
-	b.registry.MustRegister(metrics.Timeouts(b.parts))
 	cfg := b.o.http.config()
 	cfg.Healthy, cfg.Ready, cfg.Registry, cfg.Logger = b.healthy, b.ready, b.registry, b.log
 	cfg.LookupTimeout, cfg.Heartbeat, cfg.DrainTimeout = b.o.history, b.o.events.heartbeat, b.drain/4
@@ -117,6 +116,8 @@ func (b *builder) serveHTTP() {
 		cfg.Around = b.console.Around
 	}
 	g := gateway.New(cfg)
+	b.parts.HTTP = g.Late
+	b.registry.MustRegister(metrics.Timeouts(b.parts))
 	b.background(partHTTP, 25, func(ctx context.Context) error { return g.Serve(ctx, b.listener) })
 	b.log.Info("serving HTTP", "url", "http://"+b.listener.Addr().String())
 }
