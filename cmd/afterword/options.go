@@ -247,6 +247,7 @@ type serviceOptions struct {
 	spool     spoolOptions
 	logs      logOptions
 	console   consoleOptions
+	services  []string // that a console asks too
 	http      httpOptions
 
 	embeddedNATS, embeddedRedis string // addresses
