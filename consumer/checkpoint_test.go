@@ -230,11 +230,11 @@ func TestReadWhatIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	got, err := readSpan(ctx, f.js, stream.Turns, "", span{after: last - 1}, DefaultRequest, func(jetstream.Msg, *jetstream.MsgMetadata) error {
+	got, err := readSpan(ctx, f.js, stream.Turns, "", span{after: last - 1}, stream.DefaultRequestTimeout, func(jetstream.Msg, *jetstream.MsgMetadata) error {
 		t.Error("a message that is gone")
 		return nil
 	})
-	if err != nil || got != last || time.Since(began) >= readStall {
+	if err != nil || got != last || time.Since(began) >= stream.DefaultRequestTimeout {
 		t.Errorf("read to %d, %v, in %v", got, err, time.Since(began))
 	}
 }

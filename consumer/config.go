@@ -23,7 +23,6 @@ const (
 	DefaultDrain         = 20 * time.Second
 	DefaultWalkEvery     = 10 * time.Minute
 	DefaultProbeMax      = 15 * time.Second
-	DefaultRequest       = 5 * time.Second
 	DefaultDeliveries    = 10
 )
 
@@ -65,7 +64,7 @@ type Config struct {
 	MaxAckPending int
 	// FileTimeout is the store's bound, against which AckWait is checked.
 	FileTimeout time.Duration
-	// Request bounds each request to the server.
+	// Request bounds each request to the server; zero means what JS was made with.
 	Request time.Duration
 	// Drain bounds the end: what was fetched is made durable and acknowledged.
 	Drain time.Duration
@@ -103,7 +102,7 @@ func (c Config) withDefaults() Config {
 	c.AckWait = cmp.Or(c.AckWait, DefaultAckWait)
 	c.MaxAckPending = cmp.Or(c.MaxAckPending, DefaultMaxAckPending)
 	c.FileTimeout = cmp.Or(c.FileTimeout, transcript.DefaultFileTimeout)
-	c.Request = cmp.Or(c.Request, DefaultRequest)
+	c.Request = requestBound(c.Request, c.JS)
 	c.Drain = cmp.Or(c.Drain, DefaultDrain)
 	c.WalkEvery = cmp.Or(c.WalkEvery, DefaultWalkEvery)
 	c.ProbeMax = cmp.Or(c.ProbeMax, DefaultProbeMax)
@@ -112,6 +111,14 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// requestBound is what bounds each request over js, when nothing else is asked for.
+func requestBound(asked time.Duration, js jetstream.JetStream) time.Duration {
+	if asked > 0 || js == nil { // validate refuses nil
+		return asked
+	}
+	return stream.RequestTimeout(js)
 }
 
 func (c Config) validate() error {

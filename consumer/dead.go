@@ -14,7 +14,7 @@ import (
 // DeadReader looks turns up among the dead letters.
 type DeadReader struct {
 	JS jetstream.JetStream
-	// Request bounds each request to the server; zero means [DefaultRequest].
+	// Request bounds each request to the server; zero means what JS was made with.
 	Request time.Duration
 }
 
@@ -23,10 +23,7 @@ type DeadReader struct {
 // session, are nobody's. It reads all
 // dead letters, of which there should be few; ctx bounds it.
 func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
-	request := r.Request
-	if request == 0 {
-		request = DefaultRequest
-	}
+	request := requestBound(r.Request, r.JS)
 	subject := stream.TurnSubject(session)
 	_, err = read(ctx, r.JS, stream.Dead, "", request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
 		if m.Headers().Get(stream.HeaderSubject) != subject {

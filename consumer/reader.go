@@ -14,13 +14,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-const (
-	// readAhead is how many messages a reader of the stream asks for at one time.
-	readAhead = 5000
-	// readStall is how long a reader waits for the next message at least, and at
-	// most twice that.
-	readStall = 5 * time.Second
-)
+// readAhead is how many messages a reader of the stream asks for at one time.
+const readAhead = 5000
 
 // span is the part of a stream that is read; its zero value is all of it.
 type span struct {
@@ -110,7 +105,7 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	}
 	defer iter.Stop()
 	defer context.AfterFunc(ctx, iter.Stop)()
-	watch := watchStall(iter.Stop)
+	watch := watchStall(iter.Stop, request)
 	defer watch.stop()
 	for {
 		watch.enter()
@@ -121,7 +116,7 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 				return 0, context.Cause(ctx)
 			}
 			if watch.stalled() || errors.Is(err, nats.ErrTimeout) {
-				err = fmt.Errorf("no message for %v", readStall)
+				err = fmt.Errorf("no message for %v", request)
 			}
 			return 0, fmt.Errorf("read stream %s: %w", name, err)
 		}
@@ -140,19 +135,19 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	}
 }
 
-// stallWatch stops a reader that waits for a message for too long. It looks now and
-// then: a timer of its own, or a context, would cost a message as much as the rest.
+// stallWatch stops a reader that waits for a message for the bound of a request at least,
+// and at most twice that. It looks now and then: a timer of its own, or a context, would cost a message as much as the rest.
 type stallWatch struct {
 	timer *time.Timer
 	state atomic.Uint64 // odd while the reader waits; each wait has a state of its own
 	gone  atomic.Bool
 }
 
-func watchStall(stop func()) *stallWatch {
+func watchStall(stop func(), bound time.Duration) *stallWatch {
 	w := &stallWatch{}
 	last := uint64(0)
 	first := make(chan struct{})
-	w.timer = time.AfterFunc(readStall, func() {
+	w.timer = time.AfterFunc(bound, func() {
 		<-first
 		now := w.state.Load()
 		if now%2 == 1 && now == last {
@@ -161,7 +156,7 @@ func watchStall(stop func()) *stallWatch {
 			return
 		}
 		last = now
-		w.timer.Reset(readStall)
+		w.timer.Reset(bound)
 	})
 	close(first)
 	return w
@@ -195,9 +190,9 @@ type StreamReader struct {
 }
 
 // NewStreamReader makes a reader. request bounds each request to the server; 0
-// means [DefaultRequest].
+// means what js was made with.
 func NewStreamReader(js jetstream.JetStream, request time.Duration) *StreamReader {
-	return &StreamReader{js: js, request: cmp.Or(request, DefaultRequest)}
+	return &StreamReader{js: js, request: requestBound(request, js)}
 }
 
 // turns returns the turns of a session that the stream holds. What is malformed is

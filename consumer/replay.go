@@ -44,14 +44,14 @@ type ReplayConfig struct {
 	RoundBytes int64
 	// PayloadLimit bounds the encoding of a turn, in bytes; 0 asks the server.
 	PayloadLimit int
-	// Request bounds each request to the server; zero means [DefaultRequest].
+	// Request bounds each request to the server; zero means what JS was made with.
 	Request time.Duration
 	Logger  *slog.Logger
 }
 
 func (c ReplayConfig) withDefaults() ReplayConfig {
 	c.RoundBytes = cmp.Or(c.RoundBytes, DefaultRoundBytes)
-	c.Request = cmp.Or(c.Request, DefaultRequest)
+	c.Request = requestBound(c.Request, c.JS)
 	c.Checkpoint = cmp.Or(c.Checkpoint, DefaultCheckpoint)
 	if c.PayloadLimit == 0 {
 		c.PayloadLimit = stream.PayloadLimit(c.JS.Conn().MaxPayload())

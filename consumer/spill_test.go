@@ -79,15 +79,16 @@ func TestSpillThatCannotBeRead(t *testing.T) {
 }
 
 func TestStallWatch(t *testing.T) {
+	const stall = 5 * time.Second
 	synctest.Test(t, func(t *testing.T) {
 		stopped := make(chan struct{})
-		w := watchStall(func() { close(stopped) })
+		w := watchStall(func() { close(stopped) }, stall)
 		defer w.stop()
 		for range 100 { // a reader that gets messages, and works on each for longer than it may wait
 			w.enter()
-			time.Sleep(readStall / 2)
+			time.Sleep(stall / 2)
 			w.leave()
-			time.Sleep(3 * readStall)
+			time.Sleep(3 * stall)
 		}
 		select {
 		case <-stopped:
@@ -97,7 +98,7 @@ func TestStallWatch(t *testing.T) {
 		w.enter()
 		began := time.Now()
 		<-stopped
-		if took := time.Since(began); took < readStall || took > 2*readStall || !w.stalled() {
+		if took := time.Since(began); took < stall || took > 2*stall || !w.stalled() {
 			t.Errorf("stopped after %v", took)
 		}
 	})

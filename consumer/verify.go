@@ -53,7 +53,7 @@ type VerifyConfig struct {
 	// Difference is told of every session that differs.
 	Difference func(Difference)
 	Progress   func(Progress)
-	// Request bounds each request to the server; zero means [DefaultRequest].
+	// Request bounds each request to the server; zero means what JS was made with.
 	Request time.Duration
 	Logger  *slog.Logger
 }

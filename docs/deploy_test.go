@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -77,7 +78,7 @@ func TestStopTimeouts(t *testing.T) {
 // TestWatchdogs checks that no trouble of disks or servers that a service waits out
 // is taken for a process that does not move.
 func TestWatchdogs(t *testing.T) {
-	const longest = consumer.DefaultProbeMax + 2*transcript.DefaultFileTimeout + consumer.DefaultRequest
+	const longest = consumer.DefaultProbeMax + 2*transcript.DefaultFileTimeout + stream.DefaultRequestTimeout
 	found := 0
 	for _, name := range deployed(t) {
 		text, err := os.ReadFile(name)

@@ -33,16 +33,17 @@ type buffer struct {
 	settleBytes int64
 	wake        *bell // tells the sender that there is something to take
 
-	mu        sync.Mutex
-	closed    bool
-	seq       uint64
-	unstored  queue
-	unsent    *entry // first of unstored that the sender has not taken yet
-	unsettled queue  // stored, and still in Pending
-	sessions  map[string]*entry
-	accepted  uint64
-	overflows uint64
-	stored    uint64
+	mu         sync.Mutex
+	closed     bool
+	seq        uint64
+	unstored   queue
+	unsent     *entry // first of unstored that the sender has not taken yet
+	unsettled  queue  // stored, and still in Pending
+	sessions   map[string]*entry
+	accepted   uint64
+	overflows  uint64
+	overflowed time.Time // when last; zero is never
+	stored     uint64
 
 	spool     *spool // nil without one; the rest is empty then
 	unspooled *entry // first of unstored that the spool has not taken yet
@@ -72,6 +73,7 @@ func (b *buffer) add(e *entry) error {
 		return ErrClosed
 	case b.unstored.turns+b.ready.turns >= b.maxTurns || b.unstored.bytes+b.ready.bytes+e.size > b.maxBytes:
 		b.overflows++
+		b.overflowed = time.Now()
 		b.mu.Unlock()
 		return ErrOverflow
 	}

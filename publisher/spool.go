@@ -66,11 +66,12 @@ type spoolCounts struct {
 	bytes, segments                   atomic.Int64
 	unread                            atomic.Int64 // segments of an earlier process that were not looked at yet
 	syncs, failures, setAside, damage atomic.Uint64
+	lates                             atomic.Uint64
 	syncTime                          atomic.Int64
 	busy                              atomic.Int64 // when the file operation under way began, in ns since started; 0 when there is none
 	failing                           atomic.Int64 // since when writing fails, likewise
 	fullSince                         atomic.Int64 // since when there is no room, likewise
-	late                              atomic.Bool  // it was said that the disk does not answer
+	late                              atomic.Bool  // it is known that the disk does not answer
 	unawaited                         atomic.Bool  // nobody hears how opening the folder ends
 }
 
@@ -115,7 +116,7 @@ func (s *spool) start() error {
 		return err
 	case <-timer.C:
 		s.counts.unawaited.Store(true)
-		s.counts.late.Store(true)
+		s.late()
 		s.log.Error("the spool's disk does not answer, turns are only buffered until it does", "for", s.cfg.SpoolTimeout)
 		return nil
 	}
@@ -215,6 +216,9 @@ func (s *spool) hurry() { signal(s.wake) }
 func (s *spool) op(fn func()) {
 	s.counts.busy.Store(max(1, int64(time.Since(s.started))))
 	fn()
+	if s.busyFor(time.Now()) > s.cfg.SpoolTimeout {
+		s.late()
+	}
 	s.counts.busy.Store(0)
 	if s.counts.late.CompareAndSwap(true, false) {
 		s.log.Info("the spool's disk answers again")
@@ -239,9 +243,18 @@ func (s *spool) wrote(now time.Time) {
 	}
 }
 
+// late counts, once, that the disk does not answer. It reports whether this was the first to see it.
+func (s *spool) late() bool {
+	if !s.counts.late.CompareAndSwap(false, true) {
+		return false
+	}
+	s.counts.lates.Add(1)
+	return true
+}
+
 // notice says once that the disk does not answer. The sender calls it now and then.
 func (s *spool) notice() {
-	if busy := s.busyFor(time.Now()); busy > s.cfg.SpoolTimeout && s.counts.late.CompareAndSwap(false, true) {
+	if busy := s.busyFor(time.Now()); busy > s.cfg.SpoolTimeout && s.late() {
 		s.log.Error("the spool's disk does not answer, turns are only buffered until it does", "for", busy.Round(time.Millisecond))
 	}
 }
@@ -275,6 +288,7 @@ type SpoolStats struct {
 	Failures uint64 // file operations that failed
 	SetAside uint64 // segments with lines that could not be read
 	Lost     uint64 // lines that could not be read
+	Late     uint64 // times that the disk took longer than SpoolTimeout to answer
 }
 
 func (s *spool) stats(now time.Time) SpoolStats {
@@ -282,7 +296,7 @@ func (s *spool) stats(now time.Time) SpoolStats {
 	st := SpoolStats{
 		Bytes: c.bytes.Load(), MaxBytes: s.cfg.SpoolMaxBytes, Segments: int(c.segments.Load()),
 		Syncs: c.syncs.Load(), SyncTime: time.Duration(c.syncTime.Load()),
-		Failures: c.failures.Load(), SetAside: c.setAside.Load(), Lost: c.damage.Load(),
+		Failures: c.failures.Load(), SetAside: c.setAside.Load(), Lost: c.damage.Load(), Late: c.lates.Load(),
 	}
 	if busy := s.busyFor(now); busy > s.cfg.SpoolTimeout {
 		st.Blocked = busy

@@ -226,7 +226,7 @@ func TestSpoolDiskHangs(t *testing.T) {
 	keys = append(keys, more...)
 	resume()
 	waitLevel(t, publisher.Spooled, late...)
-	if s := p.Stats(); s.Spool.Blocked != 0 || !strings.Contains(lines.String(), "answers again") {
+	if s := p.Stats(); s.Spool.Blocked != 0 || s.Spool.Late != 1 || !strings.Contains(lines.String(), "answers again") {
 		t.Errorf("healed: %+v\n%s", s, lines.String())
 	}
 	if left := leave(t, p); left.Turns != 100 || left.Spooled != 100 {

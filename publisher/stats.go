@@ -8,6 +8,9 @@ type Stats struct {
 	Turns     int           // accepted and not stored yet, those in flight included
 	Bytes     int64         // of their payloads
 	InMemory  int           // of these turns; the others are in the spool only
+	Memory    int64         // bytes of the payloads in memory
+	MaxTurns  int           // of which the buffer holds in memory
+	MaxBytes  int64         // of these payloads
 	Oldest    time.Duration // since the oldest of them was accepted
 	InFlight  int           // sent and not acknowledged yet
 	Unsettled int           // stored, and still in Pending
@@ -16,13 +19,14 @@ type Stats struct {
 	// Since the start.
 	Accepted   uint64
 	Stored     uint64
-	Retries    uint64 // tries after the first of a turn
-	Duplicates uint64 // of the stored, those that the stream already had
-	Overflows  uint64 // refused because the buffer was full
-	Malformed  uint64 // refused because they break a rule
-	SetAside   uint64 // turns that were refused while others were stored
-	Late       uint64 // acknowledgements, of a turn or a batch, that did not come in time
-	Acks       uint64 // those that came
+	Retries    uint64    // tries after the first of a turn
+	Duplicates uint64    // of the stored, those that the stream already had
+	Overflows  uint64    // refused because the buffer was full
+	Overflowed time.Time // when that was last; zero is never
+	Malformed  uint64    // refused because they break a rule
+	SetAside   uint64    // turns that were refused while others were stored
+	Late       uint64    // acknowledgements, of a turn or a batch, that did not come in time
+	Acks       uint64    // those that came
 
 	Spool SpoolStats // empty without one
 }
@@ -53,7 +57,8 @@ func (p *Publisher) Stats() Stats {
 			s.Oldest = max(s.Oldest, now.Sub(first.accepted))
 		}
 	}
-	s.Accepted, s.Stored, s.Overflows = b.accepted, b.stored, b.overflows
+	s.Accepted, s.Stored, s.Overflows, s.Overflowed = b.accepted, b.stored, b.overflows, b.overflowed
+	s.Memory, s.MaxTurns, s.MaxBytes = b.unstored.bytes+b.ready.bytes, b.maxTurns, b.maxBytes
 	if b.spool != nil {
 		s.Spool = b.spool.stats(now)
 		s.Spool.Turns, s.Spool.Away = b.spooled, b.away

@@ -54,12 +54,16 @@ func (b *builder) makeConsole() error {
 func (b *builder) makeStatus() (*status.Gatherer, error) {
 	connected := b.ready[partNATS]
 	cfg := status.Config{
-		NATSURL: stream.RedactURL(cmp.Or(b.o.nats.url, stream.DefaultURL)),
-		Connect: func(ctx context.Context) (jetstream.JetStream, error) { return b.js, connected(ctx) },
-		Open:    func() (*transcript.Store, error) { return b.transcripts(), nil },
+		NATSURL:  stream.RedactURL(cmp.Or(b.o.nats.url, stream.DefaultURL)),
+		Connect:  func(ctx context.Context) (jetstream.JetStream, error) { return b.js, connected(ctx) },
+		Open:     func() (*transcript.Store, error) { return b.transcripts(), nil },
+		Services: b.o.services,
 	}
 	if b.redis != nil {
 		cfg.Redis = b.redis
+	}
+	if b.publisher != nil {
+		cfg.Publisher = b.publisher.Stats
 	}
 	return status.New(cfg)
 }

@@ -23,7 +23,7 @@ const streamRetryMax = 5 * time.Second
 func (b *builder) consume() error {
 	cfg := consumer.Config{
 		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind, Version: thisBuild().Version,
-		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, Drain: b.drain, Logger: b.log,
+		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, ProbeMax: b.o.probeMax, WalkEvery: b.o.walk, Drain: b.drain, Logger: b.log,
 	}
 	batches := metrics.NewBatches()
 	cfg.OnCommit = batches.Committed

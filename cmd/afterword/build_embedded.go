@@ -22,7 +22,7 @@ func (b *builder) startEmbedded() error {
 			return err
 		}
 		b.server = srv
-		b.o.nats = natsOptions{url: srv.ClientURL()} // it asks for no credentials
+		b.o.nats = natsOptions{url: srv.ClientURL(), connect: b.o.nats.connect, request: b.o.nats.request} // it asks for no credentials
 		if b.o.limits.maxBytes == 0 {
 			b.o.limits.maxBytes = embedded.DefaultMaxBytes
 			if most := srv.MaxBytes(); most > 0 { // a small disk

@@ -51,7 +51,7 @@ func (b *builder) answer() error {
 
 	history := cache.HistoryConfig{
 		Redis: b.redis, Stream: b.fromStream, Pending: p, Observe: p.Observe,
-		Timeout: b.o.history, FileTimeout: b.o.store.fileTimeout,
+		Timeout: b.o.history, FileTimeout: b.o.store.fileTimeout, StreamTimeout: b.o.nats.request,
 	}
 	if b.store != nil {
 		history.File = b.store
@@ -69,7 +69,7 @@ func (b *builder) answer() error {
 
 	feed, err := live.New(live.Config{
 		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume,
-		Request: b.o.events.request, RetryMax: b.o.events.retryMax, Logger: b.log,
+		RetryMax: b.o.events.retryMax, Logger: b.log,
 	})
 	if err != nil {
 		return err
@@ -95,7 +95,6 @@ func (b *builder) spoolDir() string {
 // serveHTTP answers requests until the service stops.
 func (b *builder) serveHTTP() {
 	b.watchStreams()
-	b.registry.MustRegister(metrics.Timeouts(b.parts))
 	cfg := b.o.http.config()
 	cfg.Healthy, cfg.Ready, cfg.Registry, cfg.Logger = b.healthy, b.ready, b.registry, b.log
 	cfg.LookupTimeout, cfg.Heartbeat, cfg.DrainTimeout = b.o.history, b.o.events.heartbeat, b.drain/4
@@ -117,6 +116,8 @@ func (b *builder) serveHTTP() {
 		cfg.Around = b.console.Around
 	}
 	g := gateway.New(cfg)
+	b.parts.HTTP = g.Late
+	b.registry.MustRegister(metrics.Timeouts(b.parts))
 	b.background(partHTTP, 25, func(ctx context.Context) error { return g.Serve(ctx, b.listener) })
 	b.log.Info("serving HTTP", "url", "http://"+b.listener.Addr().String())
 }

@@ -157,7 +157,7 @@ func (b *builder) connect() error {
 		}
 		return nil
 	}
-	if b.js, err = jetstream.New(nc); err != nil {
+	if b.js, err = stream.JetStream(nc, b.o.nats.request); err != nil {
 		return err
 	}
 	b.fromStream = consumer.NewStreamReader(b.js, 0)

@@ -20,6 +20,7 @@ things unless --read-only is given. So it listens on loopback; put a proxy that 
 is there in front of it.`,
 		Example: `  afterword console
   afterword console --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379 --read-only
+  afterword console --service gw1:8080 --service gw2:8080
   afterword console --base-path /afterword --console-host ops.example.org`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -52,6 +53,7 @@ is there in front of it.`,
 	o.store.add(f)
 	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
 	o.console.add(f)
+	f.StringSliceVar(&o.services, "service", nil, "`ADDRESS` of a service of which /readyz is asked too; may be given again")
 	o.logs.add(f, "info")
 	return cmd
 }

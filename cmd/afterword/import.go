@@ -167,14 +167,12 @@ func (im *importer) publish(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	start, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	nc, js, err := connectOnce(start, im.o.nats, "import", log)
+	nc, js, err := connectOnce(ctx, im.o.nats, "import", log)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	if err := stream.Ensure(start, js, im.o.limits.config()); err != nil {
+	if err := stream.Ensure(ctx, js, im.o.limits.config()); err != nil {
 		return err
 	}
 	pub, err := newFeeder(js, im.o.publisher)

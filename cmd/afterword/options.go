@@ -24,6 +24,7 @@ type natsOptions struct {
 	url     string
 	context string // whose members [cli.settle] has put into the others
 	stream.Credentials
+	connect, request time.Duration
 }
 
 func (o *natsOptions) add(f flags, without string) {
@@ -37,13 +38,15 @@ func (o *natsOptions) add(f flags, without string) {
 	f.text(&o.CA, "", "nats-ca", "NATS_CA", "PEM `FILE` of who may have signed the servers' certificates")
 	f.text(&o.Cert, "", "nats-cert", "NATS_CERT", "PEM `FILE` of the client's certificate")
 	f.text(&o.Key, "", "nats-key", "NATS_KEY", "PEM `FILE` of its key")
+	f.wait(&o.connect, stream.DefaultConnectTimeout, "connect-timeout", "how long connecting to NATS may take; a service goes on trying after that")
+	f.wait(&o.request, stream.DefaultRequestTimeout, "request-timeout", "bound of one request to JetStream, and of waiting for the next message when the stream is read")
 	f.secret("nats-url", stream.RedactURL)
 	f.secret("nats-password", masked)
 	f.secret("nats-token", masked)
 }
 
 func (o *natsOptions) config(name string, log *slog.Logger) stream.Config {
-	return stream.Config{URL: o.url, Credentials: o.Credentials, Name: "afterword " + name, Logger: log}
+	return stream.Config{URL: o.url, Credentials: o.Credentials, Name: "afterword " + name, Timeout: o.connect, Logger: log}
 }
 
 // ownNATS is what a command without an embedded server connects to by default.
@@ -74,6 +77,7 @@ func (o *streamOptions) config() stream.StreamConfig {
 type redisOptions struct {
 	url                              string
 	timeout, dial, read, write, pool time.Duration
+	breaker                          time.Duration
 	poolSize                         int
 }
 
@@ -89,6 +93,7 @@ func (o *redisOptions) add(f flags, without string) {
 	f.wait(&o.write, cache.DefaultWriteTimeout, "redis-write-timeout", "bound of writing to Redis")
 	f.count(&o.poolSize, cache.DefaultPoolSize, "redis-pool-size", "", "connections to Redis, per node")
 	f.wait(&o.pool, cache.DefaultPoolTimeout, "redis-pool-timeout", "bound of waiting for one of them")
+	f.wait(&o.breaker, cache.DefaultBreakerWait, "redis-breaker-wait", "how long a Redis that failed three times in a row is left alone before it is asked again")
 }
 
 // redactRedis is a Redis URL, or what stands for one, without its secrets.
@@ -160,8 +165,8 @@ func (o *spoolOptions) add(f flags, without string) {
 
 // eventOptions say how turns are shown as they are stored.
 type eventOptions struct {
-	clients, queue, resume       int
-	heartbeat, request, retryMax time.Duration
+	clients, queue, resume int
+	heartbeat, retryMax    time.Duration
 }
 
 func (o *eventOptions) add(f flags) {
@@ -169,7 +174,6 @@ func (o *eventOptions) add(f flags) {
 	f.count(&o.queue, live.DefaultQueueTurns, "events-queue", "", "turns that may wait for one of them before it misses the oldest")
 	f.count(&o.resume, live.DefaultResume, "events-resume", "", "turns of the past that one of them gets before it has to come again")
 	f.wait(&o.heartbeat, gateway.DefaultHeartbeat, "events-heartbeat", "how often one of them hears something when there are no turns")
-	f.wait(&o.request, live.DefaultRequest, "events-request-timeout", "bound of one request to NATS for them")
 	f.wait(&o.retryMax, live.DefaultRetryMax, "events-retry-max", "longest wait between tries to read the stream for them")
 }
 
@@ -243,6 +247,7 @@ type serviceOptions struct {
 	spool     spoolOptions
 	logs      logOptions
 	console   consoleOptions
+	services  []string // that a console asks too
 	http      httpOptions
 
 	embeddedNATS, embeddedRedis string // addresses
@@ -250,6 +255,7 @@ type serviceOptions struct {
 	group                       string
 	rebind                      bool
 	ackWait                     time.Duration
+	probeMax, walk              time.Duration
 	history                     time.Duration
 	events                      eventOptions
 	drain                       time.Duration
@@ -279,6 +285,8 @@ func (o *serviceOptions) addConsumer(f flags) {
 	o.store.addLayout(f)
 	f.text(&o.group, consumer.DefaultGroup, "group", "", "`NAME` of the consumers that share one transcripts folder; another name keeps a full copy")
 	f.wait(&o.ackWait, consumer.DefaultAckWait, "ack-wait", "when a turn that was fetched is given to another consumer; at least twice --file-timeout and 5s")
+	f.wait(&o.probeMax, consumer.DefaultProbeMax, "probe-max", "longest wait between tries when a disk or NATS is in trouble")
+	f.wait(&o.walk, consumer.DefaultWalkEvery, "walk-every", "how often the transcripts folder is walked, for what was left to fold and what Redis has to be told of")
 }
 
 // addCommon defines what every service has.

@@ -108,14 +108,12 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 		return err
 	}
 	began := time.Now()
-	start, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	nc, js, err := connectOnce(start, o.nats, "publish", log)
+	nc, js, err := connectOnce(ctx, o.nats, "publish", log)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	if err := stream.Ensure(start, js, o.limits.config()); err != nil {
+	if err := stream.Ensure(ctx, js, o.limits.config()); err != nil {
 		return err
 	}
 	pub, err := newFeeder(js, o.publisher)

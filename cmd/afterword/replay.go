@@ -234,21 +234,18 @@ func scratchFolder(dir, dataDir string) (string, func(), error) {
 	return scratch, func() { os.RemoveAll(scratch) }, nil
 }
 
-// withStream calls fn with a connection to a stream that is there. Only that is
-// bounded as a one-shot command's start; fn takes as long as it takes.
+// withStream calls fn with a connection to a stream that is there.
 func (c *cli) withStream(ctx context.Context, nats natsOptions, logs logOptions, name string, fn func(context.Context, jetstream.JetStream) error) error {
 	log, err := c.logger(logs)
 	if err != nil {
 		return err
 	}
-	start, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	nc, js, err := connectOnce(start, nats, name, log)
+	nc, js, err := connectOnce(ctx, nats, name, log)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	if _, err := stream.Info(start, js); err != nil {
+	if _, err := stream.Info(ctx, js); err != nil {
 		if errors.Is(err, stream.ErrNoStream) {
 			err = fmt.Errorf("%w: nothing was published yet, or --nats-url names the wrong server", err)
 		}

@@ -55,8 +55,9 @@ func cmdHole(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], ln.Addr().String())
 }
 
-// nats VAR [password|plain|absent]: starts a NATS server and sets VAR to its URL.
-// password demands one, plain has no JetStream, absent is not up yet.
+// nats VAR [password|plain|mute|absent]: starts a NATS server and sets VAR to its URL.
+// password demands one, plain has no JetStream, the JetStream of mute
+// takes requests and does not answer, absent is not up yet.
 // nats VAR start|stop|relock: acts on it; relock starts it again with another password.
 func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 	s := sceneOf(ts)
@@ -78,12 +79,20 @@ func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 	switch what {
 	case "password":
 		options = append(options, servertest.UserPass("bob", "s3cret"))
-	case "plain":
+	case "plain", "mute":
 		options = append(options, servertest.WithoutJetStream())
 	}
 	srv := servertest.NATS(s.t, options...)
-	if what == "absent" {
+	switch what {
+	case "absent":
 		srv.Stop()
+	case "mute":
+		nc, err := nats.Connect(srv.URL())
+		ts.Check(err)
+		ts.Defer(nc.Close)
+		_, err = nc.Subscribe("$JS.API.>", func(*nats.Msg) {})
+		ts.Check(err)
+		ts.Check(nc.Flush())
 	}
 	ts.Setenv(args[0], srv.URL())
 	ts.Setenv(args[0]+"_ADDR", srv.Addr())

@@ -64,9 +64,7 @@ revision of one, until Ctrl-C. A server that goes away meanwhile is waited for.`
 // tail prints what is there, then what comes. The place in the stream is taken before
 // anything is read, so that no turn falls between the two.
 func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, session string) error {
-	begin, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	s, err := js.Stream(begin, stream.Turns)
+	s, err := js.Stream(ctx, stream.Turns)
 	if err != nil {
 		return fmt.Errorf("look up stream %s: %w", stream.Turns, err)
 	}
@@ -133,9 +131,7 @@ func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store st
 
 // follow calls fn with every turn of a session from a sequence of the stream on.
 func (c *cli) follow(ctx context.Context, s jetstream.Stream, session string, next uint64, fn func(transcript.Snapshot) error) error {
-	begin, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	cons, err := s.OrderedConsumer(begin, jetstream.OrderedConsumerConfig{
+	cons, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		FilterSubjects: []string{stream.TurnSubject(session)},
 		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
 	})

@@ -102,14 +102,12 @@ which turns could be lost is shown, and the exit code is 1.`,
 	return cmd
 }
 
-// withStreams calls fn with a connection, within the bound of a one-shot command.
+// withStreams calls fn with a connection.
 func (c *cli) withStreams(ctx context.Context, nats natsOptions, logs logOptions, fn func(context.Context, jetstream.JetStream) error) error {
 	log, err := c.logger(logs)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
 	nc, js, err := connectOnce(ctx, nats, "stream", log)
 	if err != nil {
 		return err

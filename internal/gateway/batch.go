@@ -105,7 +105,7 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 		return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
 			fmt.Sprintf("A batch is at most %d bytes long. Send the rest as another one.", g.cfg.MaxBatchBytes)), bad
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return bodyLate(err), bad
+		return g.bodyLate(err), bad
 	default:
 		return bodyCut(err), bad
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -172,6 +173,8 @@ type Gateway struct {
 	checks  []*check
 	names   *names
 
+	lateBodies, lateChecks atomic.Uint64
+
 	stopOnce sync.Once
 	stopping chan struct{} // closed when Serve is told to stop
 }
@@ -201,6 +204,10 @@ func New(cfg Config) *Gateway {
 	}
 	return g
 }
+
+// Late counts since the start the requests whose body did not come within ReadTimeout,
+// and the checks of /readyz that took longer than CheckTimeout.
+func (g *Gateway) Late() (bodies, checks uint64) { return g.lateBodies.Load(), g.lateChecks.Load() }
 
 // Handler returns what answers requests.
 func (g *Gateway) Handler() http.Handler {

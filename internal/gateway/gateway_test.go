@@ -94,7 +94,7 @@ func TestReady(t *testing.T) {
 	var down atomic.Bool
 	release := make(chan struct{})
 	var hung atomic.Int32
-	addr, _ := serve(t, New(Config{
+	g := New(Config{
 		CheckTimeout: 20 * time.Millisecond,
 		Ready: map[string]Check{
 			"redis": func(context.Context) error { return nil },
@@ -112,7 +112,8 @@ func TestReady(t *testing.T) {
 				return nil
 			},
 		},
-	}))
+	})
+	addr, _ := serve(t, g)
 	var got readiness
 	do(t, addr, "GET", "/readyz", "").want(http.StatusOK).into(&got)
 	if got.Status != "ready" || strings.Join(got.Checks, " ") != "consumer nats redis" {
@@ -127,6 +128,9 @@ func TestReady(t *testing.T) {
 	}
 	if n := hung.Load(); n != 1 {
 		t.Errorf("a check that hangs runs %d times", n)
+	}
+	if bodies, checks := g.Late(); bodies != 0 || checks != 3 {
+		t.Errorf("%d bodies and %d checks were late, not the one check three times", bodies, checks)
 	}
 	down.Store(false)
 	close(release)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -39,6 +40,9 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request, _ place) error {
 		names[i] = c.name
 		all.Go(func() {
 			if err := c.ask(r.Context(), g.cfg.CheckTimeout); err != nil {
+				if errors.Is(err, errNoAnswer) && r.Context().Err() == nil {
+					g.lateChecks.Add(1)
+				}
 				faults[i] = fault{c.name, err.Error()}
 			}
 		})
@@ -80,11 +84,14 @@ func newChecks(named map[string]Check) []*check {
 	return checks
 }
 
+// errNoAnswer says that a check takes too long.
+var errNoAnswer = errors.New("no answer")
+
 // ask returns what the check says, or that it does not answer within the bound.
 func (c *check) ask(ctx context.Context, bound time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
-	late := fmt.Errorf("no answer within %s", bound)
+	late := fmt.Errorf("%w within %s", errNoAnswer, bound)
 	select {
 	case c.slot <- struct{}{}:
 	case <-ctx.Done():

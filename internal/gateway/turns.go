@@ -107,12 +107,13 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	case errors.As(err, &large):
 		return nil, err
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, bodyLate(err)
+		return nil, g.bodyLate(err)
 	}
 	return nil, bodyCut(err)
 }
 
-func bodyLate(err error) *problem {
+func (g *Gateway) bodyLate(err error) *problem {
+	g.lateBodies.Add(1)
 	return newProblem(http.StatusRequestTimeout, "", "", "The body did not come in time.").because(err)
 }
 

@@ -20,7 +20,6 @@ const (
 	DefaultQueueTurns = 1024
 	DefaultQueueBytes = 8 << 20
 	DefaultResume     = 10_000
-	DefaultRequest    = 5 * time.Second
 	DefaultRetryMax   = 5 * time.Second
 )
 
@@ -44,7 +43,7 @@ type Config struct {
 	QueueBytes int64
 	// Resume bounds how many turns of the past one client gets.
 	Resume int
-	// Request bounds each request to the server.
+	// Request bounds each request to the server; zero means what JS was made with.
 	Request time.Duration
 	// RetryMax is the longest wait between two tries to reach the stream again.
 	RetryMax time.Duration
@@ -57,7 +56,9 @@ func (c Config) withDefaults() Config {
 	c.QueueTurns = cmp.Or(c.QueueTurns, DefaultQueueTurns)
 	c.QueueBytes = cmp.Or(c.QueueBytes, DefaultQueueBytes)
 	c.Resume = cmp.Or(c.Resume, DefaultResume)
-	c.Request = cmp.Or(c.Request, DefaultRequest)
+	if c.Request == 0 && c.JS != nil {
+		c.Request = stream.RequestTimeout(c.JS)
+	}
 	c.RetryMax = cmp.Or(c.RetryMax, DefaultRetryMax)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -44,7 +44,9 @@ func all(t *testing.T) *prometheus.Registry {
 		}}
 	}
 	consumed := func() consumer.Stats { return consumer.Stats{DeadLate: 1} }
-	published := func() publisher.Stats { return publisher.Stats{Late: 2} }
+	published := func() publisher.Stats {
+		return publisher.Stats{Late: 2, Spool: publisher.SpoolStats{MaxBytes: 1, Late: 4}}
+	}
 	reg := prometheus.NewPedanticRegistry()
 	for _, c := range []prometheus.Collector{
 		metrics.Build("v1", "abc"), metrics.Consumer(consumed, func() error { return nil }), metrics.NewBatches(),
@@ -53,6 +55,7 @@ func all(t *testing.T) *prometheus.Registry {
 		metrics.Replay(), metrics.Verify(),
 		metrics.Timeouts(metrics.Parts{
 			Store: store.Stats, Consumer: consumed, Publisher: published, Redis: redis.Stats, History: history.Late, Streams: streams,
+			HTTP: func() (bodies, checks uint64) { return 5, 6 },
 		}),
 	} {
 		if err := reg.Register(c); err != nil {
@@ -125,7 +128,7 @@ afterword_stream_messages{stream="AFTERWORD_TURNS"} 7
 			late[m.GetLabel()[1].GetValue()+" "+m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
 		}
 	}
-	for what, n := range map[string]float64{"consumer dead_letter": 1, "publisher ack": 2, "stream look": 3, "store append": 0, "redis read": 0, "redis pool": 0, "history file": 0} {
+	for what, n := range map[string]float64{"consumer dead_letter": 1, "publisher ack": 2, "stream look": 3, "spool disk": 4, "http body": 5, "http check": 6, "store append": 0, "redis read": 0, "redis pool": 0, "history file": 0} {
 		if got, ok := late[what]; !ok || got != n {
 			t.Errorf("%s: %v, not %v (%v)", what, got, n, late)
 		}

@@ -36,7 +36,7 @@ type StoreTimes struct{ sync, fold prometheus.Histogram }
 func NewStoreTimes() *StoreTimes {
 	return &StoreTimes{
 		sync: histogram("afterword_store_sync_duration_seconds", "Time to make one batch durable (fsync).", diskBuckets),
-		fold: histogram("afterword_store_fold_duration_seconds", "Time to fold one group of sessions, up to 64, from their tails into their documents.", diskBuckets),
+		fold: histogram("afterword_store_fold_duration_seconds", "Time to fold one group of sessions from their tails into their documents.", diskBuckets),
 	}
 }
 

@@ -19,6 +19,7 @@ type Parts struct {
 	Redis     func() cache.Stats
 	History   func(cache.Source) uint64 // reads that were late
 	Streams   func() stream.Observation
+	HTTP      func() (bodies, checks uint64)
 }
 
 type timeouts struct {
@@ -49,7 +50,11 @@ func (t *timeouts) Collect(out chan<- prometheus.Metric) {
 		show("consumer", "dead_letter", float64(t.Consumer().DeadLate))
 	}
 	if t.Publisher != nil {
-		show("publisher", "ack", float64(t.Publisher().Late))
+		s := t.Publisher()
+		show("publisher", "ack", float64(s.Late))
+		if s.Spool.MaxBytes > 0 { // there is one
+			show("spool", "disk", float64(s.Spool.Late))
+		}
 	}
 	if t.Redis != nil {
 		s := t.Redis()
@@ -67,5 +72,10 @@ func (t *timeouts) Collect(out chan<- prometheus.Metric) {
 	}
 	if t.Streams != nil {
 		show("stream", "look", float64(t.Streams().Late))
+	}
+	if t.HTTP != nil {
+		bodies, checks := t.HTTP()
+		show("http", "body", float64(bodies))
+		show("http", "check", float64(checks))
 	}
 }

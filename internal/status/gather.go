@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 	Redis Pinger
 	// Open opens the transcripts of this machine, once; nil, or a nil store, means that it has none.
 	Open func() (*transcript.Store, error)
+	// Publisher returns the figures of the publisher of this process; nil means that it has none.
+	Publisher func() publisher.Stats
 	// Services are addresses, host:port, of services whose readiness is asked for.
 	Services []string
 
@@ -89,12 +92,13 @@ func (g *Gatherer) Gather(ctx context.Context) Report {
 	defer cancel()
 	now := time.Now().UTC()
 	// Each part writes into a report of its own, so that they need not wait for each other.
-	parts := [4]Report{}
+	parts := [5]Report{}
 	var all sync.WaitGroup
 	all.Go(func() { g.nats(ctx, &parts[0], now) })
 	all.Go(func() { g.redis(ctx, &parts[1]) })
 	all.Go(func() { g.transcripts(ctx, &parts[2], now) })
 	all.Go(func() { g.services(ctx, &parts[3]) })
+	g.publisher(&parts[4], now)
 	all.Wait()
 
 	r := parts[0]

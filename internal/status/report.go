@@ -41,6 +41,8 @@ const (
 	CheckTails     = "tails" // somebody folds
 	CheckCorrupt   = "corrupt"
 	CheckService   = "service"
+	CheckPublisher = "publisher" // of this process
+	CheckSpool     = "spool"     // its
 )
 
 // Check is one thing that was looked at.

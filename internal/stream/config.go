@@ -19,9 +19,9 @@ const (
 	DefaultMaxAge = 30 * 24 * time.Hour
 	// DuplicateWindow is how long the server remembers a [HeaderMsgID].
 	DuplicateWindow = time.Minute
+	// DefaultRequestTimeout bounds one request to the JetStream API.
+	DefaultRequestTimeout = 5 * time.Second
 
-	// requestTimeout bounds one request to the JetStream API; the context may be shorter.
-	requestTimeout = 5 * time.Second
 	// noStorage is the server's code for a stream that does not fit, which nats.go has no name for.
 	noStorage jetstream.ErrorCode = 10047
 )
@@ -52,7 +52,7 @@ type StreamConfig struct {
 //
 // Errors: [ErrMisconfigured], naming each setting that breaks a promise and
 // what to do about it; [ErrUnreachable] when JetStream does not answer within
-// ctx or 5 s a request; otherwise what the server said.
+// ctx or [RequestTimeout] a request; otherwise what the server said.
 func Ensure(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error {
 	for _, want := range cfg.streams() {
 		have, err := lookUp(ctx, js, want.Name)
@@ -212,7 +212,7 @@ func covered(subjects []string, want string) bool {
 }
 
 func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream.StreamConfig, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if err != nil {
@@ -222,7 +222,7 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 }
 
 func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
-	req, cancel := context.WithTimeout(ctx, requestTimeout)
+	req, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	s, err := js.CreateStream(req, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
@@ -235,7 +235,7 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 }
 
 func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	if _, err := js.UpdateStream(ctx, cfg); err != nil {
 		return explain("update stream "+cfg.Name, err)

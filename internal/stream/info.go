@@ -73,7 +73,7 @@ func Info(ctx context.Context, js jetstream.JetStream) ([]StreamInfo, error) {
 }
 
 func describe(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (StreamInfo, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	s, err := js.Stream(ctx, want.Name)
 	if err != nil {
