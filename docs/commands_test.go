@@ -44,13 +44,39 @@ func helps(t *testing.T, short string, path ...string) (all []helpOf) {
 	return all
 }
 
+// escape keeps text from being taken for Markdown.
+var escape = strings.NewReplacer("*", `\*`, "<", "&lt;", "|", "&#124;")
+
+// fenced is the text of a command as a page has it. Indented lines are commands.
+func fenced(text string) string {
+	var b strings.Builder
+	inside := false
+	for line := range strings.Lines(text + "\n") {
+		command, ok := strings.CutPrefix(line, "\t")
+		switch {
+		case ok && !inside:
+			b.WriteString("```" + notRun + "it is about your own shell\n")
+		case !ok && inside:
+			b.WriteString("```\n")
+		}
+		if inside = ok; inside {
+			b.WriteString(command)
+		} else {
+			b.WriteString(escape.Replace(line))
+		}
+	}
+	if inside {
+		b.WriteString("```\n")
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
 // TestCommandsOfThePage holds the page against --help of every command.
 func TestCommandsOfThePage(t *testing.T) {
 	all := helps(t, "Keep chat transcripts out of the response path")
 	if len(all) < 30 {
 		t.Errorf("only %d commands were found", len(all))
 	}
-	escape := strings.NewReplacer("*", `\*`, "<", "&lt;", "|", "&#124;")
 	var want strings.Builder
 	want.WriteString("\n| command | |\n|---|---|\n")
 	for _, h := range all {
@@ -58,7 +84,7 @@ func TestCommandsOfThePage(t *testing.T) {
 		fmt.Fprintf(&want, "| [`%s`](#%s) | %s |\n", h.name(), anchor, escape.Replace(h.short))
 	}
 	for _, h := range all {
-		fmt.Fprintf(&want, "\n## %s\n\n%s\n\n```\n%s\n```\n", h.name(), escape.Replace(h.text), h.usage)
+		fmt.Fprintf(&want, "\n## %s\n\n%s\n\n```help\n%s\n```\n", h.name(), fenced(h.text), h.usage)
 	}
 	want.WriteString("\n")
 	if got := between(t, commands, "commands", want.String()); got != want.String() {

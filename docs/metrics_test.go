@@ -95,10 +95,9 @@ func (all metricDocs) table() string {
 func TestMetricsOfThePage(t *testing.T) {
 	s := newScene(t)
 	defer s.serve()()
-	const servers = "--nats-url=nats://127.0.0.1:4222"
-	const redis = "--redis-url=redis://127.0.0.1:6379"
-	defer s.start("127.0.0.1:8081", "gateway", servers, redis, "--listen=127.0.0.1:8081", "--data-dir=gateway")()
-	defer s.start("127.0.0.1:8082", "consume", servers, redis, "--listen=127.0.0.1:8082", "--data-dir=copy", "--group=copy")()
+	const servers = " --nats-url=nats://127.0.0.1:4222 --redis-url=redis://127.0.0.1:6379"
+	defer s.start("127.0.0.1:8081", "afterword gateway --data-dir gateway"+servers)()
+	defer s.start("127.0.0.1:8082", "afterword consume --data-dir copy --group copy"+servers)()
 	if text, err := s.shell(`curl -sf -H 'Prefer: wait=20' --json '{"user":"a","assistant":"b"}' http://127.0.0.1:8081/v1/sessions/a/turns &&
 		bin/afterword replay --all --data-dir copy --metrics-file replay.prom && bin/afterword verify --all --data-dir copy --metrics-file verify.prom`); err != nil {
 		t.Fatalf("%v: %s", err, text)

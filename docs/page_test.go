@@ -32,13 +32,14 @@ func page(t *testing.T, name string) string {
 }
 
 // fences returns the fenced blocks of a page whose info string is kind.
-func fences(text, kind string) (blocks []string) {
-	for _, m := range regexp.MustCompile("(?ms)^```([^\n]*)\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
-		if m[1] == kind {
-			blocks = append(blocks, m[2])
+func fences(t *testing.T, name, kind string) (texts []string) {
+	t.Helper()
+	for _, b := range blocks(t, name) {
+		if b.kind == kind {
+			texts = append(texts, b.text)
 		}
 	}
-	return blocks
+	return texts
 }
 
 // rows returns the cells of the lines of a page that are rows of a table with n
@@ -136,18 +137,10 @@ func between(t *testing.T, name, section, want string) string {
 
 // TestLinks checks that what the pages point to is there.
 func TestLinks(t *testing.T) {
-	pages, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, name := range append(pages, filepath.Join(root, "README.md")) {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+	for _, name := range pages(t) {
+		for _, m := range link.FindAllStringSubmatch(page(t, name), -1) {
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(name), m[1])); err != nil {
 				t.Errorf("%s points to %s: %v", name, m[1], err)
 			}
 		}

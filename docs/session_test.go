@@ -1,18 +1,19 @@
 package docs_test
 
 import (
-	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/nats-io/nats.go"
+
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 // Bounds of these tests.
@@ -27,18 +28,17 @@ const (
 type step struct {
 	command string
 	want    []string
+	says    bool // its block says what is printed; otherwise it only has to succeed
 }
 
 // output marks the lines of a block that a command prints. "…" stands for anything.
 const output = "#=> "
 
-// steps reads the shell blocks of a page that say what they print.
-func steps(text string) (all []step) {
-	for _, block := range fences(text, "sh") {
-		if !strings.Contains(block, output) {
-			continue
-		}
-		command := ""
+// steps reads the commands of a page that are run.
+func steps(t *testing.T, name string) (all []step) {
+	t.Helper()
+	for _, block := range fences(t, name, "sh") {
+		says, command := strings.Contains(block, output), ""
 		for line := range strings.Lines(block) {
 			line = strings.TrimSuffix(line, "\n")
 			if line == strings.TrimSpace(output) {
@@ -54,7 +54,7 @@ func steps(text string) (all []step) {
 					command += "\n"
 					continue
 				}
-				all = append(all, step{command: command})
+				all = append(all, step{command: command, says: says})
 				command = ""
 			}
 		}
@@ -71,121 +71,24 @@ func pattern(want []string) *regexp.Regexp {
 // status makes curl print the status code, a space and the body, as the pages have it.
 const status = `curl() { command curl -sS -o body -w '%{http_code} ' "$@" && cat body; }; `
 
-// scene is a machine of its own: loopback, on which every port is free, and an
-// empty folder with bin/afterword in it.
-type scene struct {
-	t   *testing.T
-	dir string
-}
-
-// newScene moves the test's goroutine into a network of its own. Everything that
-// it starts, from this goroutine, is in there too; the thread ends with it.
-func newScene(t *testing.T) *scene {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for a network of its own, in which the default ports are free")
-	}
-	path := binary(t)
-	runtime.LockOSThread() // and never unlock
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("needs to make a network of its own, in which the default ports are free: unshare: %v", err)
-	}
-	if err := loopbackUp(); err != nil {
-		t.Fatalf("loopback up: %v", err)
-	}
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(path, filepath.Join(dir, "bin", "afterword")); err != nil {
-		t.Fatal(err)
-	}
-	return &scene{t, dir}
-}
-
-func loopbackUp() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	lo, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
-}
-
-// command prepares a command that ends with the test, with nothing of afterword's
-// in its environment.
-func (s *scene) command(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command(name, args...)
-	cmd.Dir = s.dir
-	for _, v := range os.Environ() {
-		if key, _, _ := strings.Cut(v, "="); !strings.HasPrefix(key, "AFTERWORD_") && !strings.HasPrefix(key, "NATS_") &&
-			key != "REDIS_URL" && !strings.HasSuffix(strings.ToLower(key), "_proxy") {
-			cmd.Env = append(cmd.Env, v)
-		}
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	return cmd
-}
-
-func (s *scene) shell(script string) (string, error) {
-	var out, errs bytes.Buffer
-	cmd := s.command("bash", "-c", script)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	return out.String() + errs.String(), err
-}
-
-// serve starts `afterword serve` on its defaults and returns how to stop it.
-func (s *scene) serve() (stop func()) {
-	s.t.Helper()
-	return s.start("127.0.0.1:8080", "serve")
-}
-
-// start starts a service that listens on an address and returns how to stop it.
-func (s *scene) start(address string, args ...string) (stop func()) {
-	s.t.Helper()
-	var log bytes.Buffer
-	cmd := s.command("bin/afterword", args...)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	for end := time.Now().Add(readyWithin); ; time.Sleep(tryAgain) {
-		if _, err := s.shell("curl -sf http://" + address + "/readyz"); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			cmd.Process.Kill()
-			cmd.Wait()
-			s.t.Fatalf("afterword %s is not ready after %s:\n%s", args[0], readyWithin, log.String())
-		}
-	}
-	return func() {
-		s.t.Helper()
-		began := time.Now()
-		cmd.Process.Signal(os.Interrupt)
-		late := time.AfterFunc(endsWithin, func() { cmd.Process.Kill() })
-		defer late.Stop()
-		if err := cmd.Wait(); err != nil {
-			s.t.Errorf("afterword %s ended after %s with %v:\n%s", args[0], time.Since(began), err, log.String())
-		}
-	}
-}
-
 // play runs the steps of a page and compares what they print. Commands that only
-// read get some time to see what was stored.
+// read get some time to see what was stored. Services run until the page has ended.
 func (s *scene) play(name string) {
 	s.t.Helper()
-	all := steps(page(s.t, name))
-	if len(all) == 0 {
-		s.t.Fatalf("%s has no commands with %q", name, output)
-	}
-	for _, st := range all {
+	for i, st := range steps(s.t, name) {
+		if service.MatchString(st.command) {
+			defer s.start(fmt.Sprint("127.0.0.1:", firstPort+i), st.command)()
+			continue
+		}
+		if !st.says {
+			// `afterword status` succeeds by looking: 1 says that there are warnings, as of dead letters.
+			got, err := s.shell(s.placed(st.command))
+			var exit *exec.ExitError
+			if warns := errors.As(err, &exit) && exit.ExitCode() == 1 && strings.HasPrefix(st.command, "afterword status"); err != nil && !warns {
+				s.t.Errorf("%s:\n%s\nends with %v:\n%s", name, st.command, err, got)
+			}
+			continue
+		}
 		want := pattern(st.want)
 		reads := !strings.Contains(st.command, "--json")
 		for end := time.Now().Add(shownWithin); ; time.Sleep(tryAgain) {
@@ -201,37 +104,103 @@ func (s *scene) play(name string) {
 	}
 }
 
-func TestReadmeSession(t *testing.T) {
-	s := newScene(t)
-	defer s.serve()()
-	s.play("README.md")
+// firstPort is the first of those on which the services of a page listen.
+const firstPort = 18080
 
-	// The Go program, against the same server; and what is no program compiles.
-	programs := fences(page(t, "docs/go.md"), "go")
-	if len(programs) != 2 {
-		t.Fatalf("docs/go.md has %d pieces of Go, not a program and a piece about traces", len(programs))
-	}
-	piece := filepath.Join(s.dir, "piece.go")
-	if err := os.WriteFile(piece, []byte(programs[1]), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := goBuild(os.DevNull, piece); err != nil {
-		t.Error(err)
-	}
-	source := filepath.Join(s.dir, "example.go")
-	if err := os.WriteFile(source, []byte(programs[0]), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := goBuild(filepath.Join(s.dir, "bin", "example"), source); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := s.shell("bin/example"); err != nil || strings.TrimSpace(got) != "stored" {
-		t.Errorf("the program of docs/go.md prints %q, with %v", got, err)
+// sessions are the pages whose commands are run, and how.
+func sessions() map[string]func(*scene) {
+	return map[string]func(*scene){
+		"README.md": func(s *scene) {
+			defer s.serve()()
+			s.play("README.md")
+			s.goProgram("docs/go.md") // against the same server
+		},
+		"docs/http.md": func(s *scene) {
+			defer s.serve()()
+			s.play("docs/http.md")
+		},
+		"docs/console.md": func(s *scene) { s.play("docs/console.md") },
+		operations: func(s *scene) {
+			defer s.serve()()
+			s.talk()
+			s.deadLetters()
+			s.play(operations)
+		},
+		"docs/runbook.md": func(s *scene) {
+			defer s.start("127.0.0.1:8080", "afterword serve --group transcripts --data-dir /var/lib/afterword/transcripts")()
+			s.talk()
+			s.play("docs/runbook.md")
+		},
 	}
 }
 
-func TestHTTPSession(t *testing.T) {
-	s := newScene(t)
-	defer s.serve()()
-	s.play("docs/http.md")
+// Every command that a page does not mark is run, in the order of the page.
+func TestSessions(t *testing.T) {
+	for name, play := range sessions() {
+		t.Run(filepath.Base(name), func(t *testing.T) { play(newScene(t)) })
+	}
+}
+
+// talk publishes some turns, one of them of the session abc.
+func (s *scene) talk() {
+	s.t.Helper()
+	s.must("afterword publish --file deploy/examples/conversations.jsonl")
+	s.must(`afterword publish --file - --base-time 2026-01-31T00:00:00Z <<<'{"session_id":"abc","user":"Is it there?","assistant":"Yes."}'`)
+}
+
+// must runs a command of the scene that is on no page.
+func (s *scene) must(command string) {
+	s.t.Helper()
+	if out, err := s.shell(command); err != nil {
+		s.t.Fatalf("%s: %v: %s", command, err, out)
+	}
+}
+
+// deadLetters stores the letters 1 to 8: six turns that can be given back, and two
+// messages that cannot be turns.
+func (s *scene) deadLetters() {
+	s.t.Helper()
+	nc, err := nats.Connect("nats://127.0.0.1:4222") // from this thread, which is in the scene's network
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer nc.Close()
+	for i := range 8 {
+		m := nats.NewMsg(stream.DeadPrefix + "transcripts")
+		m.Header.Set(stream.HeaderSubject, stream.TurnSubject("abc"))
+		m.Header.Set(stream.HeaderStreamSeq, fmt.Sprint(i+1))
+		if m.Header.Set(stream.HeaderReason, "not acceptable JSON"); i < 6 {
+			m.Header.Set(stream.HeaderReason, "session-unwritable: a test says so")
+			m.Data = fmt.Appendf(nil, `{"session_id":"abc","id":"dead-%d","timestamp":"2026-01-31T12:00:00Z","user":"Again?","assistant":"Yes."}`, i)
+		}
+		if _, err := nc.RequestMsg(m, readyWithin); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+// goProgram runs the Go program of a page, which has one, and compiles the piece after it.
+func (s *scene) goProgram(name string) {
+	s.t.Helper()
+	programs := fences(s.t, name, "go")
+	if len(programs) != 2 {
+		s.t.Fatalf("%s has %d pieces of Go, not a program and a piece about traces", name, len(programs))
+	}
+	piece := filepath.Join(s.dir, "piece.go")
+	if err := os.WriteFile(piece, []byte(programs[1]), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := goBuild(os.DevNull, piece); err != nil {
+		s.t.Error(err)
+	}
+	source := filepath.Join(s.dir, "example.go")
+	if err := os.WriteFile(source, []byte(programs[0]), 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := goBuild(filepath.Join(s.dir, "bin", "example"), source); err != nil {
+		s.t.Fatal(err)
+	}
+	if got, err := s.shell("bin/example"); err != nil || strings.TrimSpace(got) != "stored" {
+		s.t.Errorf("the program of %s prints %q, with %v", name, got, err)
+	}
 }

@@ -111,8 +111,7 @@ func TestMembersOfThePage(t *testing.T) {
 }
 
 func TestCanonicalEncodingOfThePage(t *testing.T) {
-	text := page(t, wire)
-	sent, canonical := fences(text, "json sent"), fences(text, "json canonical")
+	sent, canonical := fences(t, wire, "json sent"), fences(t, wire, "json canonical")
 	if len(sent) != 1 || len(canonical) != 1 {
 		t.Fatalf("%s has %d examples as sent and %d canonical ones", wire, len(sent), len(canonical))
 	}
