@@ -103,6 +103,11 @@ func debs(t *testing.T, program string) (older, newer string) {
 // keeps what was changed in them, and neither removing nor purging it takes data away.
 func TestDebianPackage(t *testing.T) {
 	older, newer := debs(t, afterword(t))
+	// Not of the machine, which may be set up to leave documentation out.
+	packed := t.TempDir()
+	run(t, ".", "dpkg-deb", "-x", older, packed)
+	linksLead(t, filepath.Join(packed, "usr/share/doc/afterword"))
+
 	m := newMachine(t)
 	m.copy(older, "/older.deb")
 	m.copy(newer, "/newer.deb")
@@ -158,6 +163,15 @@ func TestDebianPackage(t *testing.T) {
 		return err == nil && strings.Contains(string(out), "Installed?")
 	})
 	s.stop()
+	m.run("afterword-backup", "/var/lib/afterword/transcripts", "/backup")
+	if out := m.run("afterword", "session", "show", "deb", "--data-dir", "/backup"); !strings.Contains(out, "Installed?") {
+		t.Errorf("the backup has\n%s", out)
+	}
+	for _, name := range []string{"prometheus/afterword.rules.yml", "grafana/afterword.json"} {
+		if !m.has("/usr/share/afterword/" + name) {
+			t.Errorf("there is no /usr/share/afterword/%s", name)
+		}
+	}
 
 	// An upgrade, after the settings were changed.
 	settings := filepath.Join(m.root, "etc/afterword/afterword.env")

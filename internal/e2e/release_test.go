@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -50,6 +51,34 @@ func release(t *testing.T, tree, umask string, env ...string) (out string) {
 	return out
 }
 
+// link is one of a page to a file beside it.
+var link = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+
+// linksLead checks that what the pages in a folder link to is there.
+func linksLead(t *testing.T, dir string) {
+	t.Helper()
+	pages, err := filepath.Glob(filepath.Join(dir, "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range append(pages, filepath.Join(dir, "README.md"), filepath.Join(dir, "CHANGELOG.md")) {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			found++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s links to %s, which is not there: %v", name, m[1], err)
+			}
+		}
+	}
+	if found < 80 {
+		t.Errorf("only %d links were found in %s", found, dir)
+	}
+}
+
 // A release is the same bytes from two folders, by two people with other settings;
 // its sums are right; and its SBOM has what is linked.
 func TestRelease(t *testing.T) {
@@ -72,6 +101,10 @@ func TestRelease(t *testing.T) {
 	run(t, one, "sha256sum", "--check", "--strict", "SHA256SUMS")
 
 	run(t, one, "tar", "-xzf", name+".tar.gz")
+	linksLead(t, filepath.Join(one, name))
+	if info, err := os.Stat(filepath.Join(one, name, "deploy/backup")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("deploy/backup of the archive: %v, %v", info, err)
+	}
 	program := filepath.Join(one, name, "afterword")
 	if got := run(t, one, program, "version"); !strings.HasPrefix(got, "afterword v1.2.3 (commit aaaa") {
 		t.Errorf("it says that it is %s", got)
