@@ -14,6 +14,9 @@
 #   DURATION      how long `make soak` injects faults          (30m)
 #   SEED          of what is random in it; 0 takes the clock   (0)
 #   VERSION       what `afterword version` says                (from git)
+#
+# AFTERWORD_TEST_ALL=1 in the environment fails tests that lack root, FUSE or the like
+# here, instead of skipping them.
 
 GO           ?= go
 PKGS         ?= ./...

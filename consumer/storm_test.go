@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/faults"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
@@ -156,7 +157,7 @@ func thinDisk(t *testing.T) (dir string, fail, mend func()) {
 	command := func(name string, args ...string) {
 		t.Helper()
 		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			t.Skipf("needs a loop device: %s: %v: %s", name, err, out)
+			faults.Lack(t, "needs a loop device: %s: %v: %s", name, err, out)
 		}
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/afterword-io/afterword/internal/faults"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -20,11 +21,11 @@ import (
 func smallDisk(t *testing.T, options string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts a small file system")
+		faults.Lack(t, "needs root: mounts a small file system")
 	}
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		t.Skipf("needs to mount a file system: %v", err)
+		faults.Lack(t, "needs to mount a file system: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
@@ -39,7 +40,7 @@ func smallDisk(t *testing.T, options string) string {
 func loopDisk(t *testing.T) (dir string, hang, resume func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts a file system")
+		faults.Lack(t, "needs root: mounts a file system")
 	}
 	base := t.TempDir()
 	image := filepath.Join(base, "image")
@@ -56,7 +57,7 @@ func loopDisk(t *testing.T) (dir string, hang, resume func()) {
 	command := func(name string, args ...string) {
 		t.Helper()
 		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			t.Skipf("needs a loop device: %s: %v: %s", name, err, out)
+			faults.Lack(t, "needs a loop device: %s: %v: %s", name, err, out)
 		}
 	}
 	command("mkfs.ext4", "-q", image)
@@ -190,7 +191,7 @@ func TestReadOnlyDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("", disk, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
-		t.Skipf("needs to remount a file system read-only: %v", err)
+		faults.Lack(t, "needs to remount a file system read-only: %v", err)
 	}
 	f.publish(turns[30:]...)
 	servertest.Eventually(t, 20*time.Second, "fetching stops", func() bool {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/afterword-io/afterword/internal/faults"
 )
 
 // scene is a machine of its own: loopback, on which every port is free, and an
@@ -28,12 +30,12 @@ type scene struct {
 func newScene(t *testing.T) *scene {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root for a network of its own, in which the default ports are free")
+		faults.Lack(t, "needs root for a network of its own, in which the default ports are free")
 	}
 	path := binary(t)
 	runtime.LockOSThread() // and never unlock
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		t.Skipf("needs to make a network of its own, in which the default ports are free: unshare: %v", err)
+		faults.Lack(t, "needs to make a network of its own, in which the default ports are free: unshare: %v", err)
 	}
 	if err := loopbackUp(); err != nil {
 		t.Fatalf("loopback up: %v", err)

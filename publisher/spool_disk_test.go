@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/afterword-io/afterword/internal/faults"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -23,11 +24,11 @@ import (
 func smallDisk(t *testing.T, options string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts a small file system")
+		faults.Lack(t, "needs root: mounts a small file system")
 	}
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		t.Skipf("needs to mount a file system: %v", err)
+		faults.Lack(t, "needs to mount a file system: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
@@ -47,7 +48,7 @@ type loopDisk struct {
 func newLoopDisk(t *testing.T) *loopDisk {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: mounts a file system")
+		faults.Lack(t, "needs root: mounts a file system")
 	}
 	base := t.TempDir()
 	d := &loopDisk{t: t, image: filepath.Join(base, "image"), dir: filepath.Join(base, "disk")}
@@ -74,7 +75,7 @@ func newLoopDisk(t *testing.T) *loopDisk {
 func (d *loopDisk) command(name string, args ...string) {
 	d.t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		d.t.Skipf("needs a loop device: %s: %v: %s", name, err, out)
+		faults.Lack(d.t, "needs a loop device: %s: %v: %s", name, err, out)
 	}
 }
 
@@ -182,7 +183,7 @@ func shutdown(t *testing.T, dir string) {
 	}
 	defer f.Close()
 	if err := unix.IoctlSetPointerInt(int(f.Fd()), ioctl, int(withoutFlush)); err != nil {
-		t.Skipf("needs to shut a file system down: %v", err)
+		faults.Lack(t, "needs to shut a file system down: %v", err)
 	}
 }
 

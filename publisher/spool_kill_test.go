@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/faults"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
@@ -191,7 +192,7 @@ func TestSpoolSurvivesKill9(t *testing.T) {
 func TestSpoolAfterFailedFsync(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("needs strace")
+		faults.Lack(t, "needs strace")
 	}
 	for _, call := range []string{"fdatasync:error=EIO:when=3+5", "fdatasync:error=ENOSPC:when=2+3", "write:error=EIO:when=3+5", "write:error=ENOSPC:when=2+3"} {
 		t.Run(call, func(t *testing.T) {
@@ -214,7 +215,7 @@ func TestSpoolAfterFailedFsync(t *testing.T) {
 			})
 			text, err := os.ReadFile(trace)
 			if err != nil || len(text) == 0 {
-				t.Skipf("needs to trace processes: %v, %s", err, text)
+				faults.Lack(t, "needs to trace processes: %v, %s", err, text)
 			}
 			failed, calls := make(map[string]string), 0
 			for line := range strings.Lines(string(text)) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/afterword-io/afterword/internal/faults"
 )
 
 // victimDir makes this test binary repair session "s" of a folder and end.
@@ -37,10 +39,10 @@ func TestRepairVictim(t *testing.T) {
 func TestRepairIsKilled(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("needs strace: kills at a chosen system call")
+		faults.Lack(t, "needs strace: kills at a chosen system call")
 	}
 	if out, err := exec.Command(strace, "-qq", "-o", "/dev/null", "true").CombinedOutput(); err != nil {
-		t.Skipf("needs strace to be allowed: %v: %s", err, out)
+		faults.Lack(t, "needs strace to be allowed: %v: %s", err, out)
 	}
 	kills := 0
 	for _, call := range []string{"write", "fdatasync", "fsync", "linkat", "renameat"} {

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/afterword-io/afterword/internal/faults"
 )
 
 // document is what any program can read.
@@ -249,7 +251,7 @@ func python(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("python3 is not installed")
+		faults.Lack(t, "python3 is not installed")
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Stdin = strings.NewReader(stdin)

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/afterword-io/afterword/internal/faults"
 )
 
 // hungFile is a file that other processes cannot read: their reads wait, in the
@@ -30,19 +32,19 @@ type hungFile struct {
 }
 
 // hangReads makes reads of a file hang. It takes root and a kernel with fanotify
-// permission events, and skips the test by name where they are missing.
+// permission events, without which the test cannot run.
 func hangReads(t *testing.T, path string) *hungFile {
 	t.Helper()
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK, unix.O_RDONLY|unix.O_LARGEFILE|unix.O_CLOEXEC)
 	if err != nil {
-		t.Skipf("a disk cannot be hung here: fanotify: %v (it takes root)", err)
+		faults.Lack(t, "a disk cannot be hung here: fanotify: %v (it takes root)", err)
 	}
 	h := &hungFile{path: path, notify: os.NewFile(uintptr(fd), "fanotify"), done: make(chan struct{})}
 	// The folder is watched, not the file: the document is replaced by its folds.
 	err = unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_ACCESS_PERM|unix.FAN_EVENT_ON_CHILD, unix.AT_FDCWD, filepath.Dir(path))
 	if err != nil {
 		h.notify.Close()
-		t.Skipf("a disk cannot be hung here: fanotify permission events: %v", err)
+		faults.Lack(t, "a disk cannot be hung here: fanotify permission events: %v", err)
 	}
 	go h.decide()
 	t.Cleanup(func() {

@@ -50,7 +50,7 @@ func Loop(t testing.TB, kind string) *Disk {
 	must(t, mkfs, "-q", image)
 	out, err := exec.Command(losetup, "--find", "--show", image).Output()
 	if err != nil {
-		t.Skipf("this fault needs a loop device, and there is none: %v", err)
+		Lack(t, "this fault needs a loop device, and there is none: %v", err)
 	}
 	d := &Disk{t: t, kind: kind, device: strings.TrimSpace(string(out)), dir: filepath.Join(t.TempDir(), "disk")}
 	t.Cleanup(func() {
@@ -74,7 +74,7 @@ func Small(t testing.TB, bytes, inodes int64) *Disk {
 	}
 	t.Cleanup(d.unmount)
 	if err := unix.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprintf("size=%d,nr_inodes=%d,mode=700", bytes, inodes)); err != nil {
-		t.Skipf("this fault needs a tmpfs of its own: %v", err)
+		Lack(t, "this fault needs a tmpfs of its own: %v", err)
 	}
 	d.on = true
 	return d

@@ -7,7 +7,7 @@
 // touches a file system, a network or a process that the package did not make.
 //
 // Most of it takes root. Where that, a kernel feature or a tool is missing, the
-// test is skipped, and says by name what is missing.
+// test is skipped, and says by name what is missing; with [All] set it fails.
 package faults
 
 import (
@@ -16,11 +16,28 @@ import (
 	"testing"
 )
 
+// All is the environment variable that says, as 1, that every test has to run: what
+// is missing on this machine then fails the tests that need it, so that a run which is
+// green has checked everything.
+const All = "AFTERWORD_TEST_ALL"
+
+// Lack ends a test that cannot run here because this machine lacks something, which
+// the text names: it skips it, or fails it when [All] is set.
+func Lack(t testing.TB, format string, args ...any) {
+	t.Helper()
+	end := t.Skipf
+	if os.Getenv(All) == "1" {
+		format += " (" + All + " is set, so this is not skipped)"
+		end = t.Fatalf
+	}
+	end(format, args...)
+}
+
 // NeedRoot skips a test that cannot do its harm without root.
 func NeedRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("this fault needs root")
+		Lack(t, "this fault needs root")
 	}
 }
 
@@ -29,7 +46,7 @@ func needTool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("this fault needs %s, which is not installed; `make tools` installs it", name)
+		Lack(t, "this fault needs %s, which is not installed; `make tools` installs it", name)
 	}
 	return path
 }

@@ -50,7 +50,7 @@ func NewForgetful(t testing.TB) *Forgetful {
 	t.Helper()
 	NeedRoot(t)
 	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skipf("this fault needs FUSE: %v", err)
+		Lack(t, "this fault needs FUSE: %v", err)
 	}
 	f := &Forgetful{t: t, dir: filepath.Join(t.TempDir(), "forgetful")}
 	if err := os.Mkdir(f.dir, 0o700); err != nil {
@@ -151,7 +151,7 @@ func (f *Forgetful) mount() {
 		FsName: "forgetful", Name: "forgetful", DirectMountStrict: true, DirectMount: true, MaxWrite: 128 << 10,
 	}})
 	if err != nil {
-		f.t.Skipf("this fault needs FUSE: %v", err)
+		Lack(f.t, "this fault needs FUSE: %v", err)
 	}
 	f.server = server
 }

@@ -27,7 +27,7 @@ func NewNetwork(t testing.TB) *Network {
 		// Of the range for tests of networks (RFC 2544).
 		here: fmt.Sprintf("198.18.%d.%d", n/64, n%64*4+1), far: fmt.Sprintf("198.18.%d.%d", n/64, n%64*4+2)}
 	if out, err := exec.Command(ip, "netns", "add", w.name).CombinedOutput(); err != nil {
-		t.Skipf("this fault needs network namespaces: %v: %s", err, out)
+		Lack(t, "this fault needs network namespaces: %v: %s", err, out)
 	}
 	outside := fmt.Sprintf("aw%d", os.Getpid())
 	t.Cleanup(func() {
@@ -35,7 +35,7 @@ func NewNetwork(t testing.TB) *Network {
 		exec.Command(ip, "link", "delete", outside).Run()
 	})
 	if out, err := exec.Command(ip, "link", "add", outside, "type", "veth", "peer", "name", "far", "netns", w.name).CombinedOutput(); err != nil {
-		t.Skipf("this fault needs virtual interfaces (veth): %v: %s", err, out)
+		Lack(t, "this fault needs virtual interfaces (veth): %v: %s", err, out)
 	}
 	must(t, ip, "address", "add", w.here+"/30", "dev", outside)
 	must(t, ip, "link", "set", outside, "up")
@@ -49,7 +49,7 @@ func NewNetwork(t testing.TB) *Network {
 	} {
 		line := w.Command(args...)
 		if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("this fault needs nft in a network namespace: %q: %v: %s", args, err, out)
+			Lack(t, "this fault needs nft in a network namespace: %q: %v: %s", args, err, out)
 		}
 	}
 	return w

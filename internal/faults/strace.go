@@ -97,6 +97,6 @@ func NeedTrace(t testing.TB) {
 	t.Helper()
 	line := Injection{Calls: []string{"write"}, Delay: time.Microsecond}.Command(t, "true")
 	if out, err := exec.Command(line[0], line[1:]...).CombinedOutput(); err != nil {
-		t.Skipf("this fault needs strace to trace a child: %v: %s", err, out)
+		Lack(t, "this fault needs strace to trace a child: %v: %s", err, out)
 	}
 }

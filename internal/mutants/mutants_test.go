@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/afterword-io/afterword/internal/faults"
 )
 
 const bound = 4 * time.Minute // of one mutant, its build included
@@ -92,7 +94,7 @@ var mutants = []mutant{
 // Every mutant is caught.
 func TestMutantsAreCaught(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("mutants are caught by faults, which need root")
+		faults.Lack(t, "mutants are caught by faults, which need root")
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -104,7 +106,7 @@ func TestMutantsAreCaught(t *testing.T) {
 			out, err := m.run(t, root)
 			switch {
 			case strings.Contains(out, "--- SKIP"):
-				t.Skipf("%s was skipped here:\n%s", m.test, out)
+				faults.Lack(t, "%s was skipped here:\n%s", m.test, out)
 			case err == nil:
 				t.Fatalf("%s lets it live:\n%s", m.test, out)
 			case !strings.Contains(out, m.invariant):
