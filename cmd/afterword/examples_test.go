@@ -38,6 +38,7 @@ func notRun() map[string]string {
 		"afterword consume --data-dir /srv/afterword --nats-url nats://n1,nats://n2,nats://n3":                            service,
 		"afterword consume --listen 127.0.0.1:8081":                                                                       service,
 		"afterword console": service,
+		"afterword console --service gw1:8080 --service gw2:8080":                                               service,
 		"afterword console --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379 --read-only": service,
 		"afterword console --base-path /afterword --console-host ops.example.org":                               service,
 		"afterword status --watch":                                                        endless,
