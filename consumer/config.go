@@ -102,7 +102,7 @@ func (c Config) withDefaults() Config {
 	c.AckWait = cmp.Or(c.AckWait, DefaultAckWait)
 	c.MaxAckPending = cmp.Or(c.MaxAckPending, DefaultMaxAckPending)
 	c.FileTimeout = cmp.Or(c.FileTimeout, transcript.DefaultFileTimeout)
-	c.Request = requestBound(c.Request, c.JS)
+	c.Request = stream.RequestBound(c.Request, c.JS)
 	c.Drain = cmp.Or(c.Drain, DefaultDrain)
 	c.WalkEvery = cmp.Or(c.WalkEvery, DefaultWalkEvery)
 	c.ProbeMax = cmp.Or(c.ProbeMax, DefaultProbeMax)
@@ -111,14 +111,6 @@ func (c Config) withDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-// requestBound is what bounds each request over js, when nothing else is asked for.
-func requestBound(asked time.Duration, js jetstream.JetStream) time.Duration {
-	if asked > 0 || js == nil { // validate refuses nil
-		return asked
-	}
-	return stream.RequestTimeout(js)
 }
 
 func (c Config) validate() error {

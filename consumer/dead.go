@@ -23,7 +23,7 @@ type DeadReader struct {
 // session, are nobody's. It reads all
 // dead letters, of which there should be few; ctx bounds it.
 func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
-	request := requestBound(r.Request, r.JS)
+	request := stream.RequestBound(r.Request, r.JS)
 	subject := stream.TurnSubject(session)
 	_, err = read(ctx, r.JS, stream.Dead, "", request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
 		if m.Headers().Get(stream.HeaderSubject) != subject {

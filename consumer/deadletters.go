@@ -71,7 +71,7 @@ func (f *DeadFilter) matches(l *DeadLetter) bool {
 }
 
 func (d DeadLetters) bound(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, requestBound(d.Request, d.JS))
+	return context.WithTimeout(ctx, stream.RequestBound(d.Request, d.JS))
 }
 
 func (d DeadLetters) stream(ctx context.Context) (jetstream.Stream, error) {
@@ -165,7 +165,7 @@ func (d DeadLetters) eachOf(ctx context.Context, s jetstream.Stream, f DeadFilte
 // page reads headers up to the next letters that match. next is how far it came.
 func (d DeadLetters) page(ctx context.Context, s jetstream.Stream, subject string, f DeadFilter) (page []DeadLetter, next uint64, err error) {
 	part := span{after: f.After, since: f.Since, headers: true}
-	next, err = readTo(ctx, s, f.Until, subject, part, requestBound(d.Request, d.JS), func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	next, err = readTo(ctx, s, f.Until, subject, part, stream.RequestBound(d.Request, d.JS), func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		size, _ := strconv.Atoi(m.Headers().Get(nats.MsgSize))
 		if l := describe(m.Subject(), m.Headers(), meta.Sequence.Stream, meta.Timestamp, size); f.matches(&l) {
 			page = append(page, l)

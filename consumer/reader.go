@@ -192,7 +192,7 @@ type StreamReader struct {
 // NewStreamReader makes a reader. request bounds each request to the server; 0
 // means what js was made with.
 func NewStreamReader(js jetstream.JetStream, request time.Duration) *StreamReader {
-	return &StreamReader{js: js, request: requestBound(request, js)}
+	return &StreamReader{js: js, request: stream.RequestBound(request, js)}
 }
 
 // turns returns the turns of a session that the stream holds. What is malformed is

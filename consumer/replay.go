@@ -51,7 +51,7 @@ type ReplayConfig struct {
 
 func (c ReplayConfig) withDefaults() ReplayConfig {
 	c.RoundBytes = cmp.Or(c.RoundBytes, DefaultRoundBytes)
-	c.Request = requestBound(c.Request, c.JS)
+	c.Request = stream.RequestBound(c.Request, c.JS)
 	c.Checkpoint = cmp.Or(c.Checkpoint, DefaultCheckpoint)
 	if c.PayloadLimit == 0 {
 		c.PayloadLimit = stream.PayloadLimit(c.JS.Conn().MaxPayload())

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -130,15 +131,8 @@ func (s *scene) chat(name, addr, program string, args ...string) {
 func (s *scene) inTrace(name string) {
 	t := s.t
 	t.Helper()
-	nc, err := nats.Connect(nats.DefaultURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servertest.JetStream(t, nats.DefaultURL)
+	defer js.Conn().Close()
 	c, err := js.OrderedConsumer(t.Context(), stream.Turns, jetstream.OrderedConsumerConfig{FilterSubjects: []string{stream.TurnSubject(name + " /1")}})
 	if err != nil {
 		t.Fatal(err)

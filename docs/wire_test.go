@@ -14,9 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
@@ -158,15 +155,7 @@ func publishPy(t *testing.T, server, session, user, assistant string) (string, e
 
 func TestPublishPy(t *testing.T) {
 	srv := servertest.NATS(t)
-	nc, err := nats.Connect(srv.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servertest.JetStream(t, srv.URL())
 
 	if out, err := publishPy(t, srv.Addr(), "abc", "Hi", "Hello."); err == nil || !strings.Contains(out, "afterword stream init") {
 		t.Errorf("without a stream publish.py ends with %v and says:\n%s", err, out)

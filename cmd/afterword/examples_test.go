@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/internal/servertest"
@@ -232,15 +231,8 @@ func exampleFiles(t *testing.T, dir string) {
 func withDeadLetters(t *testing.T) (url string) {
 	t.Helper()
 	srv := servertest.NATS(t)
-	nc, err := nats.Connect(srv.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servertest.JetStream(t, srv.URL())
+	defer js.Conn().Close()
 	if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
 		t.Fatal(err)
 	}

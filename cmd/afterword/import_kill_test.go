@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/internal/servertest"
@@ -129,15 +128,8 @@ func noteOf(t *testing.T, file string) (n importNote) {
 // storedTurns reads which turns the stream holds.
 func storedTurns(t *testing.T, url string) map[string]bool {
 	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servertest.JetStream(t, url)
+	defer js.Conn().Close()
 	s, err := js.Stream(t.Context(), stream.Turns)
 	if err != nil {
 		t.Fatal(err)

@@ -12,9 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
-
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
@@ -138,15 +135,8 @@ func TestNodeChat(t *testing.T) {
 // traces are the trace contexts of all messages in the stream of turns, in its order.
 func traces(t *testing.T, url string) (all []string) {
 	t.Helper()
-	nc, err := nats.Connect(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servertest.JetStream(t, url)
+	defer js.Conn().Close()
 	s, err := js.Stream(t.Context(), stream.Turns)
 	if err != nil {
 		t.Fatal(err)

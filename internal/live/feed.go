@@ -56,9 +56,7 @@ func (c Config) withDefaults() Config {
 	c.QueueTurns = cmp.Or(c.QueueTurns, DefaultQueueTurns)
 	c.QueueBytes = cmp.Or(c.QueueBytes, DefaultQueueBytes)
 	c.Resume = cmp.Or(c.Resume, DefaultResume)
-	if c.Request == 0 && c.JS != nil {
-		c.Request = stream.RequestTimeout(c.JS)
-	}
+	c.Request = stream.RequestBound(c.Request, c.JS)
 	c.RetryMax = cmp.Or(c.RetryMax, DefaultRetryMax)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
@@ -82,15 +80,7 @@ func TestDeployNATSRuns(t *testing.T) {
 				return res.StatusCode == http.StatusOK
 			})
 		}
-		nc, err := nats.Connect(nodes[0].URL())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer nc.Close()
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
+		js := servertest.JetStream(t, nodes[0].URL())
 		servertest.Eventually(t, servertest.StartTimeout, "streams with a copy on every node", func() bool {
 			if stream.Ensure(t.Context(), js, stream.StreamConfig{Replicas: len(nodes)}) != nil {
 				return false

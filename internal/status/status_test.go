@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/cache"
@@ -36,15 +35,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, limits stream.StreamConfig) *fixture {
 	t.Helper()
-	nc, err := nats.Connect(servertest.NATS(t).URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nc.Close)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := servertest.JetStream(t, servertest.NATS(t).URL())
 	if err := stream.Ensure(t.Context(), js, limits); err != nil {
 		t.Fatal(err)
 	}

@@ -16,3 +16,12 @@ func JetStream(nc *nats.Conn, request time.Duration) (jetstream.JetStream, error
 
 // RequestTimeout is the bound of one request that js was made with.
 func RequestTimeout(js jetstream.JetStream) time.Duration { return js.Options().DefaultTimeout }
+
+// RequestBound is what bounds each request over js: what is asked for, or else what js
+// was made with. Without js it is what is asked for.
+func RequestBound(asked time.Duration, js jetstream.JetStream) time.Duration {
+	if asked != 0 || js == nil {
+		return asked
+	}
+	return RequestTimeout(js)
+}
