@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// either reads a transcript from the file, or else from the stream: a consumer
+// may not have written it yet, or writes on another machine. A consumer may write
+// turns in another order than they were stored in. So a session that was shown from the
+// stream is shown from both, until its file has all of it: what was shown stays.
+type either struct {
+	file, stream gateway.Transcripts
+
+	mu    sync.Mutex
+	ahead map[string]bool // sessions of which the stream may have shown more than the file has
+}
+
+// maxAhead bounds these; past it some are forgotten.
+const maxAhead = 10_000
+
+func newEither(file, stream gateway.Transcripts) *either {
+	return &either{file: file, stream: stream, ahead: make(map[string]bool)}
+}
+
+// Read implements [gateway.Transcripts].
+func (e *either) Read(ctx context.Context, session string) (*transcript.Document, error) {
+	doc, err := e.file.Read(ctx, session)
+	missing := errors.Is(err, transcript.ErrNoSession)
+	if err != nil && !missing {
+		return nil, err
+	}
+	if !missing && !e.isAhead(session) {
+		return doc, nil
+	}
+	stored, err := e.stream.Read(ctx, session)
+	switch {
+	case errors.Is(err, transcript.ErrNoSession):
+		if missing {
+			return nil, err
+		}
+		return doc, nil
+	case err != nil:
+		return nil, err
+	case missing:
+		e.note(session, true)
+		return stored, nil
+	}
+	turns, err := stored.Turns()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := doc.Merge(turns...)
+	if err != nil {
+		return nil, err
+	}
+	e.note(session, changed)
+	return doc, nil
+}
+
+func (e *either) isAhead(session string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ahead[session]
+}
+
+func (e *either) note(session string, ahead bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !ahead {
+		delete(e.ahead, session)
+		return
+	}
+	for other := range e.ahead {
+		if len(e.ahead) < maxAhead {
+			break
+		}
+		delete(e.ahead, other)
+	}
+	e.ahead[session] = true
+}
