@@ -6,7 +6,6 @@
 #   PKGS          the packages that are tested and linted      (./...)
 #   TESTFLAGS     further arguments of go test, as in TESTFLAGS="-run Fold -v"
 #   TEST_TIMEOUT  bound of one package's tests                 (20m)
-#   TEST_PACKAGES packages tested at a time; they mostly wait  (3)
 #   BENCH         which benchmarks run, a regular expression   (.)
 #   BENCHTIME     how long each of them runs                   (1s)
 #   BENCHCOUNT    how often                                    (1)
@@ -22,7 +21,6 @@
 GO           ?= go
 PKGS         ?= ./...
 TEST_TIMEOUT ?= 20m
-TEST_PACKAGES ?= 3
 BENCH        ?= .
 BENCHTIME    ?= 1s
 BENCHCOUNT   ?= 1
@@ -59,7 +57,7 @@ release: ## make archives, packages, SBOMs and checksums for linux amd64 and arm
 
 test: tools ## install what the tests need, then go vet and go test -race
 	$(GO) vet $(PKGS)
-	CGO_ENABLED=1 $(GO) test -race -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
+	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
 
 e2e: tools ## install what more these need, and test what is delivered: units, packages, pages, clients
 	@sh .ci/tools e2e

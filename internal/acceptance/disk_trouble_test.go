@@ -39,14 +39,17 @@ func wantUnready(t *testing.T, s *service, why string) {
 // A disk that is full, has no inodes or is read-only: nothing is acknowledged, an
 // alarm is raised, and it heals by itself, however often.
 func TestDiskInTrouble(t *testing.T) {
-	const flaps = 3 // each delivers turns once more
+	const (
+		flaps = 3 // each delivers turns once more
+		chats = 20
+	)
 	rnd := random(t)
 	nats := servertest.NATSProcess(t)
 	js := connect(t, nats.URL())
 	disk := faults.Small(t, 24<<20, 4000)
 	dataDir := filepath.Join(disk.Dir(), "data")
 	consume := consumeOn(t, nats.URL(), dataDir)
-	l := publish(t, rnd, js, namesOf("trouble-%d", 20), 200)
+	l := publish(t, rnd, js, namesOf("trouble-%d", chats), 200)
 	readOnly := func() func() {
 		disk.ReadOnly(true)
 		return func() { disk.ReadOnly(false) }
@@ -57,8 +60,10 @@ func TestDiskInTrouble(t *testing.T) {
 				continue
 			}
 			undo := fault()
-			if name == "no inodes" { // only a new session needs one
-				l.say(fmt.Sprintf("new-%d", i), 0, rnd)
+			if name == "no inodes" { // only new sessions need one; folds under way may give back one for each session
+				for n := range 2 * chats {
+					l.say(fmt.Sprintf("new-%d-%d", i, n), 0, rnd)
+				}
 			}
 			wantUnready(t, consume, "disk "+name)
 			undo()
