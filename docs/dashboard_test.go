@@ -21,6 +21,7 @@ type panel struct {
 
 // undrawn are the metrics that the dashboard does not have, and why.
 var undrawn = map[string]string{
+	"afterword_console_replays_running":          "how far they are is drawn",
 	"afterword_consumer_pending_turns":           "afterword_group_pending_turns, which all processes show, says the same",
 	"afterword_consumer_walks_total":             "what walks find is drawn, as repairs and losses",
 	"afterword_http_requests_in_flight":          "rates and times of requests say more",

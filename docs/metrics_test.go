@@ -90,7 +90,7 @@ func (all metricDocs) table() string {
 	return b.String()
 }
 
-// TestMetricsOfThePage holds the page against a gateway, a consumer, a replay and a
+// TestMetricsOfThePage holds the page against a gateway, a consumer, a console, a replay and a
 // verification that run: it lists what they show and nothing else.
 func TestMetricsOfThePage(t *testing.T) {
 	s := newScene(t)
@@ -98,12 +98,13 @@ func TestMetricsOfThePage(t *testing.T) {
 	const servers = " --nats-url=nats://127.0.0.1:4222 --redis-url=redis://127.0.0.1:6379"
 	defer s.start("127.0.0.1:8081", "afterword gateway --data-dir gateway"+servers)()
 	defer s.start("127.0.0.1:8082", "afterword consume --data-dir copy --group copy"+servers)()
+	defer s.start("127.0.0.1:8083", "afterword console --data-dir copy"+servers)()
 	if text, err := s.shell(`curl -sf -H 'Prefer: wait=20' --json '{"user":"a","assistant":"b"}' http://127.0.0.1:8081/v1/sessions/a/turns &&
 		bin/afterword replay --all --data-dir copy --metrics-file replay.prom && bin/afterword verify --all --data-dir copy --metrics-file verify.prom`); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	all := make(metricDocs)
-	for who, port := range map[string]string{"gateway": "8081", "consume": "8082"} {
+	for who, port := range map[string]string{"gateway": "8081", "consume": "8082", "console": "8083"} {
 		text, err := "", error(nil)
 		for end := time.Now().Add(seenWithin); ; time.Sleep(tryAgain) {
 			text, err = s.shell("curl -sf http://127.0.0.1:" + port + "/metrics")

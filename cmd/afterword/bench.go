@@ -86,7 +86,7 @@ func (c *cli) benchmark(o benchOptions, run func(bench.Config) (*bench.Result, e
 	}
 	if o.plot != "" {
 		if err := os.WriteFile(o.plot, r.Plot(), 0o644); err != nil {
-			return fmt.Errorf("--plot: %w", err)
+			return fileError("--plot", err)
 		}
 	}
 	if o.json {

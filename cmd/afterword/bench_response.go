@@ -99,7 +99,7 @@ func (c *cli) runBenchResponse(cmd *cobra.Command, o responseOptions) error {
 	}
 	if o.plot != "" {
 		if err := os.WriteFile(o.plot, r.Plot(), 0o644); err != nil {
-			return fmt.Errorf("--plot: %w", err)
+			return fileError("--plot", err)
 		}
 	}
 	if o.json {

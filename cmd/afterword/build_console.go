@@ -12,6 +12,7 @@ import (
 
 	"github.com/afterword-io/afterword/internal/console"
 	"github.com/afterword-io/afterword/internal/live"
+	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/status"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
@@ -25,6 +26,7 @@ func (b *builder) makeConsole() error {
 			return err
 		}
 		b.events = feed
+		b.registry.MustRegister(metrics.Live(feed.Stats))
 		b.onStop(partEvents, 30, feed.Close)
 	}
 	cfg := console.Config{
@@ -46,8 +48,11 @@ func (b *builder) makeConsole() error {
 	if cfg.Status, err = b.makeStatus(); err != nil { // it closes nothing that is not its own
 		return err
 	}
-	b.console, err = console.New(cfg)
-	return err
+	if b.console, err = console.New(cfg); err != nil {
+		return err
+	}
+	b.registry.MustRegister(metrics.ConsoleReplays(b.console.ReplayStats))
+	return nil
 }
 
 // makeStatus looks at everything that this process has at hand.

@@ -51,9 +51,8 @@ is there in front of it.`,
 	o.redis.add(f, ownRedis)
 	o.addListen(f, defaultConsole, "`ADDRESS` of the console")
 	o.store.add(f)
-	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
 	o.console.add(f)
 	f.StringSliceVar(&o.services, "service", nil, "`ADDRESS` of a service of which /readyz is asked too; may be given again")
-	o.logs.add(f, "info")
+	o.addProcess(f)
 	return cmd
 }

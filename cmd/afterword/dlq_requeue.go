@@ -10,6 +10,12 @@ import (
 	"github.com/afterword-io/afterword/consumer"
 )
 
+// requeueSummary ends what `dlq requeue --json` prints.
+type requeueSummary struct {
+	Requeued uint64 `json:"requeued"`
+	Kept     uint64 `json:"kept"` // they stay dead letters
+}
+
 // requeueLine is a dead letter as `dlq requeue --json` prints it.
 type requeueLine struct {
 	Seq       uint64 `json:"sequence"`
@@ -51,7 +57,7 @@ Exit code 0: all are requeued. 1: some have to stay, or are not there.`,
 	f := flags{cmd.Flags()}
 	f.BoolVar(&all, "all", false, "all dead letters")
 	which.add(f)
-	f.BoolVar(&asJSON, "json", false, "print JSON: one object per line")
+	f.BoolVar(&asJSON, "json", false, "print JSON: an object for each, then how many were requeued and how many stay")
 	nats.add(f, ownNATS)
 	logs.add(f, "warn")
 	return cmd
@@ -78,6 +84,9 @@ func (c *cli) requeue(ctx context.Context, d consumer.DeadLetters, f consumer.De
 		}
 	})
 	fmt.Fprintf(c.stderr, "%s requeued\n", letters(requeued))
+	if asJSON && failure == nil {
+		failure = c.printJSON(requeueSummary{requeued, kept})
+	}
 	if err = errors.Join(err, failure); err == nil && kept > 0 {
 		err = failed(fmt.Errorf("%s cannot be requeued: see why above, and take what is of use out of them with `afterword dlq show`", letters(kept)))
 	}

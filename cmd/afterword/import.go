@@ -118,8 +118,9 @@ type importer struct {
 
 	counts importCounts
 	take   func(ctx context.Context, d *transcript.Draft, at place) error
-	bytes  int64 // of files that are done
-	broken error // what kept a refusal from being printed
+	bytes  int64  // of files that are done
+	inside *input // the file of lines that is being read
+	broken error  // what kept a refusal from being printed
 }
 
 func (c *cli) newImporter(o importOptions, path string) (*importer, error) {
@@ -153,7 +154,8 @@ func (im *importer) check(ctx context.Context) error {
 	began := time.Now()
 	m := im.c.meter("turns checked")
 	defer m.stop()
-	err := im.all(ctx, func() { m.set(im.counts.Turns, 0) })
+	total := im.total(ctx, m)
+	err := im.all(ctx, func() { m.set(im.counts.Turns, im.estimate(total)) })
 	m.stop()
 	if err != nil {
 		return err
@@ -181,17 +183,8 @@ func (im *importer) publish(ctx context.Context) error {
 	}
 	m := im.c.meter("turns stored")
 	defer m.stop()
-	total := int64(0)
-	if m != nil {
-		total = im.from.size(ctx)
-	}
-	step := func() {
-		all := uint64(0)
-		if im.bytes > 0 && total > 0 {
-			all = uint64(float64(im.counts.Turns) * max(1, float64(total)/float64(im.bytes)))
-		}
-		m.set(pub.Stats().Stored, all)
-	}
+	total := im.total(ctx, m)
+	step := func() { m.set(pub.Stats().Stored, im.estimate(total)) }
 	f := &feed{pub: pub, stall: im.o.stall, onStep: step}
 	noted := time.Now()
 	im.take = func(ctx context.Context, d *transcript.Draft, at place) error {
@@ -228,6 +221,26 @@ func (im *importer) publish(ctx context.Context) error {
 		return err
 	}
 	return im.done(importSummary{importCounts: im.counts, Stored: st.Stored, Duplicates: st.Duplicates, Seconds: took.Seconds()})
+}
+
+// total is how many bytes there are, when somebody looks.
+func (im *importer) total(ctx context.Context, m *meter) int64 {
+	if m == nil {
+		return 0
+	}
+	return im.from.size(ctx)
+}
+
+// estimate guesses how many turns there are from those so far; 0 means unknown.
+func (im *importer) estimate(total int64) uint64 {
+	done := im.bytes
+	if im.inside != nil {
+		done += im.inside.read.Load()
+	}
+	if done == 0 || total == 0 {
+		return 0
+	}
+	return uint64(float64(im.counts.Turns) * max(1, float64(total)/float64(done)))
 }
 
 // before are the counts without the turn that is about to be taken.
@@ -277,14 +290,17 @@ func (im *importer) refuse(at place, err error) {
 func (im *importer) all(ctx context.Context, step func()) error {
 	return im.from.each(ctx, im.note.position(), func(f importFile) error {
 		var err error
-		switch f.kind {
-		case ignoredFile:
-			im.counts.Ignored++
+		switch {
+		case f.kind == ignoredFile:
+			if !f.done {
+				im.counts.Ignored++
+			}
 			return nil
-		case documentFile:
+		case f.done:
+		case f.kind == documentFile:
 			im.countFile(f)
 			err = im.document(ctx, f)
-		case linesFile:
+		case f.kind == linesFile:
 			im.countFile(f)
 			err = im.lines(ctx, f, step)
 		}
@@ -361,6 +377,8 @@ func (im *importer) lines(ctx context.Context, f importFile, step func()) error 
 	}
 	in := &input{name: f.name, base: f.modified, src: file, size: f.size, close: file.Close}
 	defer in.close()
+	im.inside = in
+	defer func() { im.inside = nil }()
 	if im.base != nil {
 		in.base = *im.base
 	}

@@ -29,7 +29,7 @@ func openImportNote(file, path, baseTime string) (*importNote, error) {
 		return n, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("--resume: %w", err)
+		return nil, fileError("--resume", err)
 	}
 	var old importNote
 	if err := json.Unmarshal(b, &old); err != nil || old.Path == "" {
@@ -57,7 +57,7 @@ func (n *importNote) save(at place, counts importCounts) error {
 		return err
 	}
 	if err := renameio.WriteFile(n.file, append(b, '\n'), exportMode); err != nil {
-		return fmt.Errorf("--resume: %w", err)
+		return fileError("--resume", err)
 	}
 	return nil
 }
@@ -68,7 +68,7 @@ func (n *importNote) remove() error {
 		return nil
 	}
 	if err := os.Remove(n.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("--resume: %w", err)
+		return fileError("--resume", err)
 	}
 	return nil
 }

@@ -45,6 +45,7 @@ type importFile struct {
 	modified   transcript.Instant
 	after      int  // lines or messages of it that were taken before
 	resumed    bool // it was begun before
+	done       bool // all of it was taken before
 }
 
 // importSource is a file, or a folder of them.
@@ -58,7 +59,7 @@ func openSource(path string) (importSource, error) {
 	s := importSource{given: path}
 	info, err := os.Stat(path)
 	if err != nil {
-		return s, err
+		return s, fileError("PATH", err)
 	}
 	if s.path, err = filepath.Abs(path); err != nil {
 		return s, err
@@ -84,13 +85,11 @@ func (p position) after(name string) bool {
 	return slices.Compare(strings.Split(name, "/"), strings.Split(p.File, "/")) < 0
 }
 
-// each calls fn with every file from a position on, always in the same order. A folder
+// each calls fn with every file, always in the same order: those before a position are done. A folder
 // that cannot be read ends it: what is in it is not known.
 func (s importSource) each(ctx context.Context, from position, fn func(importFile) error) error {
 	return s.walk(ctx, func(f importFile) error {
-		if from.after(f.name) {
-			return nil
-		}
+		f.done = from.after(f.name)
 		if f.name == from.File {
 			f.after, f.resumed = from.Number-1, true
 		}

@@ -40,12 +40,12 @@ func openInput(name, baseTime string, stdin io.Reader) (*input, error) {
 	} else {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, fmt.Errorf("--file: %w", err)
+			return nil, fileError("--file", err)
 		}
 		info, err := f.Stat()
 		if err != nil {
 			f.Close()
-			return nil, fmt.Errorf("--file: %w", err)
+			return nil, fileError("--file", err)
 		}
 		if info.IsDir() {
 			f.Close()

@@ -32,13 +32,13 @@ set, or else that of the commit, so that the same source gives the same pages.`,
 				return err
 			}
 			if err := folder.Make(dir); err != nil {
-				return fmt.Errorf("--dir: %w", err)
+				return fileError("--dir", err)
 			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
 			head := &doc.GenManHeader{Section: "1", Source: "afterword " + thisBuild().Version, Manual: "afterword", Date: &date}
 			if err := doc.GenManTree(root, head, dir); err != nil {
-				return fmt.Errorf("--dir: %w", err)
+				return fileError("--dir", err)
 			}
 			return nil
 		},

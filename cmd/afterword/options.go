@@ -289,10 +289,15 @@ func (o *serviceOptions) addConsumer(f flags) {
 	f.wait(&o.walk, consumer.DefaultWalkEvery, "walk-every", "how often the transcripts folder is walked, for what was left to fold and what Redis has to be told of")
 }
 
-// addCommon defines what every service has.
+// addCommon defines what every service has that takes turns in or writes them.
 func (o *serviceOptions) addCommon(f flags) {
 	o.store.add(f)
 	o.limits.add(f, "stream-")
+	o.addProcess(f)
+}
+
+// addProcess defines what every process has that runs until it is stopped.
+func (o *serviceOptions) addProcess(f flags) {
 	f.wait(&o.watch, stream.DefaultWatchEvery, "watch-every", "how often the streams are looked at for /metrics: a few requests each time")
 	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
 	f.text(&o.pprof, "", "pprof", "", "`ADDRESS` to serve profiles of the process on (net/http/pprof); none by default, and best on loopback")

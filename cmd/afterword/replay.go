@@ -202,7 +202,7 @@ func checkInto(dir string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("--into: %w", err)
+		return fileError("--into", err)
 	case len(entries) == 0:
 		return nil
 	}

@@ -113,6 +113,7 @@ func printSessions(out *bufio.Writer, sessions []transcript.Session, asJSON bool
 func (c *cli) sessionShow() *cobra.Command {
 	var store storeOptions
 	var last int
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Print a transcript",
@@ -147,6 +148,7 @@ folded into its file.`,
 	f := flags{cmd.Flags()}
 	store.add(f)
 	f.IntVar(&last, "turns", 0, "print only the last so many turns, one per line")
+	f.BoolVar(&asJSON, "json", false, "print JSON, which a transcript is without it too")
 	return cmd
 }
 

@@ -136,7 +136,11 @@ func (e *exporter) only(ctx context.Context, session string) error {
 func (e *exporter) everything(ctx context.Context) error {
 	m := e.c.meter("sessions exported")
 	defer m.stop()
-	err := e.store.EachSession(ctx, e.o.prefix, func(token, session string, err error) error {
+	total, err := e.count(ctx, m != nil)
+	if err != nil {
+		return err
+	}
+	err = e.store.EachSession(ctx, e.o.prefix, func(token, session string, err error) error {
 		if err == nil {
 			err = e.one(ctx, session)
 		}
@@ -148,7 +152,7 @@ func (e *exporter) everything(ctx context.Context) error {
 			fmt.Fprintf(e.c.stderr, "session %s: %s\n", token, oneLine(err))
 			err = nil
 		}
-		m.set(e.sum.Sessions, 0)
+		m.set(e.sum.Sessions+e.sum.Failed, total)
 		return errors.Join(err, context.Cause(ctx))
 	})
 	m.stop()
@@ -162,6 +166,16 @@ func (e *exporter) everything(ctx context.Context) error {
 		return failed(fmt.Errorf("%d sessions cannot be read (see above), %d were exported: `afterword verify --all --repair` mends them", e.sum.Failed, e.sum.Sessions))
 	}
 	return nil
+}
+
+// count returns how many sessions there are, when somebody looks. It reads folders, and
+// of transcripts only those whose names do not tell their session.
+func (e *exporter) count(ctx context.Context, watched bool) (n uint64, err error) {
+	if !watched {
+		return 0, nil
+	}
+	err = e.store.EachSession(ctx, e.o.prefix, func(string, string, error) error { n++; return nil })
+	return n, err
 }
 
 func (e *exporter) one(ctx context.Context, session string) error {
@@ -191,13 +205,13 @@ func (e *exporter) write(session string) error {
 	}
 	if !e.made {
 		if err := folder.Make(e.o.out); err != nil {
-			return fmt.Errorf("--out: %w", err)
+			return fileError("--out", err)
 		}
 		e.made = true
 	}
 	path := filepath.Join(e.o.out, transcript.Token(session)+e.format.suffix)
 	if err := renameio.WriteFile(path, e.rendered, exportMode, renameio.IgnoreUmask()); err != nil {
-		return fmt.Errorf("--out: %w", err)
+		return fileError("--out", err)
 	}
 	return nil
 }

@@ -36,11 +36,11 @@ type settings struct {
 // readSettings reads a file. Its error names each line that is wrong, and shows no value.
 func readSettings(file string, root *cobra.Command) (*settings, error) {
 	b, err := os.ReadFile(file)
-	if err == nil && len(b) > maxSettings {
-		err = fmt.Errorf("%s is longer than %d bytes", file, maxSettings)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("--%s: %w", configFlag, err)
+		return nil, fileError("--"+configFlag, err)
+	}
+	if len(b) > maxSettings {
+		return nil, fmt.Errorf("--%s: %s is longer than %d bytes: it is no file of settings", configFlag, file, maxSettings)
 	}
 	known := settingsOf(root)
 	s := &settings{file: file, by: make(map[string]setting)}

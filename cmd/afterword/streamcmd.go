@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -73,7 +74,8 @@ func (c *cli) streamInfo() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info",
 		Short: "Show the streams and who consumes them",
-		Long: `Show both streams, their limits and consumers. A stream with a setting under
+		Long: `Show both streams, their limits and consumers; readers without a name of their own are
+counted, and listed with --json. A stream with a setting under
 which turns could be lost is shown, and the exit code is 1.`,
 		Example: "  afterword stream info --json",
 		Args:    noArgs,
@@ -155,7 +157,7 @@ func days(d time.Duration) string {
 func (c *cli) printStreams(infos []stream.StreamInfo) error {
 	streams := newTable("stream", "messages", "bytes", "sessions", "first", "last", "limits")
 	consumers := newTable("stream", "consumer", "lag", "waiting", "unacknowledged", "redelivered")
-	n := 0
+	groups, readers := 0, 0
 	for _, s := range infos {
 		subjects := "-"
 		if s.Name == stream.Turns {
@@ -163,14 +165,22 @@ func (c *cli) printStreams(infos []stream.StreamInfo) error {
 		}
 		streams.AppendRow(table.Row{s.Name, s.Messages, roughBytes(s.Bytes), subjects, moment(s.FirstTime), moment(s.LastTime), limitsOf(s)})
 		for _, k := range s.Consumers {
+			if !k.Durable { // its lag is nobody's
+				readers++
+				continue
+			}
 			consumers.AppendRow(table.Row{s.Name, k.Name, k.Lag(), k.Pending, k.AckPending, k.Redelivered})
-			n++
+			groups++
 		}
 	}
-	if _, err := fmt.Fprintln(c.stdout, streams.Render()); err != nil || n == 0 {
-		return err
+	text := streams.Render() + "\n"
+	if groups > 0 {
+		text += "\n" + consumers.Render() + "\n"
 	}
-	_, err := fmt.Fprintf(c.stdout, "\n%s\n", consumers.Render())
+	if readers > 0 {
+		text += fmt.Sprintf("\nreaders that are gone when they have read (events, consoles, replays): %d\n", readers)
+	}
+	_, err := io.WriteString(c.stdout, text)
 	return err
 }
 

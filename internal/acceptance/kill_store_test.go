@@ -25,6 +25,7 @@ func TestKill9OfTheStore(t *testing.T) {
 	cfg := writerConfig{Dir: transcripts(l.dataDir)}
 	seen := observe(t, l.dataDir, 1)
 	died := make(map[string]int)
+	var calls deck
 	batches, swept := 0, 0
 	began := time.Now()
 	for i := range rounds {
@@ -35,11 +36,14 @@ func TestKill9OfTheStore(t *testing.T) {
 		var wrap func(args ...string) []string
 		at := "random"
 		if i%3 == 1 {
-			at = faults.Calls[rnd.IntN(len(faults.Calls))]
+			at = calls.deal(rnd, faults.Calls)
 			hit := faults.Injection{Calls: []string{at}, From: 1 + rnd.IntN(8), Kill: true}
 			wrap = func(args ...string) []string { return hit.Command(t, args...) }
 		}
 		cfg.Durability = []transcript.Durability{transcript.SyncFS, transcript.SyncFiles}[i/2%2]
+		if at == "syncfs" { // the other way does without it
+			cfg.Durability = transcript.SyncFS
+		}
 		left := l.temporaries()
 		w := startWriter(t, cfg, wrap)
 		if at == "random" && i%10 == 0 { // in the middle of its start

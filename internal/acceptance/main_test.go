@@ -80,6 +80,21 @@ func choose[T any](normal, large T) T {
 	return normal
 }
 
+// deck deals choices at random, and each as often as any other: what a test has to see
+// is not left to luck.
+type deck []string
+
+func (d *deck) deal(rnd *rand.Rand, choices []string) string {
+	if len(*d) == 0 {
+		*d = slices.Clone(choices)
+		rnd.Shuffle(len(*d), func(i, k int) { (*d)[i], (*d)[k] = (*d)[k], (*d)[i] })
+	}
+	last := len(*d) - 1
+	dealt := (*d)[last]
+	*d = (*d)[:last]
+	return dealt
+}
+
 // durations are sorted when they are printed.
 type durations []time.Duration
 

@@ -36,6 +36,7 @@ const (
 // Names of what is measured.
 const (
 	untilTail     = "Publish until durable in the tail"
+	diskFloor     = "the disk alone: the same turns synced twice"
 	untilDocument = "Publish until in the document"
 	burstFolded   = "after a burst, until every document has all of it"
 	burstTurns    = "turns of the burst"
@@ -49,7 +50,7 @@ func (l *lab) endToEnd(ctx context.Context, cfg ConsumeConfig, c *conversations,
 		name string
 		kind kind
 		rate int
-	}{{untilTail, tailJob, cfg.TailRate}, {untilDocument, documentJob, cfg.DocumentRate}, {burstFolded, burstJob, 0}} {
+	}{{diskFloor, syncsJob, cfg.TailRate}, {untilTail, tailJob, cfg.TailRate}, {untilDocument, documentJob, cfg.DocumentRate}, {burstFolded, burstJob, 0}} {
 		servers, err := l.startNATS(ctx, 1) // an empty stream
 		if err != nil {
 			return err
@@ -75,6 +76,8 @@ func (l *lab) endToEnd(ctx context.Context, cfg ConsumeConfig, c *conversations,
 func endToEndMeasures(got *collected) []Measure {
 	return []Measure{
 		got.measure(untilTail + ", p50"), got.measure(untilTail + ", p99").atMost(50),
+		got.measure(diskFloor + ", p50"), got.measure(diskFloor + ", p99"),
+		ratio(untilTail+" / the disk alone, p99", got.measure(untilTail+", p99"), got.measure(diskFloor+", p99")),
 		got.measure(untilDocument + ", p50"), got.measure(untilDocument + ", p99").atMost(250),
 		got.measure(burstTurns), got.measure(burstFolded).atMost(30),
 	}

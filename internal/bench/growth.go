@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ type GrowthConfig struct {
 	Size int
 	// Batch is how many turns of the session become durable together; zero means [DefaultGrowthBatch].
 	Batch int
-	// Rate is how many turns come a second; zero means [DefaultGrowthRate]. With more than 2,000 a
+	// Rate is how many turns come a second; zero means [DefaultGrowthRate]. With more than 500 a
 	// second folds wait for turns to gather.
 	Rate int
 }
@@ -168,6 +169,7 @@ func (g *growing) at(ctx context.Context, size int) error {
 	}
 	defer store.Close(context.WithoutCancel(ctx))
 	read := func(name string) error {
+		runtime.GC() // what folding has left is not swept while reads are timed
 		took := make([]time.Duration, growthReads)
 		for i := range took {
 			from := time.Now()
@@ -234,6 +236,11 @@ func (g *growing) grow(ctx context.Context, store *transcript.Store, size int) e
 		g.Progress(what, g.next-first, most)
 	}
 	turns := float64(g.next - first)
+	if folds == 0 { // what these turns cost has the fold in it that carries them
+		if err := g.settle(ctx, store); err != nil {
+			return err
+		}
+	}
 	if err := g.idle(ctx, store); err != nil {
 		return err
 	}

@@ -117,7 +117,7 @@ func Work(ctx context.Context, in io.Reader, out io.Writer) error {
 		return fmt.Errorf("bench worker: read the job: %w", err)
 	}
 	do, ok := map[kind]func(context.Context, job, func(int)) (outcome, error){
-		drainJob: drain, consumeJob: consume, replaceJob: replace, appendJob: appendFiles,
+		drainJob: drain, consumeJob: consume, replaceJob: replace, appendJob: appendFiles, syncsJob: syncTwice,
 		readJob: readStream, replayJob: replay,
 		tailJob: endToEndWorker, documentJob: endToEndWorker, burstJob: endToEndWorker,
 	}[j.Kind]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -50,10 +51,38 @@ type replays struct {
 	isOpen  bool // they can be started
 	next    int
 	list    []*replay
+	ended   map[string]uint64 // how many, by the state in which they ended
 	running sync.WaitGroup
 }
 
-func newReplays(cfg Config) *replays { return &replays{cfg: cfg} }
+// ReplayStats are about the replays that were started from a console.
+type ReplayStats struct {
+	Running     int
+	Done, Total uint64 // messages of those that are running
+	// Ended counts the others since the process began, by how they ended: "done",
+	// "failed" or "cancelled".
+	Ended map[string]uint64
+}
+
+// ReplayStats returns how far replays are.
+func (c *Console) ReplayStats() ReplayStats { return c.replays.stats() }
+
+func (rs *replays) stats() ReplayStats {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	s := ReplayStats{Ended: maps.Clone(rs.ended)}
+	for _, r := range rs.list {
+		if r.State == "running" {
+			s.Running++
+			s.Done, s.Total = s.Done+r.Done, s.Total+r.Total
+		}
+	}
+	return s
+}
+
+func newReplays(cfg Config) *replays {
+	return &replays{cfg: cfg, ended: map[string]uint64{"done": 0, "failed": 0, "cancelled": 0}}
+}
 
 // open lets replays be started.
 func (rs *replays) open() {
@@ -105,7 +134,7 @@ func (rs *replays) start(session string, since *time.Time, rate int) (replay, er
 	}
 	rs.running.Go(func() {
 		defer cancel(nil)
-		rs.ended(ctx, r, rs.run(ctx, r))
+		rs.end(ctx, r, rs.run(ctx, r))
 	})
 	return *r, nil
 }
@@ -138,7 +167,7 @@ func (rs *replays) run(ctx context.Context, r *replay) (err error) {
 	return err
 }
 
-func (rs *replays) ended(ctx context.Context, r *replay, err error) {
+func (rs *replays) end(ctx context.Context, r *replay, err error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	now := time.Now().UTC()
@@ -151,6 +180,7 @@ func (rs *replays) ended(ctx context.Context, r *replay, err error) {
 	default:
 		r.State, r.Error = "failed", err.Error()
 	}
+	rs.ended[r.State]++
 	level := slog.LevelInfo
 	if r.State == "failed" {
 		level = slog.LevelWarn

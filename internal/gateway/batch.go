@@ -40,6 +40,9 @@ type lineResult struct {
 // postBatch takes in turns of any sessions, one a line. A line that is no acceptable turn
 // does not keep the others from being taken; where it has to stop it says how far it came.
 func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) error {
+	if _, err := parseQuery(r); err != nil {
+		return err
+	}
 	if err := checkBatch(w, r); err != nil {
 		return err
 	}

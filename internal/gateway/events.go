@@ -102,7 +102,7 @@ func (g *Gateway) listen(ctx context.Context, want live.Want) (*live.Client, err
 // wantOf reads what a client listens for, and how much of it; 0 is no bound. A browser
 // that comes again says by header what it has; that is newer than what is in the address.
 func wantOf(r *http.Request) (want live.Want, limit int, err error) {
-	query, err := parseQuery(r)
+	query, err := parseQuery(r, "session", "prefix", "after", "limit")
 	if err != nil {
 		return want, 0, err
 	}

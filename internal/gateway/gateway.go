@@ -199,7 +199,7 @@ func New(cfg Config) *Gateway {
 			newRoute(http.MethodGet, "/v1/sessions/{id}/transcript", g.getTranscript),
 			newRoute(http.MethodGet, "/v1/sessions", g.listSessions),
 			newRoute(http.MethodGet, "/v1/events", g.getEvents),
-			newRoute(http.MethodGet, "/openapi.json", describe),
+			newRoute(http.MethodGet, describedAt, describe),
 		)
 	}
 	return g

@@ -29,7 +29,7 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	if g.cfg.History == nil {
 		return absent("histories")
 	}
-	query, err := parseQuery(r)
+	query, err := parseQuery(r, "limit")
 	if err != nil {
 		return err
 	}
@@ -81,6 +81,9 @@ func writeHistory(w io.Writer, history *cache.Result) {
 func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place) error {
 	if g.cfg.Transcripts == nil {
 		return absent("transcripts")
+	}
+	if _, err := parseQuery(r); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.LookupTimeout)
 	defer cancel()

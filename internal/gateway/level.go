@@ -47,7 +47,7 @@ func (s *sighting) safer(o *sighting) bool {
 // getTurn shows a turn and its level: of the newest snapshot, or with ?rev=N of
 // that revision or a newer one.
 func (g *Gateway) getTurn(w http.ResponseWriter, r *http.Request, at place) error {
-	query, err := parseQuery(r)
+	query, err := parseQuery(r, "rev")
 	if err != nil {
 		return err
 	}

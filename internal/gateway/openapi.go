@@ -11,6 +11,9 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
+// describedAt is where it is served.
+const describedAt = "/openapi.json"
+
 func describe(w http.ResponseWriter, _ *http.Request, _ place) error {
 	return writeRaw(w, http.StatusOK, openAPI)
 }

@@ -157,6 +157,28 @@ func TestOpenAPIAnswers(t *testing.T) {
 			}
 		}
 	}
+	// A query has the parameters of the document, each once, and no others.
+	for path, item := range doc.Paths.Map() {
+		if !strings.HasPrefix(path, "/v1/") {
+			continue
+		}
+		path = strings.NewReplacer("{id}", "s", "{turn}", "t").Replace(path)
+		for method, op := range item.Operations() {
+			send := func(query string) *answer {
+				return w.do(method, path+"?"+query, "")
+			}
+			for _, name := range []string{"limitt", "Limit", "text"} {
+				send(name+"=1").problem(http.StatusBadRequest, name)
+			}
+			for _, ref := range op.Parameters {
+				if p := ref.Value; p.In == openapi3.ParameterInQuery {
+					if p := send(p.Name+"=1&"+p.Name+"=1").problem(http.StatusBadRequest, p.Name); !strings.Contains(p.Detail, "twice") {
+						t.Errorf("%s %s, twice %s: %+v", method, path, ref.Value.Name, p)
+					}
+				}
+			}
+		}
+	}
 	for name, body := range map[string]string{
 		"Accepted": `{"id":"t1","timestamp":"2026-01-31T12:00:00Z","rev":1,"level":"lost"}`,
 		"Problem":  `{"title":"x","status":400}`,

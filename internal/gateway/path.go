@@ -66,11 +66,22 @@ func (rt *route) place(path []string) (at place, err error) {
 
 type routes []route
 
+// nothing answers a path that is not served with those that are.
+func (rs routes) nothing() *problem {
+	paths := make([]string, len(rs))
+	for i := range rs {
+		if paths[i] = rs[i].pattern; paths[i] == describedAt {
+			return notFound("There is nothing at this path. GET " + describedAt + " has all that there are.")
+		}
+	}
+	return notFound("There is nothing at this path. There are " + strings.Join(paths, ", ") + ".")
+}
+
 // find returns the route of a request. pattern is "" when the path is unknown.
 func (rs routes) find(r *http.Request) (h handler, pattern string, at place, err error) {
 	path, ok := segments(r.URL)
 	if !ok {
-		return nil, "", place{}, notFound("There is nothing at this path.")
+		return nil, "", place{}, rs.nothing()
 	}
 	method := r.Method
 	if method == http.MethodHead {
@@ -92,7 +103,7 @@ func (rs routes) find(r *http.Request) (h handler, pattern string, at place, err
 		}
 	}
 	if pattern == "" {
-		return nil, "", place{}, notFound("There is nothing at this path.")
+		return nil, "", place{}, rs.nothing()
 	}
 	slices.Sort(allow)
 	return nil, pattern, place{}, notAllowed(strings.Join(allow, ", "))

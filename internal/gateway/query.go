@@ -2,9 +2,12 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/afterword-io/afterword/transcript"
@@ -13,10 +16,22 @@ import (
 // query is what follows the path of a request.
 type query struct{ url.Values }
 
-func parseQuery(r *http.Request) (query, error) {
+// parseQuery reads the query of a request, in which there are these parameters and no
+// others: one that is misspelt would otherwise be an answer to another question.
+func parseQuery(r *http.Request, names ...string) (query, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return query{}, badRequest("", "The query is malformed.")
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch {
+		case !slices.Contains(names, name) && len(names) == 0:
+			return query{}, badRequest(name, "This path takes no query.")
+		case !slices.Contains(names, name):
+			return query{}, badRequest(name, "The query of this path takes "+strings.Join(names, ", ")+".")
+		case len(values[name]) > 1:
+			return query{}, badRequest(name, name+" is given twice.")
+		}
 	}
 	return query{values}, nil
 }

@@ -23,7 +23,7 @@ func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request, _ place) 
 	if g.cfg.Store == nil {
 		return absent("transcripts folder")
 	}
-	query, err := parseQuery(r)
+	query, err := parseQuery(r, "prefix", "cursor", "limit")
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,9 @@ func acceptedOf(r *publisher.Receipt, level publisher.Level) *accepted {
 
 // postTurn takes one turn in. It waits for nothing but the body, unless asked to.
 func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) error {
+	if _, err := parseQuery(r); err != nil {
+		return err
+	}
 	if err := checkContent(w, r); err != nil {
 		return err
 	}
