@@ -107,6 +107,31 @@ func TestTurnsThatWaitAreSentInBatches(t *testing.T) {
 	}
 }
 
+// A stream that is slow does not get a queue of turns by themselves, each of which costs
+// it a sync: few are under way, and those that come meanwhile go together.
+func TestTurnsGoTogetherWhereTheStreamIsSlow(t *testing.T) {
+	srv := servertest.NATSProcess(t)
+	w := &world{t: t}
+	w.js = w.connect(srv.URL())
+	w.ensure()
+	p := w.publisher(nil)
+	rs := []*publisher.Receipt{must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"}))}
+	waitStored(t, rs...)
+	srv.Hang()
+	const turns = 150
+	for range turns {
+		spread(t, 4*time.Millisecond) // longer than a turn waits for others
+		rs = append(rs, must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"})))
+	}
+	srv.Resume()
+	w.once(rs)
+	alone := len(rs) - w.batched()
+	t.Logf("%d of %d turns by themselves, %+v", alone, len(rs), p.Stats())
+	if alone > turns/4 { // the first of all, four while it hung, and what was left when it went on
+		t.Errorf("%d of %d turns were sent by themselves", alone, len(rs))
+	}
+}
+
 func TestBatchWithDuplicates(t *testing.T) {
 	w := newStreamWorld(t)
 	p := w.publisher(nil)

@@ -314,8 +314,10 @@ func (s *sender) group(now time.Time) (n int, together bool, wait time.Duration)
 		}
 	}
 	switch {
+	case n < minBatch && len(s.inFlight) >= aloneAtOnce:
+		return 0, false, upkeepEvery // until results come, or enough turns for a batch
 	case n < minBatch:
-		return max(n, 1), false, 0
+		return min(max(n, 1), aloneAtOnce-len(s.inFlight)), false, 0
 	case len(s.batches.flying) >= batchesAtOnce:
 		return 0, false, upkeepEvery
 	}
