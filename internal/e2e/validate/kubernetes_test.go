@@ -19,7 +19,10 @@ import (
 )
 
 // scaledObject is what of KEDA's type is used here: its module brings hundreds of others.
+// Its schema is held against the object as it stands.
 type scaledObject struct {
+	object []byte // JSON
+
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata"`
 	Spec              struct {
@@ -110,6 +113,9 @@ func build(t *testing.T, path string, fs filesys.FileSystem) *cluster {
 		case "keda.sh/v1alpha1 ScaledObject":
 			var o scaledObject
 			strict(&o)
+			if o.object, err = yaml.YAMLToJSON(text); err != nil {
+				t.Fatal(err)
+			}
 			c.scaled = append(c.scaled, o)
 		case "monitoring.coreos.com/v1 PodMonitor":
 			var o monitoringv1.PodMonitor
