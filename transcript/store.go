@@ -47,7 +47,7 @@ type Config struct {
 	TailLimit  int64
 	QuietAfter time.Duration
 	// LargeSize is the size in bytes past which a document waits to be folded
-	// until its tail is 10 % of it, or LargeAge old.
+	// until its tail is 8 % of it, or LargeAge old.
 	LargeSize int64
 	LargeAge  time.Duration
 

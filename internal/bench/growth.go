@@ -39,7 +39,7 @@ const (
 	growthFolds   = 3     // at least so many are measured at each size
 	growthShare   = 0.25  // but no more turns than this share of the session
 	growthLeast   = 20    // turns
-	growthTail    = 0.095 // of the session; from 10 % on it is folded
+	growthTail    = 0.075 // of the session; from 8 % on it is folded
 	growthReads   = 200
 	growthHistory = 10
 	growthIdle    = 10 * time.Millisecond
