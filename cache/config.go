@@ -18,6 +18,7 @@ const (
 	DefaultWriteTimeout    = 500 * time.Millisecond
 	DefaultPoolSize        = 10
 	DefaultPoolTimeout     = 250 * time.Millisecond
+	DefaultStallAfter      = 100 * time.Millisecond
 	DefaultPipeline        = 64
 	DefaultPipelineBytes   = 1 << 20
 	DefaultMaxEntry        = 8 << 20
@@ -50,6 +51,10 @@ type Config struct {
 	// how long an operation waits for one.
 	PoolSize    int
 	PoolTimeout time.Duration
+	// StallAfter is how long no operation has been answered, with as many under way as
+	// there are connections, when a read is not made but [ErrUnavailable]: it would only
+	// wait for a connection.
+	StallAfter time.Duration
 	// Pipeline and PipelineBytes bound how many sessions, and about how many
 	// bytes, are written in one round trip.
 	Pipeline, PipelineBytes int
@@ -75,6 +80,7 @@ func (c Config) withDefaults() Config {
 	c.WriteTimeout = cmp.Or(c.WriteTimeout, DefaultWriteTimeout)
 	c.PoolSize = cmp.Or(c.PoolSize, DefaultPoolSize)
 	c.PoolTimeout = cmp.Or(c.PoolTimeout, DefaultPoolTimeout)
+	c.StallAfter = cmp.Or(c.StallAfter, DefaultStallAfter)
 	c.Pipeline = cmp.Or(c.Pipeline, DefaultPipeline)
 	c.PipelineBytes = cmp.Or(c.PipelineBytes, DefaultPipelineBytes)
 	c.MaxEntry = cmp.Or(c.MaxEntry, DefaultMaxEntry)
@@ -91,7 +97,7 @@ func (c Config) validate() error {
 	}{
 		{"TTL", c.TTL}, {"OpTimeout", c.OpTimeout}, {"DialTimeout", c.DialTimeout},
 		{"ReadTimeout", c.ReadTimeout}, {"WriteTimeout", c.WriteTimeout},
-		{"PoolTimeout", c.PoolTimeout}, {"BreakerWait", c.BreakerWait},
+		{"PoolTimeout", c.PoolTimeout}, {"StallAfter", c.StallAfter}, {"BreakerWait", c.BreakerWait},
 	} {
 		if d.d < time.Millisecond {
 			return fmt.Errorf("cache: %s is %s; it must be 1ms or more", d.name, d.d)

@@ -10,7 +10,7 @@ import (
 
 var (
 	// ErrUnavailable says that Redis was not asked, because it has not answered
-	// lately. It comes at once.
+	// lately: the breaker is open, or it stalls. It comes at once.
 	ErrUnavailable = errors.New("Redis is unavailable")
 	// ErrCorrupt says that what Redis holds for a session is not what afterword writes.
 	ErrCorrupt = errors.New("corrupt value in Redis")

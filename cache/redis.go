@@ -18,6 +18,7 @@ type Redis struct {
 	target   target
 	client   redis.UniversalClient
 	breaker  *breaker
+	stall    stall
 	counters counters
 }
 
@@ -32,7 +33,7 @@ func New(cfg Config) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg)}
+	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg), stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}}
 	r.breaker = newBreaker(cfg, r.probe)
 	return r, nil
 }
@@ -91,6 +92,10 @@ func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Rece
 		r.counters.add(OpRead, Skipped)
 		return transcript.Recent{}, false, nil
 	}
+	if r.stall.stuck() {
+		r.count(OpRead, ErrUnavailable)
+		return transcript.Recent{}, false, fmt.Errorf("read history from Redis: %w: none of the %d operations under way was answered for %s", ErrUnavailable, r.cfg.PoolSize, r.cfg.StallAfter)
+	}
 	fields, err := do(ctx, r, func(ctx context.Context) ([]any, error) {
 		return r.client.HMGet(ctx, RecentKey(session), fieldVersion, fieldTurns).Result()
 	})
@@ -148,7 +153,9 @@ func do[T any](ctx context.Context, r *Redis, fn func(context.Context) (T, error
 	if err != nil {
 		return none, err
 	}
+	r.stall.begin()
 	v, err := bounded(ctx, r.cfg.OpTimeout, fn)
+	r.stall.end(!down(err))
 	if err != nil && (errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, redis.ErrClosed)) {
 		done(errCancelled)
 	} else {

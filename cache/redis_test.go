@@ -364,6 +364,43 @@ func TestHungRedisIsNoMissAndBreakerRecovers(t *testing.T) {
 	}
 }
 
+// Whoever asks a Redis that has stopped answering on all connections does not wait for
+// one of them, before any bound says that it does not answer.
+func TestReadsDoNotQueueForStalledRedis(t *testing.T) {
+	s := servertest.Redis(t)
+	const long = time.Minute
+	r, ctx := newRedis(t, Config{URL: s.URL(), OpTimeout: long, ReadTimeout: long, PoolTimeout: long}), t.Context()
+	check(t, r.Refresh(ctx, "s", recentOf(turns(t, "s", 1, 3), 10)))
+	read := func() error {
+		rec, hit, err := r.Recent(ctx, "s")
+		if err == nil && (!hit || len(rec.Turns) != 3) {
+			err = fmt.Errorf("%d turns, %v", len(rec.Turns), hit)
+		}
+		return err
+	}
+	s.Hang()
+	ended := make(chan error, DefaultPoolSize)
+	for range DefaultPoolSize {
+		go func() { ended <- read() }()
+	}
+	servertest.Eventually(t, 20*time.Second, "a stall", r.stall.stuck)
+	within(t, 5*time.Second, "a read while all connections hang", func() {
+		if err := read(); !errors.Is(err, ErrUnavailable) || !r.Up() {
+			t.Errorf("%v, asked at all: %v", err, r.Up())
+		}
+	})
+	if n := r.Stats().N(OpRead, Unavailable); n != 1 {
+		t.Errorf("%d reads were not made", n)
+	}
+	s.Resume()
+	for range DefaultPoolSize {
+		if err := <-ended; err != nil {
+			t.Errorf("a read that was under way: %v", err)
+		}
+	}
+	check(t, read())
+}
+
 // nextTick is true after d: a pace, not a wait for anything.
 func nextTick(d time.Duration) func() bool {
 	at := time.Now().Add(d)

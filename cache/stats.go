@@ -25,7 +25,7 @@ const (
 	Skipped     Outcome = "skipped"     // the session id cannot be cached
 	Corrupt     Outcome = "corrupt"     // what Redis holds does not parse
 	Timeout     Outcome = "timeout"     // no answer in time
-	Unavailable Outcome = "unavailable" // not asked, the breaker is open
+	Unavailable Outcome = "unavailable" // not asked, the breaker is open or Redis stalls
 	Failed      Outcome = "error"       // every other error
 )
 

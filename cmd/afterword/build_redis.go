@@ -16,7 +16,7 @@ const ownRedis = cache.DefaultURL
 func (o *redisOptions) config() cache.Config {
 	return cache.Config{
 		URL: o.url, OpTimeout: o.timeout, DialTimeout: o.dial, ReadTimeout: o.read, WriteTimeout: o.write,
-		PoolSize: o.poolSize, PoolTimeout: o.pool, BreakerWait: o.breaker,
+		PoolSize: o.poolSize, PoolTimeout: o.pool, StallAfter: o.stall, BreakerWait: o.breaker,
 	}
 }
 

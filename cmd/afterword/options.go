@@ -77,7 +77,7 @@ func (o *streamOptions) config() stream.StreamConfig {
 type redisOptions struct {
 	url                              string
 	timeout, dial, read, write, pool time.Duration
-	breaker                          time.Duration
+	stall, breaker                   time.Duration
 	poolSize                         int
 }
 
@@ -93,6 +93,7 @@ func (o *redisOptions) add(f flags, without string) {
 	f.wait(&o.write, cache.DefaultWriteTimeout, "redis-write-timeout", "bound of writing to Redis")
 	f.count(&o.poolSize, cache.DefaultPoolSize, "redis-pool-size", "", "connections to Redis, per node")
 	f.wait(&o.pool, cache.DefaultPoolTimeout, "redis-pool-timeout", "bound of waiting for one of them")
+	f.wait(&o.stall, cache.DefaultStallAfter, "redis-stall-after", "how long none of the connections, all in use, was answered on, when histories are read elsewhere instead of waiting for one")
 	f.wait(&o.breaker, cache.DefaultBreakerWait, "redis-breaker-wait", "how long a Redis that failed three times in a row is left alone before it is asked again")
 }
 
