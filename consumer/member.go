@@ -26,6 +26,9 @@ const (
 	// latencyBuckets is how many buckets [Member.Latency] has: up to a minute, and what
 	// took longer.
 	latencyBuckets = 36
+	// freshTurn is how old a turn may be to count in [Member.EndToEnd]: what is imported, or
+	// sent again after an outage, says nothing of the way that turns take now.
+	freshTurn = 10 * time.Minute
 )
 
 // LatencyBound is the upper bound of a bucket of [Member.Latency]: two for each
@@ -55,6 +58,10 @@ type Member struct {
 	// batch: see [LatencyBound].
 	// Two clocks are in it, that of NATS and that of the consumer.
 	Latency []int64 `json:"latency"`
+	// EndToEnd counts them by the time from their timestamp to durable: from Publish on,
+	// where the publisher gave it. Only first revisions count, of turns that are not older
+	// than ten minutes. The clocks of publisher and consumer are in it. Absent in older versions.
+	EndToEnd []int64 `json:"end_to_end,omitempty"`
 }
 
 // member is what a consumer remembers for its [Member].
@@ -62,11 +69,28 @@ type member struct {
 	instance string
 	started  time.Time
 	lastAck  *atomic.Int64 // Unix nanoseconds; 0 is never
-	latency  *[latencyBuckets]atomic.Int64
+	latency  *latencies
+	endToEnd *latencies
+}
+
+// latencies count turns by how long they took.
+type latencies [latencyBuckets]atomic.Int64
+
+func (l *latencies) add(took time.Duration) {
+	at := sort.Search(latencyBuckets-1, func(i int) bool { return took <= LatencyBound(i) })
+	l[at].Add(1)
+}
+
+func (l *latencies) list() []int64 {
+	counts := make([]int64, latencyBuckets)
+	for i := range counts {
+		counts[i] = l[i].Load()
+	}
+	return counts
 }
 
 func newMember() member {
-	return member{uuid.NewString(), time.Now().UTC(), new(atomic.Int64), new([latencyBuckets]atomic.Int64)}
+	return member{uuid.NewString(), time.Now().UTC(), new(atomic.Int64), new(latencies), new(latencies)}
 }
 
 // acked notes turns that are durable and acknowledged.
@@ -75,9 +99,11 @@ func (m *member) acked(items []item) {
 	m.lastAck.Store(now.UnixNano())
 	for i := 0; i < len(items); i += max(1, len(items)/latencySamples) {
 		if meta, err := items[i].msg.Metadata(); err == nil {
-			took := now.Sub(meta.Timestamp)
-			at := sort.Search(latencyBuckets-1, func(i int) bool { return took <= LatencyBound(i) })
-			m.latency[at].Add(1)
+			m.latency.add(now.Sub(meta.Timestamp))
+		}
+		turn := &items[i].turn
+		if took := now.Sub(turn.Timestamp.Time()); turn.Rev == 1 && took >= 0 && took < freshTurn {
+			m.endToEnd.add(took)
 		}
 	}
 }
@@ -102,7 +128,7 @@ func (c *Consumer) describe() Member {
 	m := Member{
 		Instance: c.member.instance, Started: c.member.started, PID: os.Getpid(),
 		Group: c.cfg.Group, Host: c.cfg.Host, Version: c.cfg.Version, Folder: c.cfg.Store.Identity().ID,
-		InFlight: stats.InFlight, Acked: stats.Acked, Latency: make([]int64, latencyBuckets),
+		InFlight: stats.InFlight, Acked: stats.Acked, Latency: c.member.latency.list(), EndToEnd: c.member.endToEnd.list(),
 	}
 	if err := c.Ready(); err != nil {
 		m.NotReady = err.Error()
@@ -110,9 +136,6 @@ func (c *Consumer) describe() Member {
 	if at := c.member.lastAck.Load(); at != 0 {
 		t := time.Unix(0, at).UTC()
 		m.LastAck = &t
-	}
-	for i := range m.Latency {
-		m.Latency[i] = c.member.latency[i].Load()
 	}
 	return m
 }
@@ -146,7 +169,7 @@ func Members(ctx context.Context, nc *nats.Conn, quiet time.Duration) ([]Member,
 			return nil, fmt.Errorf("ask for members: %w", err)
 		}
 		var who Member
-		if json.Unmarshal(m.Data, &who) == nil && len(who.Latency) == latencyBuckets {
+		if json.Unmarshal(m.Data, &who) == nil && len(who.Latency) == latencyBuckets && (who.EndToEnd == nil || len(who.EndToEnd) == latencyBuckets) {
 			members = append(members, who)
 		}
 	}

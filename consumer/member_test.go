@@ -23,7 +23,11 @@ func TestMembers(t *testing.T) {
 	f.start(Config{Store: f.store(t.TempDir()), Group: "copy", Host: "b"})
 	const turns = 20
 	for i := range turns {
-		payload := fmt.Appendf(nil, `{"id":"%d","session_id":"s","timestamp":"2026-01-31T12:00:00Z","user":"u","assistant":"a"}`, i)
+		at := "2026-01-31T12:00:00Z" // too old for a latency from one end to the other
+		if i >= turns/2 {
+			at = time.Now().UTC().Format(time.RFC3339Nano)
+		}
+		payload := fmt.Appendf(nil, `{"id":"%d","session_id":"s","timestamp":"%s","user":"u","assistant":"a"}`, i, at)
 		if _, err := f.js.Publish(t.Context(), stream.TurnSubject("s"), payload); err != nil {
 			t.Fatal(err)
 		}
@@ -38,9 +42,12 @@ func TestMembers(t *testing.T) {
 	if copied.Group != "copy" || copied.Host != "b" || m.Group != DefaultGroup || m.Host != "a" || m.Version != "v1.2.3" || m.Folder != store.Identity().ID || m.Instance == copied.Instance {
 		t.Errorf("members are %+v and %+v", copied, m)
 	}
-	noted := int64(0)
-	for _, n := range m.Latency {
-		noted += n
+	noted, ends := int64(0), int64(0)
+	for i := range m.Latency {
+		noted, ends = noted+m.Latency[i], ends+m.EndToEnd[i]
+	}
+	if ends < 1 || ends > turns/2 {
+		t.Errorf("%d latencies from one end to the other are noted", ends)
 	}
 	if noted < 1 || noted > turns || m.LastAck == nil || time.Since(*m.LastAck) > time.Minute || m.NotReady != "" {
 		t.Errorf("%d latencies are noted, last acknowledged %v, not ready %q", noted, m.LastAck, m.NotReady)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"net/url"
@@ -338,10 +339,11 @@ func TestOverview(t *testing.T) {
 	}
 	servertest.Eventually(t, patience, "the dead letter to be said", has("1 dead letter: 1 json", "afterword dlq ls"))
 	servertest.Eventually(t, patience, "samples with a rate and a latency", func() bool {
-		w.publish("s", time.Now().Format("150405.000000000"))
+		now := time.Now().UTC()
+		w.raw("s", fmt.Sprintf(`{"id":"%d","session_id":"s","timestamp":%q,"user":"u","assistant":"a"}`, now.UnixNano(), now.Format(time.RFC3339Nano)))
 		return look(func() bool {
 			for _, s := range o.Samples {
-				if s.Median != nil && s.High != nil && *s.High >= *s.Median && s.Stored != nil && *s.Stored > 0 && s.Written != nil && s.Lag != nil && s.Dead != nil && s.Disk != nil {
+				if s.End != nil && s.Late != nil && *s.End > 0 && *s.Late > 0 && s.Stored != nil && *s.Stored > 0 && s.Written != nil && s.Lag != nil && s.Dead != nil && s.Disk != nil {
 					return true
 				}
 			}

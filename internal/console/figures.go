@@ -23,8 +23,8 @@ type sample struct {
 	Written *float64 `json:"written,omitempty"` // turns/s, of the group that is furthest behind
 	Lag     *float64 `json:"lag,omitempty"`     // turns
 	Age     *float64 `json:"age,omitempty"`     // seconds, of the oldest turn that is not acknowledged
-	Median  *float64 `json:"p50,omitempty"`     // milliseconds from stored to durable
-	High    *float64 `json:"p99,omitempty"`
+	End     *float64 `json:"end,omitempty"`     // milliseconds from Publish to durable, p99
+	Late    *float64 `json:"late,omitempty"`    // of them from stored to durable, p99
 	Dead    *float64 `json:"dead,omitempty"`
 	Stream  *float64 `json:"stream,omitempty"` // bytes
 	Disk    *float64 `json:"disk,omitempty"`   // percent in use
@@ -62,7 +62,8 @@ type figures struct {
 
 	// Only run touches these.
 	last     *state
-	counts   map[string][]int64 // latencies, by instance
+	ends     counts // latencies that members had counted: from Publish on
+	lates    counts // and from stored on
 	reported time.Time
 }
 
@@ -259,35 +260,40 @@ func (f *figures) measure(s *sample, st *state) {
 	if len(st.Groups) > 0 {
 		s.Lag, s.Age = value(lag), value(age)
 	}
-	s.Median, s.High = f.latency(st)
+	s.End = quantile(f.ends.since(st, func(m *consumer.Member) []int64 { return m.EndToEnd }), .99)
+	s.Late = quantile(f.lates.since(st, func(m *consumer.Member) []int64 { return m.Latency }), .99)
 	f.last = st
 }
 
-// latency returns quantiles of what was acknowledged since the last sample, by all members.
-func (f *figures) latency(st *state) (median, high *float64) {
-	now := make(map[string][]int64)
-	var sum []int64
+// counts are what members had counted at the last sample; nil before the first.
+type counts map[string][]int64
+
+// since returns what all members have counted since the last sample.
+func (c *counts) since(st *state, of func(*consumer.Member) []int64) (sum []int64) {
+	now := make(counts)
 	for _, g := range st.Groups {
-		for _, m := range g.Members {
-			now[m.Instance] = m.Latency
+		for k := range g.Members {
+			m := &g.Members[k]
+			list := of(m)
+			now[m.Instance] = list
 			if sum == nil {
-				sum = make([]int64, len(m.Latency))
+				sum = make([]int64, len(list))
 			}
-			was, known := f.counts[m.Instance]
-			for i := range min(len(sum), len(m.Latency)) {
-				n := m.Latency[i]
-				if known {
+			was := (*c)[m.Instance]
+			for i := range min(len(sum), len(list)) {
+				n := list[i]
+				if i < len(was) {
 					n -= was[i]
 				}
 				sum[i] += n
 			}
 		}
 	}
-	if f.counts == nil { // what came before anybody looked is not of now
+	if *c == nil { // what came before anybody looked is not of now
 		sum = nil
 	}
-	f.counts = now
-	return quantile(sum, .5), quantile(sum, .99)
+	*c = now
+	return sum
 }
 
 // quantile is the bound, in milliseconds, under which a part of the counts is.
