@@ -22,8 +22,8 @@ export function overview(root, shared) {
       lines: [{ key: 'stored', name: 'stored', kind: 'a' }, { key: 'written', name: 'written', kind: 'b' }],
     }),
     chart({
-      title: 'End to end', note: 'p99', format: millis, window: shown, floor: 10,
-      lines: [{ key: 'end', name: 'published to durable', kind: 'a' }, { key: 'late', name: 'stored to durable', kind: 'b' }],
+      title: 'End to end', note: 'until durable, p99', format: millis, window: shown, floor: 10,
+      lines: [{ key: 'end', name: 'published', kind: 'a' }, { key: 'late', name: 'stored', kind: 'b' }],
     }),
     chart({ title: 'Dead letters', note: 'in the stream', format: count, window: shown, floor: 10, lines: [{ key: 'dead', name: 'letters', kind: 'a' }] }),
     chart({ title: 'Disk of the data', note: 'in use', format: v => `${decimal(v)} %`, window: shown, most: 100, lines: [{ key: 'disk', name: 'used', kind: 'a' }] }),
