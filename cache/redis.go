@@ -92,13 +92,15 @@ func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Rece
 		r.counters.add(OpRead, Skipped)
 		return transcript.Recent{}, false, nil
 	}
-	if r.stall.stuck() {
-		r.count(OpRead, ErrUnavailable)
-		return transcript.Recent{}, false, fmt.Errorf("read history from Redis: %w: none of the %d operations under way was answered for %s", ErrUnavailable, r.cfg.PoolSize, r.cfg.StallAfter)
+	var fields []any
+	if r.Up() { // an open breaker says so at once
+		err = r.stall.check()
 	}
-	fields, err := do(ctx, r, func(ctx context.Context) ([]any, error) {
-		return r.client.HMGet(ctx, RecentKey(session), fieldVersion, fieldTurns).Result()
-	})
+	if err == nil {
+		fields, err = do(ctx, r, func(ctx context.Context) ([]any, error) {
+			return r.client.HMGet(ctx, RecentKey(session), fieldVersion, fieldTurns).Result()
+		})
+	}
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		err = fmt.Errorf("%w: its key is of another type", ErrCorrupt)

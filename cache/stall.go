@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"fmt"
 	"sync"
 	"time"
 )
@@ -39,6 +40,14 @@ func (s *stall) end(answered bool) {
 	if answered {
 		s.moved = time.Now()
 	}
+}
+
+// check fails with [ErrUnavailable] while nobody is being answered.
+func (s *stall) check() error {
+	if s.stuck() {
+		return fmt.Errorf("%w: none of the operations under way, at least %d, was answered for %s", ErrUnavailable, s.size, s.after)
+	}
+	return nil
 }
 
 // stuck reports whether nobody is being answered.

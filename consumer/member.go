@@ -98,11 +98,11 @@ func (m *member) acked(items []item) {
 	now := time.Now()
 	m.lastAck.Store(now.UnixNano())
 	for i := 0; i < len(items); i += max(1, len(items)/latencySamples) {
-		if meta, err := items[i].msg.Metadata(); err == nil {
-			m.latency.add(now.Sub(meta.Timestamp))
+		it := &items[i]
+		if !it.stored.IsZero() {
+			m.latency.add(now.Sub(it.stored))
 		}
-		turn := &items[i].turn
-		if took := now.Sub(turn.Timestamp.Time()); turn.Rev == 1 && took >= 0 && took < freshTurn {
+		if took := now.Sub(it.turn.Timestamp.Time()); it.turn.Rev == 1 && took >= 0 && took < freshTurn {
 			m.endToEnd.add(took)
 		}
 	}

@@ -111,9 +111,7 @@ func TestTurnsThatWaitAreSentInBatches(t *testing.T) {
 // it a sync: few are under way, and those that come meanwhile go together.
 func TestTurnsGoTogetherWhereTheStreamIsSlow(t *testing.T) {
 	srv := servertest.NATSProcess(t)
-	w := &world{t: t}
-	w.js = w.connect(srv.URL())
-	w.ensure()
+	w := worldOf(t, srv)
 	p := w.publisher(nil)
 	rs := []*publisher.Receipt{must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"}))}
 	waitStored(t, rs...)
@@ -254,9 +252,7 @@ func TestBatchThatIsNotAnswered(t *testing.T) {
 
 func TestServerIsKilledUnderLoad(t *testing.T) {
 	srv := servertest.NATSProcess(t)
-	w := &world{t: t}
-	w.js = w.connect(srv.URL())
-	w.ensure()
+	w := worldOf(t, srv)
 	p := w.publisher(nil)
 	l := startLoad(p, 4, 200, 100*time.Microsecond)
 	for range 4 {

@@ -52,6 +52,15 @@ func newStreamWorld(t *testing.T, opts ...servertest.NATSOption) *world {
 	return w
 }
 
+// worldOf is a world whose server is a process of its own, with streams.
+func worldOf(t *testing.T, srv *servertest.NATSNode) *world {
+	t.Helper()
+	w := &world{t: t}
+	w.js = w.connect(srv.URL())
+	w.ensure()
+	return w
+}
+
 func (w *world) connect(url string) jetstream.JetStream {
 	w.t.Helper()
 	nc, err := stream.Connect(w.t.Context(), stream.Config{URL: url})

@@ -31,19 +31,26 @@ func terminal(t *testing.T) (screen, tty *os.File) {
 	return screen, tty
 }
 
-func TestMeter(t *testing.T) {
-	screen, tty := terminal(t)
-	m := (&cli{stderr: tty}).meter("turns stored")
-	m.set(500, 1000)
-	var shown []byte
-	for !bytes.Contains(shown, []byte("ETA")) || !bytes.Contains(shown, []byte("/s")) || !bytes.Contains(shown, []byte("50.00%")) {
-		b := make([]byte, 4096)
+// readUntil reads a screen until what it has shown is enough.
+func readUntil(t *testing.T, screen *os.File, enough func(shown []byte) bool) (shown []byte) {
+	t.Helper()
+	for b := make([]byte, 4096); !enough(shown); {
 		n, err := screen.Read(b)
 		if err != nil {
 			t.Fatalf("%v after %q", err, shown)
 		}
 		shown = append(shown, b[:n]...)
 	}
+	return shown
+}
+
+func TestMeter(t *testing.T) {
+	screen, tty := terminal(t)
+	m := (&cli{stderr: tty}).meter("turns stored")
+	m.set(500, 1000)
+	shown := readUntil(t, screen, func(shown []byte) bool {
+		return bytes.Contains(shown, []byte("ETA")) && bytes.Contains(shown, []byte("/s")) && bytes.Contains(shown, []byte("50.00%"))
+	})
 	m.stop()
 	m.stop()
 	if !bytes.Contains(shown, []byte("turns stored")) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"time"
 
@@ -28,25 +29,10 @@ func TestStatusIsWatchedInPlace(t *testing.T) {
 	go func() {
 		ended <- (&cli{stdout: tty}).watchStatus(ctx, g, statusOptions{interval: 10 * time.Millisecond})
 	}()
-	var shown []byte
-	for bytes.Count(shown, []byte(clearScreen)) < 3 {
-		b := make([]byte, 4096)
-		n, err := screen.Read(b)
-		if err != nil {
-			t.Fatalf("%v after %q", err, shown)
-		}
-		shown = append(shown, b[:n]...)
-	}
+	shown := readUntil(t, screen, func(shown []byte) bool { return bytes.Count(shown, []byte(clearScreen)) >= 3 })
 	stopped := errors.New("stopped")
 	cancel(stopped)
-	// What it has still to write must not wait for a reader.
-	go func() {
-		for b := make([]byte, 4096); ; {
-			if _, err := screen.Read(b); err != nil {
-				return
-			}
-		}
-	}()
+	go io.Copy(io.Discard, screen) // what it has still to write must not wait for a reader
 	if err := <-ended; !errors.Is(err, stopped) {
 		t.Errorf("it ended with %v", err)
 	}

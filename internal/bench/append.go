@@ -43,7 +43,7 @@ func appendFiles(ctx context.Context, j job, progress func(int)) (outcome, error
 			if err != nil {
 				return outcome{}, err
 			}
-			path := strings.TrimSuffix(transcript.DocumentPath(transcript.Sharded, s.SessionID), ".json") + ".tail"
+			path := tailPath(s.SessionID)
 			texts[path] = append(s.AppendPayload(texts[path]), '\n')
 		}
 		began := time.Now()
@@ -62,6 +62,11 @@ func appendFiles(ctx context.Context, j job, progress func(int)) (outcome, error
 		progress(from)
 	}
 	return outcome{Seconds: took.Seconds(), Written: int64(j.Turns)}, nil
+}
+
+// tailPath is where the tail of a session is, in a folder of transcripts.
+func tailPath(session string) string {
+	return strings.TrimSuffix(transcript.DocumentPath(transcript.Sharded, session), ".json") + ".tail"
 }
 
 func appendFile(path string, text []byte) error {

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/afterword-io/afterword/transcript"
 )
 
 const syncsJob kind = "syncs"
@@ -52,7 +49,7 @@ func syncTwice(ctx context.Context, j job, progress func(int)) (o outcome, err e
 			if err != nil {
 				return o, err
 			}
-			path := strings.TrimSuffix(transcript.DocumentPath(transcript.Sharded, fmt.Sprint("session-", n%endToEndSessions)), ".json") + ".tail"
+			path := tailPath(fmt.Sprint("session-", n%endToEndSessions))
 			texts[path] = append(s.AppendPayload(texts[path]), '\n')
 		}
 		for _, text := range texts {

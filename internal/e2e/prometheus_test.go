@@ -3,12 +3,10 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -39,31 +37,10 @@ func TestAlerts(t *testing.T) {
 
 // Prometheus understands every question of the dashboard, its variables filled in.
 func TestDashboardQueries(t *testing.T) {
-	text, err := os.ReadFile("../../deploy/grafana/afterword.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var board struct {
-		Panels []struct {
-			Targets []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal(text, &board); err != nil {
-		t.Fatal(err)
-	}
 	var rules strings.Builder
 	rules.WriteString("groups:\n  - name: dashboard\n    rules:\n")
-	n := 0
-	for _, p := range board.Panels {
-		for _, q := range p.Targets {
-			expr := strings.ReplaceAll(q.Expr, "$__rate_interval", "5m")
-			expr = regexp.MustCompile(`\$\w+`).ReplaceAllString(expr, ".*")
-			fmt.Fprintf(&rules, "      - record: dashboard:query%d\n        expr: %q\n", n, expr)
-			n++
-		}
-	}
-	if n < 60 {
-		t.Fatalf("the dashboard has %d queries", n)
+	for n, q := range questions(t, "5m") {
+		fmt.Fprintf(&rules, "      - record: dashboard:query%d\n        expr: %q\n", n, q.expr)
 	}
 	path := filepath.Join(t.TempDir(), "queries.yml")
 	if err := os.WriteFile(path, []byte(rules.String()), 0o600); err != nil {

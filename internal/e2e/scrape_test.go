@@ -22,9 +22,9 @@ import (
 // asked is a question of the dashboard.
 type asked struct{ panel, expr string }
 
-// questions are those of the dashboard, its variables filled in: of all jobs, over a few
-// scrapes, and with what is drawn only when it is not 0.
-func questions(t *testing.T) (all []asked) {
+// questions are those of the dashboard, its variables filled in: of all jobs, and over so
+// long.
+func questions(t *testing.T, interval string) (all []asked) {
 	t.Helper()
 	text, err := os.ReadFile("../../deploy/grafana/afterword.json")
 	if err != nil {
@@ -41,7 +41,7 @@ func questions(t *testing.T) (all []asked) {
 	}
 	for _, p := range board.Panels {
 		for _, q := range p.Targets {
-			expr := strings.NewReplacer("$__rate_interval", "10s", "[1h]", "[10s]", "> 0", ">= 0").Replace(q.Expr)
+			expr := strings.ReplaceAll(q.Expr, "$__rate_interval", interval)
 			all = append(all, asked{p.Title, regexp.MustCompile(`\$\w+`).ReplaceAllString(expr, ".*")})
 		}
 	}
@@ -58,8 +58,9 @@ func TestPrometheusSeesEverything(t *testing.T) {
 	defer traces.Close()
 	program, dir := afterword(t), t.TempDir()
 	nats, redis := servertest.NATS(t), servertest.Redis(t)
-	where := []string{"--nats-url", nats.URL(), "--redis-url", redis.URL(), "--data-dir", filepath.Join(dir, "data")}
-	cmd := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, where...)...)
+	where := []string{"--nats-url", nats.URL(), "--data-dir", filepath.Join(dir, "data")}
+	withRedis := append([]string{"--redis-url", redis.URL()}, where...)
+	cmd := exec.Command(program, append([]string{"serve", "--listen", "127.0.0.1:0"}, withRedis...)...)
 	cmd.Env = []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH"), "OTEL_EXPORTER_OTLP_ENDPOINT=" + traces.URL}
 	api := start(t, cmd).says(`afterword serves (http://\S+),`)
 
@@ -89,8 +90,8 @@ func TestPrometheusSeesEverything(t *testing.T) {
 	if _, err := servertest.JetStream(t, nats.URL()).Publish(t.Context(), stream.TurnSubject("bad"), []byte("no turn")); err != nil {
 		t.Fatal(err)
 	}
-	run(t, dir, program, append([]string{"replay", "--all", "--metrics-file", metrics[0], "--nats-url", nats.URL()}, where[4:]...)...)
-	run(t, dir, program, append([]string{"verify", "--all", "--metrics-file", metrics[1]}, where...)...)
+	run(t, dir, program, append([]string{"replay", "--all", "--metrics-file", metrics[0]}, where...)...)
+	run(t, dir, program, append([]string{"verify", "--all", "--metrics-file", metrics[1]}, withRedis...)...)
 
 	rules, err := filepath.Abs(filepath.Join(prometheus, "afterword.rules.yml"))
 	if err != nil {
@@ -121,7 +122,10 @@ scrape_configs:
 		return json.NewDecoder(res.Body).Decode(&struct{ Data any }{into})
 	}
 
-	left := questions(t)
+	left := questions(t, "10s")
+	for i := range left { // within a few scrapes, and with what is drawn only when it is not 0
+		left[i].expr = strings.NewReplacer("[1h]", "[10s]", "> 0", ">= 0").Replace(left[i].expr)
+	}
 	defer func() { // whether it is late or not
 		for _, q := range left {
 			t.Errorf("%s: no answer to %s", q.panel, q.expr)

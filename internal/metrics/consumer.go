@@ -6,15 +6,10 @@ import (
 	"github.com/afterword-io/afterword/consumer"
 )
 
-type consuming struct {
-	figures[consumer.Stats]
-	dead *prometheus.Desc
-}
-
 // Consumer shows a consumer's figures. ready is its own readiness.
 func Consumer(stats func() consumer.Stats, ready func() error) prometheus.Collector {
 	type S = consumer.Stats
-	return &consuming{figures[S]{stats, []figure[S]{
+	return &byLabel[S]{figures[S]{stats, []figure[S]{
 		gauge("afterword_consumer_ready", "1 while this consumer takes turns; /readyz says why it does not.", func(*S) float64 { return truth(ready() == nil) }),
 		gauge("afterword_consumer_rebind_done_messages", "Messages that the replay of --rebind has got through.", func(s *S) float64 { return float64(s.Rebind.Done) }),
 		gauge("afterword_consumer_rebind_messages", "Messages that the replay of --rebind has to get through; 0 without one.", func(s *S) float64 { return float64(s.Rebind.Total) }),
@@ -32,22 +27,11 @@ func Consumer(stats func() consumer.Stats, ready func() error) prometheus.Collec
 		total("afterword_consumer_lost_lines_total", "Unreadable lines of damaged files that the stream does not account for; the log names their sessions.", func(s *S) float64 { return float64(s.LostLines) }),
 		gauge("afterword_consumer_in_flight_turns", "Turns between fetch and acknowledgement.", func(s *S) float64 { return float64(s.InFlight) }),
 		gauge("afterword_consumer_pending_turns", "Turns in the stream that the group was not given yet, as of the last message.", func(s *S) float64 { return float64(s.Pending) }),
-	}}, prometheus.NewDesc("afterword_consumer_dead_letters_total", "Messages put into the dead-letter stream, by kind of reason.", []string{"reason"}, nil)}
-}
-
-// Describe implements [prometheus.Collector].
-func (c *consuming) Describe(out chan<- *prometheus.Desc) {
-	c.figures.Describe(out)
-	out <- c.dead
-}
-
-// Collect implements [prometheus.Collector].
-func (c *consuming) Collect(out chan<- prometheus.Metric) {
-	s := c.state()
-	c.collect(&s, out)
-	for i, kind := range consumer.ReasonKinds {
-		out <- prometheus.MustNewConstMetric(c.dead, prometheus.CounterValue, float64(s.DeadOf[i]), string(kind))
-	}
+	}}, prometheus.NewDesc("afterword_consumer_dead_letters_total", "Messages put into the dead-letter stream, by kind of reason.", []string{"reason"}, nil), func(s *S, show func(string, uint64)) {
+		for i, kind := range consumer.ReasonKinds {
+			show(string(kind), uint64(s.DeadOf[i]))
+		}
+	}}
 }
 
 // Batches is for [consumer.Config.OnCommit].

@@ -43,6 +43,28 @@ func (f *figures[S]) collect(s *S, out chan<- prometheus.Metric) {
 	}
 }
 
+// byLabel are the numbers of a state and one total by a label.
+type byLabel[S any] struct {
+	figures[S]
+	total *prometheus.Desc
+	each  func(s *S, show func(label string, n uint64))
+}
+
+// Describe implements [prometheus.Collector].
+func (l *byLabel[S]) Describe(out chan<- *prometheus.Desc) {
+	l.figures.Describe(out)
+	out <- l.total
+}
+
+// Collect implements [prometheus.Collector].
+func (l *byLabel[S]) Collect(out chan<- prometheus.Metric) {
+	s := l.state()
+	l.collect(&s, out)
+	l.each(&s, func(label string, n uint64) {
+		out <- prometheus.MustNewConstMetric(l.total, prometheus.CounterValue, float64(n), label)
+	})
+}
+
 // truth is 1 for what is so.
 func truth(is bool) float64 {
 	if is {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -14,14 +13,8 @@ import (
 func kedaSchema(t *testing.T) func(object []byte) error {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"package.json", "package-lock.json", ".npmrc", "check.js"} {
-		b, err := os.ReadFile(filepath.Join("keda", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.CopyFS(dir, os.DirFS("keda")); err != nil {
+		t.Fatal(err)
 	}
 	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
 	install.Dir = dir
@@ -54,14 +47,9 @@ func TestKubernetesScalerIsOfKEDA(t *testing.T) {
 		`"scaleTargetRef":`:  `"scaleTarget":`,
 		`"minReplicaCount":`: `"minReplicaCount":1.`, // digits follow
 		`"type":"nats`:       `"kind":"nats`,
-		`"lagThreshold":"`:   `"lagThreshold":["`,
+		`"lagThreshold":`:    `"lagThreshold":[],"x":`,
 	} {
 		bad := bytes.Replace(object, []byte(from), []byte(to), 1)
-		if strings.HasSuffix(to, `["`) {
-			at := bytes.Index(bad, []byte(to)) + len(to)
-			end := at + bytes.IndexByte(bad[at:], '"') + 1
-			bad = append(append(bytes.Clone(bad[:end]), ']'), bad[end:]...)
-		}
 		if bytes.Equal(bad, object) {
 			t.Errorf("there is no %s in %s", from, object)
 			continue
