@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -221,12 +222,14 @@ func refused(where string, creds *Credentials, err error) error {
 	return fmt.Errorf("%w at %s (%v): correct %s", ErrRefused, where, err, creds.from())
 }
 
-// plain shortens what nats.go says when nothing listens.
+// plain shortens what nats.go says when nothing listens or nothing answers.
+// Our own bound and that of a read from the socket may end at the same moment;
+// it is one event for the reader, so it has one name.
 func plain(err error) error {
-	switch {
-	case errors.Is(err, nats.ErrNoServers):
+	if errors.Is(err, nats.ErrNoServers) {
 		return errors.New("nothing listens there")
-	case errors.Is(err, context.DeadlineExceeded):
+	}
+	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
 		return errors.New("no answer in time")
 	}
 	return err
