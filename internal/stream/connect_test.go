@@ -152,13 +152,15 @@ func TestConnectRefusedCredentials(t *testing.T) {
 			"behind two that are": "nats://" + deadAddr(t) + ",nats://" + deadAddr(t) + "," + wrong,
 		} {
 			start := time.Now()
-			_, err := stream.Connect(t.Context(), stream.Config{URL: url, Wait: wait})
+			// A hung server takes 2 s. More than the default remains, for a machine that is busy: who
+			// has not asked all servers in time does not know of a refusal.
+			_, err := stream.Connect(t.Context(), stream.Config{URL: url, Wait: wait, Timeout: 20 * time.Second})
 			if !errors.Is(err, stream.ErrRefused) {
 				t.Errorf("%s: got %v, want ErrRefused", name, err)
 				continue
 			}
 			servertest.OneLine(t, err, "--nats-url")
-			if d := time.Since(start); d > 5*time.Second {
+			if d := time.Since(start); d > 10*time.Second {
 				t.Errorf("%s: took %s", name, d)
 			}
 		}
@@ -166,10 +168,14 @@ func TestConnectRefusedCredentials(t *testing.T) {
 }
 
 func TestConnectUnreachableOnce(t *testing.T) {
+	tenHung := make([]string, 10)
+	for i := range tenHung {
+		tenHung[i] = hungAddr(t)
+	}
 	for name, c := range map[string]struct{ url, says string }{
-		"dead":       {"nats://app:" + secret + "@" + deadAddr(t), "nothing listens there"},
-		"hung":       {"nats://app:" + secret + "@" + hungAddr(t), "no answer in time"}, // the read's bound ends first
-		"three hung": {hungAddr(t) + "," + hungAddr(t) + "," + hungAddr(t), "no answer in time"},
+		"dead":     {"nats://app:" + secret + "@" + deadAddr(t), "nothing listens there"},
+		"hung":     {"nats://app:" + secret + "@" + hungAddr(t), "no answer in time"}, // the read's bound ends first
+		"ten hung": {strings.Join(tenHung, ","), "no answer in time"},                 // 20 s, one after the other
 	} {
 		start := time.Now()
 		_, err := stream.Connect(t.Context(), stream.Config{URL: c.url})
@@ -178,7 +184,7 @@ func TestConnectUnreachableOnce(t *testing.T) {
 			continue
 		}
 		servertest.OneLine(t, err, c.says, "--nats-url")
-		if d := time.Since(start); d > 5*time.Second {
+		if d := time.Since(start); d > 10*time.Second {
 			t.Errorf("%s: took %s", name, d)
 		}
 	}
