@@ -63,7 +63,7 @@ func newWorld(t *testing.T, set func(*Config)) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.store.Close(context.Background()) })
-	if w.cache, err = cache.New(cache.Config{URL: w.redis.URL()}); err != nil {
+	if w.cache, err = cache.New(patientCache(w.redis.URL())); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { w.cache.Close() })
@@ -105,6 +105,11 @@ func newWorld(t *testing.T, set func(*Config)) *world {
 		}
 	})
 	return w
+}
+
+// patientCache is the configuration of a cache that takes no busy machine for an outage.
+func patientCache(url string) cache.Config {
+	return cache.Config{URL: url, OpTimeout: patience, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience}
 }
 
 // run runs something until the test ends.

@@ -129,7 +129,8 @@ func TestEverythingIsWell(t *testing.T) {
 	stop := f.consume()
 	defer stop()
 	f.publish(3)
-	redis, err := cache.New(cache.Config{URL: servertest.Redis(t).URL()})
+	// A busy machine is no outage.
+	redis, err := cache.New(cache.Config{URL: servertest.Redis(t).URL(), OpTimeout: patience, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestEverythingIsWell(t *testing.T) {
 	}))
 	defer service.Close()
 	cfg := f.config()
-	cfg.Redis, cfg.Services = redis, []string{service.Listener.Addr().String()}
+	cfg.Redis, cfg.Services, cfg.Timeout = redis, []string{service.Listener.Addr().String()}, patience
 
 	var r status.Report
 	servertest.Eventually(t, patience, "everything is written", func() bool {
