@@ -15,7 +15,7 @@ import (
 // A folder that is there and cannot be opened is an error, not a machine without transcripts.
 func TestTranscriptsThatCannotBeOpened(t *testing.T) {
 	dir := t.TempDir()
-	l := &lateStore{cfg: transcript.Config{Dir: dir, ReadOnly: true, FileTimeout: time.Second}, log: slog.New(slog.DiscardHandler)}
+	l := &lateStore{cfg: transcript.Config{Dir: dir, ReadOnly: true, FileTimeout: time.Minute}, log: slog.New(slog.DiscardHandler)}
 	if _, err := l.Read(t.Context(), "s"); !errors.Is(err, transcript.ErrNoSession) {
 		t.Fatalf("without a folder: %v", err)
 	}
