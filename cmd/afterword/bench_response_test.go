@@ -10,7 +10,7 @@ import (
 
 // benchResponseScript runs the load test with tiny sizes, through its hidden processes.
 const benchResponseScript = `
-exec afterword bench response --users 5 --condition healthy --think 5ms --duration 200ms --rate 100 --runs 1 --dir scratch --plot response.svg --profile profiles
+exec afterword bench response --users 5 --condition healthy --think 5ms --duration 1s --rate 100 --runs 1 --dir scratch --plot response.svg --profile profiles
 stdout '^CONDITION +USERS +WRITER +TURNS +P50'
 stdout '^healthy +5 +none '
 stdout '^healthy +5 +inline '
@@ -24,7 +24,7 @@ stdout 'api.pprof'
 stdout 'consumers.pprof'
 exec ls scratch
 ! stdout .
-exec afterword bench response --users 5 --condition healthy --writer none --think 5ms --duration 200ms --runs 1 --json
+exec afterword bench response --users 5 --condition healthy --writer none --think 5ms --duration 1s --runs 1 --json
 stdout '"cells":\[{"condition":"healthy","users":5,"writer":"none"'
 exits 2 afterword bench response --condition rain
 stderr 'unknown condition "rain"'
