@@ -26,7 +26,7 @@ import (
 const (
 	killTurns    = 4000
 	killSessions = 40
-	killRate     = 2000 // so that a run is long enough to be killed
+	killRate     = 1000 // so that a run is long enough to be killed, by a busy machine too
 	killMost     = 20   // runs that are killed; the next one may come to its end
 )
 
