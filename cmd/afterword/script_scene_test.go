@@ -40,10 +40,7 @@ func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*s
 // ports VAR...: sets each variable to a free loopback host:port.
 func cmdPorts(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer ln.Close() // when all of them are known, so that they differ
-		ts.Setenv(name, ln.Addr().String())
+		ts.Setenv(name, servertest.FreeAddr(sceneOf(ts).t))
 	}
 }
 

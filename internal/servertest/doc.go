@@ -9,6 +9,7 @@ package servertest
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"testing"
 	"time"
@@ -48,19 +49,42 @@ func poll(timeout time.Duration, ok func() bool) error {
 	}
 }
 
-// freePorts returns n different loopback ports that nobody uses right now.
+// Ports of these tests are below those that the kernel hands out, 32768 and up by default: no
+// client and no listener on port 0 takes one while its server is down.
+const firstPort, lastPort = 10_000, 32_767
+
+// freePorts returns n different loopback ports that nobody uses right now, and that no other
+// test is given until this one ends.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
-	ports := make([]int, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatalf("find a free port: %v", err)
+	ports := make([]int, 0, n)
+	for range 1000 {
+		if len(ports) == n {
+			return ports
 		}
-		defer l.Close() // after all are taken, so that they differ
-		ports[i] = l.Addr().(*net.TCPAddr).Port
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		claim, err := net.ListenPacket("udp", loopback(port)) // over all test processes; the servers use TCP
+		if err != nil {
+			continue
+		}
+		l, err := net.Listen("tcp", loopback(port))
+		if err != nil {
+			claim.Close()
+			continue
+		}
+		l.Close()
+		t.Cleanup(func() { claim.Close() })
+		ports = append(ports, port)
 	}
-	return ports
+	t.Fatalf("find %d free ports: none is left", n)
+	return nil
+}
+
+// FreeAddr is a loopback host:port at which nobody listens until the test ends, but whom it
+// lets listen there.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	return loopback(freePorts(t, 1)[0])
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

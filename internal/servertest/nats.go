@@ -42,7 +42,7 @@ func NATS(t testing.TB, options ...NATSOption) *NATSServer {
 	n := &NATSServer{t: t, opts: server.Options{
 		ServerName: "servertest",
 		Host:       "127.0.0.1",
-		Port:       server.RANDOM_PORT,
+		Port:       freePorts(t, 1)[0],
 		JetStream:  true,
 		StoreDir:   t.TempDir(),
 		SyncAlways: true,

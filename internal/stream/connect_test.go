@@ -55,12 +55,7 @@ func connect(t *testing.T, cfg stream.Config) *nats.Conn {
 // deadAddr is an address where nothing listens.
 func deadAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+	return servertest.FreeAddr(t)
 }
 
 // hungAddr is an address that accepts and never says a word.
