@@ -272,12 +272,20 @@ func TestEnsureOnCluster(t *testing.T) {
 	js := jetStream(t, strings.Join(urls, ","))
 	ensure := func() error { return stream.Ensure(t.Context(), js, stream.StreamConfig{Replicas: 3}) }
 	servertest.Eventually(t, 20*time.Second, "the streams", func() bool { return ensure() == nil })
-	if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
-		t.Fatal(err)
-	}
-	infos, err := stream.Info(t.Context(), js)
-	if err != nil || infos[0].Replicas != 3 || infos[0].Leader == "" {
-		t.Fatalf("%+v, %v", infos, err)
+	var infos []stream.StreamInfo
+	servertest.Eventually(t, 30*time.Second, "a leader", func() bool { // which a busy machine may lose again
+		if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
+			if !errors.Is(err, stream.ErrUnreachable) {
+				t.Fatal(err)
+			}
+			return false
+		}
+		var err error
+		infos, err = stream.Info(t.Context(), js)
+		return err == nil && infos[0].Leader != ""
+	})
+	if infos[0].Replicas != 3 {
+		t.Fatalf("%+v", infos)
 	}
 	left := nodes[:0:0]
 	for _, n := range nodes {
@@ -298,7 +306,7 @@ func TestEnsureOnCluster(t *testing.T) {
 	if err := ensure(); err != nil && !errors.Is(err, stream.ErrUnreachable) {
 		t.Errorf("without a majority: got %v, want ErrUnreachable", err)
 	}
-	if d := time.Since(start); d > 12*time.Second {
+	if d := time.Since(start); d > 18*time.Second {
 		t.Errorf("took %s", d)
 	}
 	left[1].Kill9()
