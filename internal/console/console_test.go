@@ -234,7 +234,7 @@ func TestCancelReplay(t *testing.T) {
 		w.publish("s", time.Now().Format("150405.000000000"))
 	}
 	w.publish("t", "1")
-	w.post("/console/api/replays", `{"all":true,"rate":4}`).is(http.StatusAccepted)
+	w.post("/console/api/replays", `{"all":true,"rate":1}`).is(http.StatusAccepted)
 	w.post("/console/api/replays", `{"all":true}`).is(http.StatusConflict, "already")
 	w.post("/console/api/replays", `{"session":"s","rate":1}`).is(http.StatusAccepted)
 	w.post("/console/api/replays", `{"session":"t"}`).is(http.StatusConflict, "as many as may")
