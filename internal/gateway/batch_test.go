@@ -136,7 +136,7 @@ func TestBatchBounds(t *testing.T) {
 
 // A body that ends in the middle, or does not come, does not hide what was taken before.
 func TestBatchCutOff(t *testing.T) {
-	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.ReadTimeout = 500 * time.Millisecond })
+	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.ReadTimeout = 2 * time.Second })
 	conn, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)
