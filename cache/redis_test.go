@@ -106,7 +106,7 @@ func TestMiniredis(t *testing.T) {
 func TestPassword(t *testing.T) {
 	s := servertest.Redis(t)
 	check(t, bare(t, s.Addr()).ConfigSet(t.Context(), "requirepass", "p@ss/wörd,:#?").Err())
-	r := newRedis(t, Config{URL: "redis://:p%40ss%2Fw%C3%B6rd%2C%3A%23%3F@" + s.Addr() + "/3"})
+	r := newRedis(t, patient("redis://:p%40ss%2Fw%C3%B6rd%2C%3A%23%3F@"+s.Addr()+"/3"))
 	check(t, r.Ping(t.Context()))
 	check(t, r.Refresh(t.Context(), "s", recentOf(turns(t, "s", 1, 3), 10)))
 	r = newRedis(t, Config{URL: "redis://:secret@" + s.Addr()})
@@ -153,7 +153,9 @@ func TestBracesAreNotCached(t *testing.T) {
 
 func TestLargeEntriesAreNotCached(t *testing.T) {
 	s := servertest.Redis(t)
-	r, ctx := newRedis(t, Config{URL: s.URL(), MaxEntry: 4000}), t.Context()
+	cfg := patient(s.URL())
+	cfg.MaxEntry = 4000
+	r, ctx := newRedis(t, cfg), t.Context()
 	check(t, r.Refresh(ctx, "s", recentOf(turns(t, "s", 1, 2), 10)))
 	big := turn("s", 3)
 	big.Assistant = strings.Repeat("long ", 1000)
@@ -270,7 +272,7 @@ func TestLateWriteChangesNothing(t *testing.T) {
 
 func TestEqualVersionHealsEitherKey(t *testing.T) {
 	s := servertest.Redis(t)
-	r, c, ctx := newRedis(t, Config{URL: s.URL()}), bare(t, s.Addr()), t.Context()
+	r, c, ctx := newRedis(t, patient(s.URL())), bare(t, s.Addr()), t.Context()
 	all := turns(t, "s", 1, 12)
 	for _, harm := range []func() error{
 		func() error { return c.Del(ctx, ConversationKey("s")).Err() },
@@ -302,7 +304,7 @@ func TestRestartedServerDoesNotKnowTheScript(t *testing.T) {
 
 func TestCorruptValueIsNotTrusted(t *testing.T) {
 	s := servertest.Redis(t)
-	r, c, ctx := newRedis(t, Config{URL: s.URL()}), bare(t, s.Addr()), t.Context()
+	r, c, ctx := newRedis(t, patient(s.URL())), bare(t, s.Addr()), t.Context()
 	all := turns(t, "s", 1, 3)
 	other := turns(t, "other", 1, 1)[0]
 	pending := turn("s", 9)
@@ -339,7 +341,7 @@ func TestHungRedisIsNoMissAndBreakerRecovers(t *testing.T) {
 	r.OnRecover(func() { recovered <- struct{}{} })
 	s.Hang()
 	for range DefaultBreakerFailures {
-		within(t, DefaultOpTimeout+500*time.Millisecond, "a read of a hung Redis", func() {
+		within(t, 2*DefaultOpTimeout-100*time.Millisecond, "a read of a hung Redis", func() {
 			if _, hit, err := r.Recent(ctx, "s"); hit || err == nil {
 				t.Errorf("a hung Redis answered %v, %v", hit, err)
 			}
@@ -350,7 +352,7 @@ func TestHungRedisIsNoMissAndBreakerRecovers(t *testing.T) {
 	}
 	// Also while probes are under way no operation waits.
 	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); {
-		within(t, 50*time.Millisecond, "a read with the breaker open", func() {
+		within(t, DefaultOpTimeout/2, "a read with the breaker open", func() {
 			if _, hit, err := r.Recent(ctx, "s"); hit || !errors.Is(err, ErrUnavailable) {
 				t.Fatalf("got %v, %v", hit, err)
 			}
@@ -435,14 +437,14 @@ func TestOpTimeoutHoldsEvenIfTheClientDoesNot(t *testing.T) {
 		URL: "redis://" + l.Addr().String(), OpTimeout: 200 * time.Millisecond,
 		ReadTimeout: time.Minute, DialTimeout: time.Minute, WriteTimeout: time.Minute, BreakerFailures: 1000,
 	})
-	within(t, time.Second, "a ping", func() {
+	within(t, patience, "a ping", func() {
 		if err := r.Ping(t.Context()); !timedOut(err) {
 			t.Error(err)
 		}
 	})
 	hang := make(chan struct{})
 	defer close(hang)
-	within(t, time.Second, "a call that never returns", func() {
+	within(t, patience, "a call that never returns", func() {
 		if _, err := do(t.Context(), r, func(context.Context) (int, error) { <-hang; return 0, nil }); !timedOut(err) {
 			t.Error(err)
 		}
@@ -453,7 +455,9 @@ func TestCallerWhoGoesAwayDoesNotOpenTheBreaker(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	defer l.Close()
-	r := newRedis(t, Config{URL: "redis://" + l.Addr().String(), BreakerFailures: 1})
+	cfg := patient("redis://" + l.Addr().String())
+	cfg.BreakerFailures = 1
+	r := newRedis(t, cfg)
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	if _, _, err := r.Recent(ctx, "s"); !errors.Is(err, context.Canceled) || !r.Up() {

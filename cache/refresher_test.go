@@ -35,7 +35,7 @@ func flush(t testing.TB, f *Refresher) {
 
 func TestRefresherWritesWhatChanged(t *testing.T) {
 	s := servertest.Redis(t)
-	r, st := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, st := newRedis(t, patient(s.URL())), newStore()
 	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st})
 	const sessions = 500
 	for n := 1; n <= 12; n++ {
@@ -72,7 +72,7 @@ func TestRedisOutageHealsWithoutNewTurns(t *testing.T) {
 				for i := range 200 {
 					session := fmt.Sprint("s", i)
 					st.put(turns(t, session, from, to)...)
-					within(t, 100*time.Millisecond, "Changed", func() { f.Changed(session) })
+					within(t, DefaultOpTimeout/2, "Changed", func() { f.Changed(session) })
 				}
 			}
 			change(1, 5)
@@ -135,7 +135,7 @@ func TestOverflowIsMissedAndTold(t *testing.T) {
 
 func TestStoreTroubleKeepsTheSession(t *testing.T) {
 	s := servertest.Redis(t)
-	r, st := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, st := newRedis(t, patient(s.URL())), newStore()
 	f := newRefresher(t, RefresherConfig{
 		Redis: r, Reader: st, StoreTimeout: 50 * time.Millisecond, RetryAfter: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond,
 	})
@@ -163,7 +163,7 @@ func TestStoreTroubleKeepsTheSession(t *testing.T) {
 
 func TestErasedSessionIsForgotten(t *testing.T) {
 	s := servertest.Redis(t)
-	r, st := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, st := newRedis(t, patient(s.URL())), newStore()
 	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st})
 	check(t, r.Refresh(t.Context(), "s", recentOf(turns(t, "s", 1, 3), 10)))
 	f.Changed("s")
@@ -175,7 +175,7 @@ func TestErasedSessionIsForgotten(t *testing.T) {
 
 func TestRefusedWritesAreTriedAgain(t *testing.T) {
 	s := servertest.Redis(t)
-	r, st := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, st := newRedis(t, patient(s.URL())), newStore()
 	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st, RetryAfter: 20 * time.Millisecond})
 	c := bare(t, s.Addr())
 	check(t, c.ConfigSet(t.Context(), "maxmemory", "1").Err())
@@ -192,7 +192,7 @@ func TestRefusedWritesAreTriedAgain(t *testing.T) {
 
 func TestCloseDrainsOrSaysWhatIsLeft(t *testing.T) {
 	s := servertest.Redis(t)
-	r, st := newRedis(t, Config{URL: s.URL()}), newStore()
+	r, st := newRedis(t, patient(s.URL())), newStore()
 	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st})
 	var sessions []string
 	for i := range 300 {
@@ -216,7 +216,7 @@ func TestCloseDrainsOrSaysWhatIsLeft(t *testing.T) {
 	f.Changed(sessions...)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	within(t, 2*time.Second, "Close", func() {
+	within(t, patience/2, "Close", func() {
 		if err := f.Close(ctx); err == nil || err.Error() != "300 sessions are not refreshed in Redis" {
 			t.Error(err)
 		}
@@ -250,7 +250,7 @@ func (s *racingStore) Recent(ctx context.Context, session string, n int) (transc
 
 func TestChangeDuringReadIsNotLost(t *testing.T) {
 	s := servertest.Redis(t)
-	r, st := newRedis(t, Config{URL: s.URL()}), &racingStore{store: newStore()}
+	r, st := newRedis(t, patient(s.URL())), &racingStore{store: newStore()}
 	st.put(turns(t, "s", 1, 3)...)
 	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st})
 	st.change = func() {
