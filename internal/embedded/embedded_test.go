@@ -180,15 +180,15 @@ func TestRedisScript(t *testing.T) {
 
 func TestRedisExpires(t *testing.T) {
 	c := startRedis(t, embedded.RedisConfig{Tick: 50 * time.Millisecond})
-	if err := c.Set(t.Context(), "short", 1, time.Second).Err(); err != nil {
+	start := time.Now()
+	if err := c.Set(t.Context(), "short", 1, 4*time.Second).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Set(t.Context(), "long", 1, time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
-	start := time.Now()
-	servertest.Eventually(t, 5*time.Second, "the key to expire", func() bool { return c.Exists(t.Context(), "short").Val() == 0 })
-	if d := time.Since(start); d < 800*time.Millisecond {
+	servertest.Eventually(t, 30*time.Second, "the key to expire", func() bool { return c.Exists(t.Context(), "short").Val() == 0 })
+	if d := time.Since(start); d < time.Second { // up to a tick early, which may itself be late
 		t.Errorf("expired after %s", d)
 	}
 	if c.Exists(t.Context(), "long").Val() != 1 {
@@ -214,7 +214,7 @@ func TestRedisEvictsWholeSessions(t *testing.T) {
 	}
 	set(0, 40, time.Hour)
 	set(40, 90, 2*time.Hour)
-	servertest.Eventually(t, 5*time.Second, "the eviction", func() bool { return c.DBSize(t.Context()).Val() <= 100 })
+	servertest.Eventually(t, 30*time.Second, "the eviction", func() bool { return c.DBSize(t.Context()).Val() <= 100 })
 	left := 0
 	for i := range 90 {
 		a, b := pair(i)
