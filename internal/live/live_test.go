@@ -214,7 +214,7 @@ func TestStreamMadeAgain(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	w := newWorld(t, func(c *live.Config) { c.Clients, c.Request = 2, 500*time.Millisecond })
+	w := newWorld(t, func(c *live.Config) { c.Clients = 2 })
 	a, _ := w.listen(live.Want{}), w.listen(live.Want{})
 	if _, err := w.feed.Listen(t.Context(), live.Want{}); !errors.Is(err, live.ErrFull) {
 		t.Errorf("%v", err)
