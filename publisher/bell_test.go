@@ -12,11 +12,12 @@ import (
 // TestEveryTurnIsNoticed publishes while the sender looks for turns by itself, while it sleeps, and
 // around the moment at which it falls asleep. Nobody asks a receipt, which would wake it.
 func TestEveryTurnIsNoticed(t *testing.T) {
-	const prompt = 3 * time.Second // below the upkeep that would find a forgotten turn
+	const prompt = 6 * time.Second // below the upkeep that would find a forgotten turn
 	w := newStreamWorld(t)
 	stored := make(chan struct{}, 16)
 	p := w.publisher(func(c *publisher.Config) {
 		c.OnStored = func(time.Duration) { stored <- struct{}{} }
+		c.AckTimeout = time.Minute // upkeep is as often, or every 10 s
 	})
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
