@@ -60,7 +60,7 @@ func smallResponse(t *testing.T) ResponseConfig {
 	})
 	return ResponseConfig{
 		Config: Config{Runs: 1, Dir: dir, Self: []string{exe, "-test.run=^TestResponseProcess$", "--"}},
-		Users:  []int{10}, Think: 5 * time.Millisecond, Duration: 300 * time.Millisecond, Rate: 200, probeTurns: 20,
+		Users:  []int{10}, Think: 5 * time.Millisecond, Duration: 2 * time.Second, Rate: 200, probeTurns: 20,
 	}
 }
 
