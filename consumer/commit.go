@@ -131,12 +131,12 @@ func (p *pipeline) commit(ctx context.Context, b *batch) {
 			acked++
 		}
 	}
+	p.member.acked(b.items) // first: a member that says how many has their latencies
 	p.stats.acked.Add(int64(acked))
 	p.stats.batches.Add(1)
 	if p.cfg.OnCommit != nil {
 		p.cfg.OnCommit(b.committed(time.Now()))
 	}
-	p.member.acked(b.items)
 	if acked < len(b.items) {
 		p.cfg.Logger.Warn("some acknowledgements could not be sent; the turns come again, which does no harm", "turns", len(b.items)-acked)
 	}
