@@ -54,7 +54,7 @@ func TestReplayResumes(t *testing.T) {
 	f.publish(turns...)
 	f.send(stream.TurnSubject("s"), []byte("{"), "")
 	store := f.store(dir)
-	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: 20 * time.Millisecond, Rate: 300}
+	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: 20 * time.Millisecond, Rate: 50} // long after its first checkpoint
 	f.interrupt(cfg)
 	path := filepath.Join(dir, checkpointName)
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
@@ -110,7 +110,7 @@ func TestCheckpointOfAnotherReplay(t *testing.T) {
 	turns := conversation(t, 3, 20)
 	f.publish(turns...)
 	store := f.store(filepath.Join(base, "a"))
-	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: 20 * time.Millisecond, Rate: 100}
+	cfg := ReplayConfig{JS: f.js, Store: store, Resume: true, Checkpoint: 20 * time.Millisecond, Rate: 10} // likewise
 	f.interrupt(cfg)
 	note, err := os.ReadFile(filepath.Join(base, "a", checkpointName))
 	if err != nil {

@@ -124,6 +124,13 @@ func (f *fixture) drained(group string) {
 	})
 }
 
+// ready waits until a consumer takes turns again, which may be a probe after it has
+// acknowledged those that it had.
+func (f *fixture) ready(c *Consumer) {
+	f.t.Helper()
+	servertest.Eventually(f.t, 20*time.Second, "the consumer is ready", func() bool { return c.Ready() == nil })
+}
+
 func (f *fixture) dead() (letters []jetstream.Msg) {
 	f.t.Helper()
 	cons, err := f.js.OrderedConsumer(f.t.Context(), stream.Dead, jetstream.OrderedConsumerConfig{})
@@ -445,7 +452,8 @@ func TestServerRestart(t *testing.T) {
 	f.drained(DefaultGroup)
 	f.nats.Stop()
 	f.nats.Restart()
-	servertest.Eventually(t, 20*time.Second, "connected again", func() bool { return f.js.Conn().IsConnected() })
+	// Until it has noticed the end, the old connection looks like one.
+	servertest.Eventually(t, 20*time.Second, "connected again", func() bool { return f.js.Conn().Stats().Reconnects > 0 && f.js.Conn().IsConnected() })
 	f.publish(turns[40:]...)
 	f.drained(DefaultGroup)
 	if err := stop(); err != nil {

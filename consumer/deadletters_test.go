@@ -355,7 +355,7 @@ func TestDeadLettersInBoundedMemory(t *testing.T) {
 	}
 	select {
 	case <-f.js.PublishAsyncComplete():
-	case <-time.After(30 * time.Second):
+	case <-time.After(5 * time.Minute): // each is synced
 		t.Fatal("the letters are not stored")
 	}
 	var before, now runtime.MemStats
