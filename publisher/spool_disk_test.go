@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ func stillStored(t *testing.T, p *publisher.Publisher, n int) (keys []string) {
 	for range n {
 		began := time.Now()
 		r := must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "question"}))
-		if took := time.Since(began); took > time.Second {
+		if took := time.Since(began); took > 5*time.Second { // it would wait for good
 			t.Errorf("Publish took %v", took)
 		}
 		waitStored(t, r)
@@ -208,6 +209,7 @@ func TestSpoolDiskHangs(t *testing.T) {
 	rs, keys := publishN(t, p, 10)
 	waitLevel(t, publisher.Spooled, rs...)
 
+	lates := p.Stats().Spool.Late // a busy disk may have been late already
 	hang()
 	late, more := publishN(t, p, 500) // the stream is down, and the disk hangs
 	servertest.Eventually(t, patience, "it to be noticed", func() bool {
@@ -219,17 +221,18 @@ func TestSpoolDiskHangs(t *testing.T) {
 	w.srv.Restart()
 	waitStored(t, append(rs, late...)...)
 	keys = append(append(keys, more...), stillStored(t, p, 100)...)
-	if now := runtime.NumGoroutine(); now > before+10 {
-		t.Errorf("%d goroutines, %d before the disk hung", now, before)
-	}
+	servertest.Eventually(t, patience, "no more goroutines than before the disk hung", func() bool { return runtime.NumGoroutine() <= before+10 })
 	w.srv.Stop()
 	late, more = publishN(t, p, 100)
 	keys = append(keys, more...)
+	if s := p.Stats(); s.Spool.Late != lates+1 { // once, however long it hangs
+		t.Errorf("late %d times before the disk hung: %+v", lates, s)
+	}
 	resume()
 	waitLevel(t, publisher.Spooled, late...)
-	if s := p.Stats(); s.Spool.Blocked != 0 || s.Spool.Late != 1 || !strings.Contains(lines.String(), "answers again") {
-		t.Errorf("healed: %+v\n%s", s, lines.String())
-	}
+	servertest.Eventually(t, patience, "the spool to have healed", func() bool {
+		return p.Stats().Spool.Blocked == 0 && strings.Contains(lines.String(), "answers again")
+	})
 	if left := leave(t, p); left.Turns != 100 || left.Spooled != 100 {
 		t.Errorf("%v", left)
 	}
@@ -239,7 +242,7 @@ func TestSpoolDiskHangs(t *testing.T) {
 	hang()
 	began := time.Now()
 	other := w.spooling(filepath.Join(disk, "other"), set)
-	if took := time.Since(began); took < bound || took > 10*bound {
+	if took := time.Since(began); took < bound || took > patience/2 { // without a bound, for ever
 		t.Errorf("New took %v with a bound of %v", took, bound)
 	}
 	keys = append(keys, stillStored(t, other, 20)...)
@@ -275,14 +278,17 @@ func TestSpoolDiskHangs(t *testing.T) {
 	})
 	closeNow(t, other)
 	closeNow(t, last)
-	// The write that nobody waited for has landed, or has not.
+	// The write that nobody waited for has landed, with as many of the turns as it had, or has not.
 	got := w.stored()
 	for _, k := range keys {
 		if got[k] != 1 {
 			t.Errorf("%s is stored %d times", k, got[k])
 		}
+		delete(got, k)
 	}
-	if n := len(got); n != len(keys) && n != len(keys)+len(more) {
-		t.Errorf("%d turns are stored, of %d and %d", n, len(keys), len(more))
+	for k, n := range got {
+		if n != 1 || !slices.Contains(more, k) {
+			t.Errorf("%s is stored %d times", k, n)
+		}
 	}
 }
