@@ -57,17 +57,23 @@ func cutPower(t *testing.T, rnd *rand.Rand, dir string, durability transcript.Du
 		if !w.ready() {
 			t.Fatalf("round %d: the writer ended: %s", i, w.stderr.String())
 		}
-		off := time.AfterFunc(time.Duration(2_000+rnd.IntN(60_000))*time.Microsecond, func() {
+		off := time.AfterFunc(time.Hour, func() {
 			l.freeze(cut)
 			w.kill9()
 		})
+		cutSoon := func() { off.Reset(time.Duration(2_000+rnd.IntN(60_000)) * time.Microsecond) }
+		if batches > 0 { // until a first one is acknowledged, however slowly, there is nothing to lose
+			cutSoon()
+		}
 		for {
 			turns := k.batch()
 			l.send(turns...)
 			answer := w.append(turns...)
 			if answer == "ok" {
 				l.ack(turns...)
-				batches++
+				if batches++; batches == 1 {
+					cutSoon()
+				}
 				continue
 			}
 			if answer == "" {
