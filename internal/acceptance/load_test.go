@@ -113,6 +113,16 @@ func (l *load) publish(w transcript.Turn) *publisher.Receipt {
 	return r
 }
 
+// wantQuick checks that Publish waited neither for the stream nor for its return: on a machine
+// that others use one pause in the middle of a call holds up a call of each session.
+func wantQuick(t *testing.T, took durations, outage time.Duration) {
+	t.Helper()
+	const bound = 50 * time.Millisecond
+	if p := choose(.99, .999); took.at(p) > bound || took.at(1) > outage/2 {
+		t.Errorf("%s: the quantile %v of Publish is %v, want at most %v; the largest of an outage of %v is %v", inTime, p, took.at(p), bound, outage, took.at(1))
+	}
+}
+
 func (l *load) end() {
 	select {
 	case <-l.stop:
