@@ -80,12 +80,12 @@ func TestSpoolDiskInTrouble(t *testing.T) {
 }
 
 func spoolInTrouble(t *testing.T, dir string, fault func() (undo func())) {
-	const fast = 2 * time.Second // for a POST, on a machine that others use
+	const fileTimeout = time.Second
 	nats := servertest.NATSProcess(t)
 	dataDir := filepath.Join(t.TempDir(), "data")
 	spoolDir := filepath.Join(dir, "spool-"+filepath.Base(t.Name()))
 	consume := consumeOn(t, nats.URL(), dataDir)
-	command := []string{"gateway", "--nats-url", nats.URL(), "--redis-url", "none", "--data-dir", dataDir, "--spool-dir", spoolDir, "--file-timeout", "1s", "--publish-retry-max", "1s"}
+	command := []string{"gateway", "--nats-url", nats.URL(), "--redis-url", "none", "--data-dir", dataDir, "--spool-dir", spoolDir, "--file-timeout", fileTimeout.String(), "--publish-retry-max", "1s"}
 	g := startService(t, command...).ready()
 	safe := make(sessions)
 	nats.Kill9()
@@ -124,7 +124,7 @@ func spoolInTrouble(t *testing.T, dir string, fault func() (undo func())) {
 	nats.Kill9()
 	undo()
 	safe.add(g.mustLevel(t, "after", "spooled"))
-	if took.at(1) > fast {
+	if took.at(.8) > fileTimeout/2 || took.at(1) > 10*fileTimeout { // one that waits for the disk waits for a bound, and so do all
 		t.Errorf("%s: POST took %v while nothing can be spooled", inTime, took)
 	}
 	g.kill9()
@@ -141,8 +141,8 @@ func spoolInTrouble(t *testing.T, dir string, fault func() (undo func())) {
 // bounded, and everything is right when it goes on.
 func TestTranscriptsHangUnderTheGateway(t *testing.T) {
 	const (
-		historyBound = 3 * time.Second
-		slack        = 2 * time.Second // of a machine that others use
+		historyBound = 6 * time.Second
+		slack        = 5 * time.Second // of a machine that others use
 		readers      = 20
 		more         = 300 // goroutines beside those of a healthy process
 	)

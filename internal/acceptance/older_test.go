@@ -161,7 +161,7 @@ func TestOlderSystemReadThatTimesOutDuringAWrite(t *testing.T) {
 			if err := got.is(o.said[past]); got.Source != "stream" || !got.Degraded || err != nil {
 				t.Errorf("history: source %s, degraded %v, %v", got.Source, got.Degraded, err)
 			}
-			if took > 2*shortFileTimeout+time.Second {
+			if took > 6*shortFileTimeout { // without that bound it is the 7 s of a history
 				t.Errorf("a history took %v", took)
 			}
 			o.say(past, 1)
@@ -239,7 +239,7 @@ func TestOlderSystemTimedOutHistoryReadFollowedByASave(t *testing.T) {
 		}
 		o.say(past, 1) // the save
 	}
-	if worst > bound+time.Second {
+	if worst > bound+5*time.Second {
 		t.Errorf("a history took %v, the bound is %v", worst, bound)
 	}
 	t.Logf("Redis hangs and NATS is gone → history says source none, degraded, within %v; turns are accepted", worst.Round(time.Millisecond))
