@@ -263,6 +263,25 @@ func TestRepairWithoutAStream(t *testing.T) {
 			t.Errorf("%+v", res)
 		}
 	})
+	t.Run("a newline of the tail and what follows it", func(t *testing.T) {
+		for _, n := range []int{1, 5, 12, 40, 150} { // from the newline on: none, a part or all of the checksum, the id, the texts
+			d := newDamaged(t, 2, 5)
+			bad := d.read(d.tail)
+			at := bytes.IndexByte(bad, '\n')
+			clear(bad[at : at+n])
+			d.write(d.tail, bad)
+			res := d.repair(Events{})
+			d.kept(d.tail, bad, res)
+			if n == 1 {
+				d.is(d.turns...)
+				continue
+			}
+			d.is(without(d.turns, 3)...)
+			if len(res.Missing)+res.Unreadable != 1 || !res.Lost() {
+				t.Errorf("%d bytes: %+v", n, res)
+			}
+		}
+	})
 	t.Run("everything", func(t *testing.T) {
 		d := newDamaged(t, 3, 0)
 		bad := []byte("{}")

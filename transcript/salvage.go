@@ -310,12 +310,16 @@ func (v *salvaged) tailLine(line []byte, take func([]byte) bool) {
 		if !good {
 			v.unreadable(line[sumLen:])
 		}
-		if value == nil || len(rest) <= 1+sumLen {
+		if value == nil || len(rest) == 0 {
+			return
+		}
+		sum := rest[1:min(len(rest), sumLen)]
+		if _, err := strconv.ParseUint(string(sum), 16, 32); err != nil || len(rest) <= 1+sumLen {
+			if good { // and behind it was another line, of which not even the beginning is left
+				v.unreadable(rest)
+			}
 			return
 		}
 		line = rest[1:]
-		if _, err := strconv.ParseUint(string(line[:sumLen-1]), 16, 32); err != nil {
-			return
-		}
 	}
 }
