@@ -69,7 +69,7 @@ func plain(t *testing.T, sessions, turns int) (all []transcript.Snapshot) {
 // A disk without a free inode takes no new session. Nothing is acknowledged that
 // is not there, and everything heals by itself.
 func TestNoInodes(t *testing.T) {
-	disk := smallDisk(t, "size=16m,nr_inodes=40")
+	disk := faults.Small(t, 16<<20, 40).Dir()
 	f := newFixture(t)
 	dir := filepath.Join(disk, "transcripts")
 	store, err := transcript.Open(transcript.Config{Dir: dir})
@@ -145,63 +145,13 @@ func TestHungDiskLeavesOthersAlone(t *testing.T) {
 	sameDocuments(t, documents(t, hungDir), want)
 }
 
-// thinDisk is an ext4 whose device runs out of room that it had promised, which
-// a file system sees as an I/O error. mend gives the device its room, and mounts again.
-func thinDisk(t *testing.T) (dir string, fail, mend func()) {
-	t.Helper()
-	base := smallDisk(t, "size=24m")
-	dir = filepath.Join(base, "disk")
-	image, ballast := filepath.Join(base, "image"), filepath.Join(base, "ballast")
-	command := func(name string, args ...string) {
-		t.Helper()
-		if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-			faults.Lack(t, "needs a loop device: %s: %v: %s", name, err, out)
-		}
-	}
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	command("truncate", "-s", "64M", image)
-	command("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,lazy_journal_init=1", image)
-	mount := func() { command("mount", "-o", "loop", image, dir) }
-	mount()
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	fail = func() {
-		f, err := os.Create(ballast)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		for err == nil {
-			_, err = f.Write(make([]byte, 4096))
-		}
-		if !errors.Is(err, unix.ENOSPC) {
-			t.Fatal(err)
-		}
-	}
-	mend = func() {
-		if err := os.Remove(ballast); err != nil {
-			t.Fatal(err)
-		}
-		// A late operation of the store, which has ended, may hold it for a moment more.
-		servertest.Eventually(t, 20*time.Second, "the disk to be unmounted", func() bool { return unix.Unmount(dir, 0) == nil })
-		out, err := exec.Command("fsck.ext4", "-fy", image).CombinedOutput()
-		var exit *exec.ExitError
-		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() < 4) { // 1 and 2: corrected
-			t.Fatalf("fsck: %v: %s", err, out)
-		}
-		mount()
-	}
-	return dir, fail, mend
-}
-
 // After an I/O error while syncing nothing can be said of what was written: the
 // consumer ends, acknowledges nothing more, and the next one on the mended disk
 // gets all of it again.
 func TestFailedSyncEndsTheConsumer(t *testing.T) {
-	disk, fail, mend := thinDisk(t)
+	disk := faults.NewThin(t)
 	f := newFixture(t)
-	dir := filepath.Join(disk, "transcripts")
+	dir := filepath.Join(disk.Dir(), "transcripts")
 	const bound, wait = time.Second, 7 * time.Second
 	store, err := transcript.Open(transcript.Config{Dir: dir, FileTimeout: bound})
 	if err != nil {
@@ -218,7 +168,7 @@ func TestFailedSyncEndsTheConsumer(t *testing.T) {
 	defer cancel()
 	go func() { ended <- c.Run(ctx) }()
 	f.drained(DefaultGroup)
-	fail()
+	disk.Exhaust()
 	f.publish(turns[100:]...)
 	select {
 	case err := <-ended:
@@ -233,7 +183,7 @@ func TestFailedSyncEndsTheConsumer(t *testing.T) {
 		t.Errorf("a store whose sync failed takes more: %v", err)
 	}
 	store.Close(t.Context()) // it says that not everything is folded
-	mend()
+	disk.Mend()
 	again, err := transcript.Open(transcript.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)

@@ -17,24 +17,6 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// smallDisk mounts a file system of its own for the test.
-func smallDisk(t *testing.T, options string) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		faults.Lack(t, "needs root: mounts a small file system")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		faults.Lack(t, "needs to mount a file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 // loopDisk mounts an ext4 of its own for the test. hang makes every write to it
 // wait, and resume lets them go on: what a dead disk or file server does.
 func loopDisk(t *testing.T) (dir string, hang, resume func()) {
@@ -139,7 +121,7 @@ func TestHungDisk(t *testing.T) {
 // A full disk stops fetching; nothing is acknowledged that is not durable, and
 // everything heals by itself once there is room.
 func TestFullDisk(t *testing.T) {
-	disk := smallDisk(t, "size=2m")
+	disk := faults.Small(t, 2<<20, 0).Dir()
 	f := newFixture(t)
 	dir := filepath.Join(disk, "transcripts")
 	store := f.store(dir)
@@ -173,7 +155,7 @@ func TestFullDisk(t *testing.T) {
 
 // A file system that becomes read-only does the same.
 func TestReadOnlyDisk(t *testing.T) {
-	disk := smallDisk(t, "size=8m")
+	disk := faults.Small(t, 8<<20, 0).Dir()
 	f := newFixture(t)
 	dir := filepath.Join(disk, "transcripts")
 	store, err := transcript.Open(transcript.Config{Dir: dir})

@@ -21,24 +21,6 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// smallDisk mounts a file system of its own for the test.
-func smallDisk(t *testing.T, options string) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		faults.Lack(t, "needs root: mounts a small file system")
-	}
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
-		faults.Lack(t, "needs to mount a file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 // loopDisk is an ext4 of the test's own.
 type loopDisk struct {
 	t          *testing.T
@@ -117,7 +99,7 @@ func stillStored(t *testing.T, p *publisher.Publisher, n int) (keys []string) {
 
 // A full disk keeps turns from being spooled and nothing else; it heals by itself.
 func TestSpoolDiskIsFull(t *testing.T) {
-	disk := smallDisk(t, "size=1m")
+	disk := faults.Small(t, 1<<20, 0).Dir()
 	w := newStreamWorld(t)
 	var lines syncBuffer
 	dir := filepath.Join(disk, "spool")

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/internal/record"
 )
 
@@ -94,7 +95,9 @@ func (s *spool) append() (op string, err error) {
 		return "write", err
 	}
 	began := time.Now()
-	err = unix.Fdatasync(int(g.file.Fd()))
+	if err = unix.Fdatasync(int(g.file.Fd())); err == nil {
+		err = folder.Confirm(g.file)
+	}
 	s.counts.syncs.Add(1)
 	s.counts.syncTime.Add(int64(time.Since(began)))
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // Durability is how a batch is made durable.
@@ -51,7 +53,12 @@ func openDurability(root *os.Root, how Durability) (durability, error) {
 func (d *durability) close() error { return d.dir.Close() }
 
 // syncAll makes everything written so far durable; only for SyncFS.
-func (d *durability) syncAll() error { return unix.Syncfs(int(d.dir.Fd())) }
+func (d *durability) syncAll() error {
+	if err := unix.Syncfs(int(d.dir.Fd())); err != nil {
+		return err
+	}
+	return folder.Confirm(d.dir)
+}
 
 // syncfsReports says whether syncfs on this file system tells of write-back
 // errors. On FUSE it does nothing at all.

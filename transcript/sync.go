@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // syncer makes everything written so far durable, once for all who ask at the
@@ -73,7 +75,8 @@ func (s *Store) syncFile(f *os.File) error {
 	return nil
 }
 
-// syncFolders makes new names in folders durable.
+// syncFolders makes new names in folders durable, and confirms that what was synced before
+// it is.
 func (s *Store) syncFolders(dirs map[*os.Root]bool) error {
 	for dir := range dirs {
 		if err := s.Err(); err != nil {
@@ -82,6 +85,9 @@ func (s *Store) syncFolders(dirs map[*os.Root]bool) error {
 		if err := syncFolder(dir); err != nil {
 			return s.fail("fsync "+dir.Name(), err)
 		}
+	}
+	if err := folder.Confirm(s.durable.dir); err != nil {
+		return s.fail("fsync", err)
 	}
 	return nil
 }

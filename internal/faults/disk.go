@@ -35,11 +35,16 @@ type Disk struct {
 // Loop makes an ext4 or xfs file system in a file and mounts it.
 func Loop(t testing.TB, kind string) *Disk {
 	t.Helper()
-	NeedRoot(t)
+	size := map[string]int64{"ext4": 256 << 20, "xfs": 320 << 20}[kind] // xfs refuses less
+	return loop(t, Small(t, 1<<30, 16), kind, size)                     // in memory: a flush costs nothing
+}
+
+// loop makes it in a file of another disk.
+func loop(t testing.TB, below *Disk, kind string, size int64, options ...string) *Disk {
+	t.Helper()
 	mkfs := needTool(t, "mkfs."+kind)
 	losetup := needTool(t, "losetup")
-	image := filepath.Join(Small(t, 1<<30, 16).Dir(), kind+".img")      // in memory: a flush costs nothing
-	size := map[string]int64{"ext4": 256 << 20, "xfs": 320 << 20}[kind] // xfs refuses less
+	image := filepath.Join(below.Dir(), kind+".img")
 	f, err := os.Create(image)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +52,7 @@ func Loop(t testing.TB, kind string) *Disk {
 	if err := errors.Join(f.Truncate(size), f.Close()); err != nil {
 		t.Fatal(err)
 	}
-	must(t, mkfs, "-q", image)
+	must(t, mkfs, append(options, "-q", image)...)
 	out, err := exec.Command(losetup, "--find", "--show", image).Output()
 	if err != nil {
 		Lack(t, "this fault needs a loop device, and there is none: %v", err)
@@ -64,7 +69,7 @@ func Loop(t testing.TB, kind string) *Disk {
 	return d
 }
 
-// Small mounts a tmpfs of so many bytes and inodes.
+// Small mounts a tmpfs of so many bytes and inodes; 0 inodes is no limit.
 func Small(t testing.TB, bytes, inodes int64) *Disk {
 	t.Helper()
 	NeedRoot(t)
