@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -64,7 +65,7 @@ func ParseInstant(s string) (Instant, error) {
 		return i, nil
 	}
 	var t time.Time
-	if err := t.UnmarshalText([]byte(s)); err != nil {
+	if err := t.UnmarshalText([]byte(s)); err != nil || !strictTime(s) {
 		return 0, errInstant
 	}
 	i := Instant(t.Unix()*1e6 + int64(t.Nanosecond())/1e3)
@@ -72,6 +73,17 @@ func ParseInstant(s string) (Instant, error) {
 		return 0, errInstant
 	}
 	return i, nil
+}
+
+// strictTime refuses what package time takes beyond RFC 3339: an hour of one digit, a comma
+// before the fraction, an offset of more than 23:59 (https://go.dev/issue/54580).
+func strictTime(s string) bool {
+	const hourEnd, offset = len("2006-01-02T15"), len("+00:00")
+	zone := s[len(s)-1:]
+	if zone != "Z" {
+		zone = s[len(s)-offset:]
+	}
+	return s[hourEnd] == ':' && !strings.Contains(s, ",") && (zone == "Z" || zone[1:3] <= "23" && zone[4:6] <= "59")
 }
 
 // parseCanonicalInstant reads the canonical form without allocating; ok is

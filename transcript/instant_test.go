@@ -15,6 +15,38 @@ func TestInstantIsWrittenAsTheLayoutSays(t *testing.T) {
 	})
 }
 
+func TestParseInstant(t *testing.T) {
+	for text, want := range map[string]string{
+		"2026-11-24T12:00:00Z":             "2026-11-24T12:00:00.000000+00:00",
+		"2026-11-24T12:00:00.5-00:00":      "2026-11-24T12:00:00.500000+00:00",
+		"2026-11-24T12:00:00.1234569999Z":  "2026-11-24T12:00:00.123456+00:00",
+		"2026-11-24T12:00:00+23:59":        "2026-11-23T12:01:00.000000+00:00",
+		"2026-11-24T12:00:00.000000+00:00": "2026-11-24T12:00:00.000000+00:00",
+		"":                                 "",
+		"2026-11-24":                       "",
+		"2026-11-24t12:00:00Z":             "",
+		"2026-11-24T12:00:00z":             "",
+		"2026-11-24 12:00:00Z":             "",
+		"2026-11-24T1:00:00Z":              "",
+		"2026-11-24T12:00:00,5Z":           "",
+		"2026-11-24T12:00:00.Z":            "",
+		"2026-11-24T12:00:60Z":             "",
+		"2026-11-24T24:00:00Z":             "",
+		"2026-11-24T12:00:00+24:00":        "",
+		"2026-11-24T12:00:00-23:60":        "",
+		"2026-11-24T12:00:00+7:00":         "",
+		"2026-02-29T12:00:00Z":             "",
+		"1969-12-31T23:59:59Z":             "",
+		"2200-01-01T00:00:00Z":             "",
+		"2200-01-01T00:00:00+01:00":        "2199-12-31T23:00:00.000000+00:00",
+	} {
+		got, err := ParseInstant(text)
+		if want == "" && err == nil || want != "" && (err != nil || got.String() != want) {
+			t.Errorf("%q: %s, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
 // TestEncodeAllocatesOnce keeps Publish cheap: one buffer for a plain turn.
 func TestEncodeAllocatesOnce(t *testing.T) {
 	turn := Turn{SessionID: "s", ID: "x", Timestamp: Instant(1).Time(), User: "what \"now\"?\n", Assistant: "this\tand that é", Model: "m"}
