@@ -86,7 +86,9 @@ func (l *load) finish(t *testing.T) []string {
 	slices.Sort(l.took)
 	p99, longest := l.took[len(l.took)*99/100], l.took[len(l.took)-1]
 	t.Logf("%d calls: median %s, p99 %s, longest %s", len(l.took), l.took[len(l.took)/2], p99, longest)
-	if p99 > 50*time.Millisecond {
+	// One that waits for the stream waits for an acknowledgement's timeout, a second or more;
+	// less is what a busy machine takes from a hundredth of the calls.
+	if p99 > 500*time.Millisecond {
 		t.Errorf("p99 of Publish is %s", p99)
 	}
 	return l.accepted
