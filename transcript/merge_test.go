@@ -115,7 +115,7 @@ func TestPlaceNoticesWhoeverBeganTheSession(t *testing.T) {
 }
 
 func TestMergeRefuses(t *testing.T) {
-	s := openStore(t, Config{FileTimeout: 200 * time.Millisecond})
+	s := openStore(t, Config{FileTimeout: 2 * time.Second}) // for as long a held session is waited for
 	if err := s.Append(t.Context(), snap(t, "held", 1), snap(t, "bad", 1)); err != nil {
 		t.Fatal(err)
 	}
