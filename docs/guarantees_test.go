@@ -10,9 +10,13 @@ import (
 
 // Every test that docs/guarantees.md names is there.
 func TestGuaranteesNameTests(t *testing.T) {
-	sources, err := filepath.Glob("../internal/acceptance/*_test.go")
-	if err != nil || len(sources) == 0 {
-		t.Fatalf("the acceptance tests are not found: %v", err)
+	var sources []string
+	for _, dir := range []string{"../internal/acceptance", "../transcript"} {
+		files, err := filepath.Glob(dir + "/*_test.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("the tests of %s are not found: %v", dir, err)
+		}
+		sources = append(sources, files...)
 	}
 	var all strings.Builder
 	for _, path := range sources {
