@@ -16,7 +16,7 @@ const noAttribute = "user.afterword.none"
 // it; it stays like that until somebody begins a transaction, which finds the journal dead
 // (seen with Linux 6.18: size and name of a file were lost after fsync, syncfs and fsync again
 // had returned 0). Taking away an attribute that is not there begins one and changes nothing;
-// it takes a microsecond. f is any file or folder of that file system. On others nothing is
+// it takes 4 µs, where a sync takes 240 and more. f is any file or folder of that file system. On others nothing is
 // asked: xfs and btrfs remember that they have failed.
 func Confirm(f *os.File) error {
 	fd := int(f.Fd())
