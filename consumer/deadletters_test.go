@@ -70,6 +70,7 @@ func TestKindsOfReasons(t *testing.T) {
 	f.send(stream.TurnSubject("s"), bytes.Replace(good, []byte("question"), bytes.Repeat([]byte("q"), 5000), 1), "")
 	f.send(stream.TurnSubject("s"), good, "note")
 	f.send(stream.TurnSubject("other"), good, "")
+	f.send(stream.TurnSubject("s"), dated(t, good, turn.Timestamp, time.Now().Add(transcript.MaxAhead+time.Hour)), "")
 	f.publish(makeTurn(t, "bad", 1, 1))
 	c, stop := f.start(Config{Store: store, Deliveries: 1, PayloadLimit: 4000})
 	f.drained(DefaultGroup)
@@ -93,6 +94,16 @@ func TestKindsOfReasons(t *testing.T) {
 			t.Errorf("%d letters counted of kind %s, want 1", n, ReasonKinds[i])
 		}
 	}
+}
+
+// dated is a payload with another timestamp.
+func dated(t *testing.T, payload []byte, was transcript.Instant, at time.Time) []byte {
+	t.Helper()
+	from, to := []byte(was.String()), []byte(transcript.InstantOf(at).String())
+	if !bytes.Contains(payload, from) {
+		t.Fatalf("%s has no timestamp %s", payload, from)
+	}
+	return bytes.Replace(payload, from, to, 1)
 }
 
 func tailPath(dir, session string) string {

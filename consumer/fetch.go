@@ -133,19 +133,20 @@ func (p *pipeline) take(b *batch, m jetstream.Msg) {
 		}
 	}
 	var err error
-	if it.turn, err = decode(m, p.cfg.PayloadLimit); err != nil {
+	if it.turn, err = decode(m, it.stored, p.cfg.PayloadLimit); err != nil {
 		p.bury(m, err.Error())
 		return
 	}
 	b.items = append(b.items, it)
 }
 
-// decode reads the turn of a message. Its error is the reason of a dead letter.
-func decode(m jetstream.Msg, limit int) (transcript.Snapshot, error) {
+// decode reads the turn of a message, which the stream stored at a time. Its error is the
+// reason of a dead letter. Whoever reads the stream decides with it, so that all decide the same.
+func decode(m jetstream.Msg, stored time.Time, limit int) (transcript.Snapshot, error) {
 	if err := checkType(m); err != nil {
 		return transcript.Snapshot{}, err
 	}
-	return decodeTurn(m.Data(), strings.TrimPrefix(m.Subject(), stream.TurnPrefix), limit)
+	return decodeTurn(m.Data(), strings.TrimPrefix(m.Subject(), stream.TurnPrefix), stored, limit)
 }
 
 func checkType(m jetstream.Msg) error {
@@ -156,13 +157,16 @@ func checkType(m jetstream.Msg) error {
 }
 
 // decodeTurn reads a payload that came under the token of a session.
-func decodeTurn(payload []byte, token string, limit int) (transcript.Snapshot, error) {
+func decodeTurn(payload []byte, token string, stored time.Time, limit int) (transcript.Snapshot, error) {
 	turn, err := transcript.Decode(payload, limit)
 	if err != nil {
 		return transcript.Snapshot{}, err
 	}
 	if token != transcript.Token(turn.SessionID) {
 		return transcript.Snapshot{}, fmt.Errorf("subject of another session: the payload's session belongs on %s", stream.TurnSubject(turn.SessionID))
+	}
+	if err := transcript.CheckAhead(turn.Timestamp, stored); err != nil {
+		return transcript.Snapshot{}, fmt.Errorf("%s%w", future, err)
 	}
 	return turn, nil
 }

@@ -174,11 +174,10 @@ func (w *stallWatch) stop() { w.timer.Stop() }
 // grows at most by the members that were left out.
 func decodeAny(m jetstream.Msg) int { return 2*len(m.Data()) + 4096 }
 
-// TurnOf reads the turn of a message of the stream of turns. ok is false when it is
+// TurnOf reads the turn of a message of the stream of turns. Its error says why it is
 // none: such a message becomes a dead letter.
-func TurnOf(m jetstream.Msg) (turn transcript.Snapshot, ok bool) {
-	turn, err := decode(m, decodeAny(m))
-	return turn, err == nil
+func TurnOf(m jetstream.Msg, meta *jetstream.MsgMetadata) (transcript.Snapshot, error) {
+	return decode(m, meta.Timestamp, decodeAny(m))
 }
 
 // StreamReader reads transcripts from the stream itself, for programs that have
@@ -214,8 +213,8 @@ func (r *StreamReader) subject(ctx context.Context, subject string) (turns []tra
 		s = &found
 		r.stream.Store(s)
 	}
-	_, err = readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
-		if turn, err := decode(m, decodeAny(m)); err == nil {
+	_, err = readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		if turn, err := TurnOf(m, meta); err == nil {
 			turns = append(turns, turn)
 		}
 		return nil

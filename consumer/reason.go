@@ -18,14 +18,18 @@ const (
 	KindSize       ReasonKind = "size"               // the encoding is too long
 	KindType       ReasonKind = "type"               // an unknown type of event
 	KindSubject    ReasonKind = "subject"            // the subject of another session
+	KindFuture     ReasonKind = "future"             // more than [transcript.MaxAhead] ahead of the time at which the stream stored it
 	KindUnwritable ReasonKind = "session-unwritable" // the file of the session is at fault
 )
 
 // ReasonKinds are all of them.
-var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSubject, KindUnwritable}
+var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSubject, KindFuture, KindUnwritable}
 
 // unwritable begins the reason of a turn that breaks no rule.
 const unwritable = string(KindUnwritable) + ": "
+
+// future begins the reason of a turn whose timestamp is too far ahead.
+const future = string(KindFuture) + ": "
 
 // KindOf sorts a reason by how it begins, which is part of the wire contract: a
 // dead letter carries nothing else.
@@ -38,6 +42,7 @@ func KindOf(reason string) ReasonKind {
 		{"the turn is ", KindSize},
 		{"unknown " + stream.HeaderType, KindType},
 		{"subject of another session", KindSubject},
+		{future, KindFuture},
 		{unwritable, KindUnwritable},
 	} {
 		if strings.HasPrefix(reason, k.begins) {

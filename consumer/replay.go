@@ -149,7 +149,7 @@ func (r *replay) take(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgM
 	seq := meta.Sequence.Stream
 	if err := checkType(m); err != nil {
 		r.skip(seq, err)
-	} else if err := r.spill.add(ctx, strings.TrimPrefix(m.Subject(), stream.TurnPrefix), seq, m.Data()); err != nil {
+	} else if err := r.spill.add(ctx, strings.TrimPrefix(m.Subject(), stream.TurnPrefix), seq, meta.Timestamp, m.Data()); err != nil {
 		return err
 	}
 	if r.spill.size >= r.cfg.RoundBytes || r.due() {
@@ -187,7 +187,7 @@ func (r *replay) merge(ctx context.Context, upTo uint64) error {
 func (r *replay) mergeSlice(ctx context.Context, slice []spilled) error {
 	turns := make([]transcript.Snapshot, 0, len(slice))
 	for i := range slice {
-		turn, err := decodeTurn(slice[i].payload, string(slice[i].token), r.cfg.PayloadLimit)
+		turn, err := decodeTurn(slice[i].payload, string(slice[i].token), slice[i].stored, r.cfg.PayloadLimit)
 		if err != nil {
 			r.skip(slice[i].seq, err)
 			continue

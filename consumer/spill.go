@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/afterword-io/afterword/transcript"
 	"golang.org/x/sync/errgroup"
@@ -22,9 +23,9 @@ const (
 	spillBuffer = 16 << 10
 	// spillSlice is how much is merged at one time: several parts, or some of a large one.
 	spillSlice = 4 << 20
-	// spillHead is what stands before a message: its length, that of its token, and
-	// its sequence.
-	spillHead = 4 + 2 + 8
+	// spillHead is what stands before a message: its length, that of its token, its
+	// sequence, and when it was stored.
+	spillHead = 4 + 2 + 8 + 8
 )
 
 // spill puts messages apart by session.
@@ -51,8 +52,8 @@ func newSpill(store *transcript.Store) *spill {
 	return &spill{store: store, buffer: spillBuffer, slice: spillSlice}
 }
 
-// add takes the payload of a message that came under a token.
-func (s *spill) add(ctx context.Context, token string, seq uint64, data []byte) error {
+// add takes the payload of a message that came under a token and was stored at a time.
+func (s *spill) add(ctx context.Context, token string, seq uint64, stored time.Time, data []byte) error {
 	p := &s.parts[transcript.Shard(token)]
 	length := spillHead + len(token) + len(data)
 	if len(p.buffer) > 0 && len(p.buffer)+length > s.buffer {
@@ -64,6 +65,7 @@ func (s *spill) add(ctx context.Context, token string, seq uint64, data []byte) 
 	binary.LittleEndian.PutUint32(head[0:], uint32(len(data)))
 	binary.LittleEndian.PutUint16(head[4:], uint16(len(token)))
 	binary.LittleEndian.PutUint64(head[6:], seq)
+	binary.LittleEndian.PutUint64(head[14:], uint64(stored.UnixNano()))
 	if p.buffer == nil {
 		p.buffer = make([]byte, 0, s.buffer)
 	}
@@ -100,6 +102,7 @@ func (s *spill) close() {
 type spilled struct {
 	token   []byte
 	seq     uint64
+	stored  time.Time
 	payload []byte
 }
 
@@ -176,11 +179,12 @@ func parseSpilled(data []byte) (slice []spilled, err error) {
 		}
 		length, token := int(binary.LittleEndian.Uint32(data)), int(binary.LittleEndian.Uint16(data[4:]))
 		seq := binary.LittleEndian.Uint64(data[6:])
+		stored := time.Unix(0, int64(binary.LittleEndian.Uint64(data[14:])))
 		data = data[spillHead:]
 		if len(data) < token+length {
 			return nil, fmt.Errorf("the scratch file has changed: a message of %d bytes has %d", token+length, len(data))
 		}
-		slice = append(slice, spilled{token: data[:token:token], seq: seq, payload: data[token : token+length : token+length]})
+		slice = append(slice, spilled{token: data[:token:token], seq: seq, stored: stored, payload: data[token : token+length : token+length]})
 		data = data[token+length:]
 	}
 	return slice, nil

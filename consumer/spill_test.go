@@ -34,7 +34,7 @@ func TestSpill(t *testing.T) {
 				token = "long" // a part that does not fit into a slice
 			}
 			data := bytes.Repeat([]byte{byte(seq)}, rnd.IntN(1+rnd.IntN(900)))
-			if err := s.add(t.Context(), token, seq, data); err != nil {
+			if err := s.add(t.Context(), token, seq, time.Unix(0, int64(seq)), data); err != nil {
 				t.Fatal(err)
 			}
 			want[token] = append(want[token], seq)
@@ -49,7 +49,7 @@ func TestSpill(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, m := range slice {
-				if bytes.Count(m.payload, []byte{byte(m.seq)}) != len(m.payload) {
+				if bytes.Count(m.payload, []byte{byte(m.seq)}) != len(m.payload) || m.stored.UnixNano() != int64(m.seq) {
 					t.Errorf("message %d holds %x", m.seq, m.payload)
 				}
 				got[string(m.token)] = append(got[string(m.token)], m.seq)

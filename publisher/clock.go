@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -13,8 +14,16 @@ import (
 // lastInstant is 2199-12-31T23:59:59.999999Z, the last that a turn can have.
 const lastInstant transcript.Instant = 7258118399999999
 
-// clock is a hybrid logical clock for each session: the wall clock, but always
-// after every timestamp that was seen of the session. It remembers the sessions
+// maxAhead is how far what is observed moves a session's clock ahead of the wall clock.
+// A turn dated further ahead, by a wrong clock or with intent, stays the last of its
+// session, and new turns sort before it.
+const maxAhead = time.Hour
+
+// ErrClock says that this machine's clock is outside the years that a turn can have.
+var ErrClock = errors.New("the clock is outside the years 1970 to 2199: set it")
+
+// clock is a hybrid logical clock for each session: the wall clock, but after every
+// timestamp that was seen of the session, up to maxAhead. It remembers the sessions
 // used last; one that was forgotten has the wall clock.
 type clock struct {
 	wall func() time.Time
@@ -37,11 +46,14 @@ func (c *clock) stamp(session string) (transcript.Instant, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, ok := c.seen.Get(session)
-	if ok && at <= *last {
+	switch {
+	case ok && *last > at+transcript.Instant(transcript.MaxAhead.Microseconds()): // the wall clock was stepped back
+		at += transcript.Instant(maxAhead.Microseconds())
+	case ok && at <= *last:
 		at = *last + 1
 	}
 	if !inRange(at) {
-		return 0, errClock(at)
+		return 0, fmt.Errorf("%w: it says %s", ErrClock, at)
 	}
 	if ok {
 		*last = at
@@ -56,15 +68,15 @@ func (c *clock) stamp(session string) (transcript.Instant, error) {
 func (c *clock) after(at transcript.Instant) (transcript.Instant, error) {
 	now := max(at, transcript.InstantOf(c.wall()))
 	if !inRange(now) {
-		return 0, errClock(now)
+		return 0, fmt.Errorf("%w: it says %s", ErrClock, now)
 	}
 	return now, nil
 }
 
-// observe makes every later stamp of the session later than at. What no turn
-// can have is left out: it would stop the session's clock for good.
+// observe makes every later stamp of the session later than at, if that is not more than
+// maxAhead ahead of the wall clock, and later than the rest of the past otherwise.
 func (c *clock) observe(session string, at transcript.Instant) {
-	if !inRange(at) {
+	if at = min(at, transcript.InstantOf(c.wall().Add(maxAhead))); !inRange(at) {
 		return
 	}
 	c.mu.Lock()
@@ -78,7 +90,3 @@ func (c *clock) observe(session string, at transcript.Instant) {
 }
 
 func inRange(at transcript.Instant) bool { return at >= 0 && at <= lastInstant }
-
-func errClock(at transcript.Instant) error {
-	return fmt.Errorf("the clock says %s, which is outside the years 1970 to 2199", at)
-}

@@ -10,7 +10,8 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// TestClockKeepsOrder steps the wall clock by up to ten years either way.
+// TestClockKeepsOrder steps the wall clock by up to ten years either way: order is kept as
+// long as the stream would take the turn.
 func TestClockKeepsOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const decade = int64(10 * 365 * 24 * time.Hour)
@@ -31,13 +32,17 @@ func TestClockKeepsOrder(t *testing.T) {
 			case 1:
 				at := transcript.InstantOf(now.Add(time.Duration(rapid.Int64Range(-decade, decade).Draw(t, "observed"))))
 				c.observe(session, at)
-				seen[session] = max(seen[session], at)
+				seen[session] = max(seen[session], min(at, transcript.InstantOf(now.Add(maxAhead))))
 			default:
 				at, err := c.stamp(session)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if want := max(transcript.InstantOf(now), seen[session]+1); at != want {
+				want := max(transcript.InstantOf(now), seen[session]+1)
+				if seen[session] > transcript.InstantOf(now.Add(transcript.MaxAhead)) { // the stream would refuse it
+					want = transcript.InstantOf(now.Add(maxAhead))
+				}
+				if at != want {
 					t.Fatalf("%v, want %v", at, want)
 				}
 				seen[session] = at
@@ -68,6 +73,31 @@ func TestClockRange(t *testing.T) {
 	}
 	if at, err := c.stamp("another"); err != nil || at != lastInstant {
 		t.Errorf("another session: %v %v", at, err)
+	}
+}
+
+// One turn dated far ahead moves its session's clock by an hour at most, however it is
+// learned of, and stamps go on rising there.
+func TestClockIsNotMovedFarAhead(t *testing.T) {
+	now := time.Date(2026, 11, 23, 15, 4, 5, 0, time.UTC)
+	c, err := newClock(func() time.Time { return now }, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []transcript.Instant{lastInstant, transcript.InstantOf(now.Add(23 * time.Hour)), transcript.InstantOf(now.Add(2 * time.Hour))} {
+		c.observe("s", at)
+	}
+	last := transcript.InstantOf(now.Add(maxAhead))
+	for range 1000 { // within one microsecond
+		at, err := c.stamp("s")
+		if err != nil || at != last+1 {
+			t.Fatalf("%v (%v) after %v", at, err, last)
+		}
+		last = at
+	}
+	now = now.Add(-48 * time.Hour) // it had been two days fast
+	if at, err := c.stamp("s"); err != nil || at != transcript.InstantOf(now.Add(maxAhead)) {
+		t.Errorf("after the clock was set right: %v (%v)", at, err)
 	}
 }
 

@@ -8,14 +8,15 @@
 // nor disk and never waits for either; it does not look at its context's
 // deadline, because a turn belongs to the transcript even when its client has
 // gone. Its error is one of: what [transcript.Malformed] recognises (the turn is at
-// fault), [ErrOverflow] (the buffer is full), [ErrClosed], or a wall clock outside the
-// years 1970 to 2199. With an error nothing was accepted; without one the turn is
+// fault), [ErrOverflow] (the buffer is full), [ErrClosed], or [ErrClock]. With an error nothing was accepted; without one the turn is
 // [Buffered], and the [Receipt] says when it is [Stored].
 //
 // Timestamps of one session come from a hybrid logical clock: the wall clock, but
-// always at least a microsecond after every timestamp of the session that was
+// at least a microsecond after every timestamp of the session that was
 // published or observed ([Publisher.Observe]). Order within a session therefore
-// survives clocks that step. A timestamp that the caller supplies is kept as it is.
+// survives clocks that step. A turn that is dated more than an hour ahead of the wall clock moves
+// it by that hour only, so that one wrong date does not move all later turns. A timestamp that the
+// caller supplies is kept as it is; one more than [transcript.MaxAhead] ahead is refused.
 //
 // [Publisher.Pending] gives the turns of a session that were accepted and perhaps
 // cannot be read elsewhere yet, so that the user's next question sees the last

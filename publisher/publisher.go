@@ -84,6 +84,9 @@ func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, 
 	at, given := d.Timestamp()
 	switch {
 	case given:
+		if err := transcript.CheckAhead(at, p.cfg.Now()); err != nil {
+			return nil, err
+		}
 	case d.ID != "":
 		return nil, &transcript.RuleError{Member: "timestamp", Rule: "is missing: a turn that brings its own id brings its timestamp too"}
 	default:
@@ -133,7 +136,7 @@ func (p *Publisher) Stamp(session string) (transcript.Instant, error) {
 }
 
 // Observe says that a turn of the session has this timestamp, so that every
-// turn stamped later comes after it. Call it with history that was loaded before answering.
+// turn stamped later comes after it, unless it is more than an hour ahead of the clock. Call it with history that was loaded before answering.
 func (p *Publisher) Observe(session string, at transcript.Instant) {
 	p.clock.observe(session, at)
 }

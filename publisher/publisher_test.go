@@ -119,6 +119,8 @@ func TestPublishRefusesMalformed(t *testing.T) {
 		{"id", transcript.Turn{SessionID: "s", ID: "a b", Timestamp: at, User: "q"}},
 		{"timestamp", transcript.Turn{SessionID: "s", ID: "x", User: "q"}},
 		{"timestamp", transcript.Turn{SessionID: "s", Timestamp: at.AddDate(300, 0, 0), User: "q"}},
+		{"timestamp", transcript.Turn{SessionID: "s", Timestamp: at.Add(transcript.MaxAhead + time.Minute), User: "q"}},
+		{"timestamp", transcript.Turn{SessionID: "s", ID: "x", Timestamp: at.AddDate(100, 0, 0), User: "q"}},
 		{"status", transcript.Turn{SessionID: "s", User: "q", Status: "done"}},
 		{"id", transcript.Turn{SessionID: "s", User: "q", Rev: 2}},
 	} {
@@ -147,7 +149,7 @@ func TestPublishRefusesClockOutOfRange(t *testing.T) {
 		c.Now = func() time.Time { return time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC) }
 	})
 	_, err := p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"})
-	if err == nil || transcript.Malformed(err) || !strings.Contains(err.Error(), "clock") {
+	if !errors.Is(err, publisher.ErrClock) || transcript.Malformed(err) {
 		t.Errorf("got %v", err)
 	}
 }

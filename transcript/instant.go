@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 )
@@ -16,6 +17,19 @@ const (
 
 	instantLen = len("2006-01-02T15:04:05.000000+00:00")
 )
+
+// MaxAhead is how far a turn's timestamp may be ahead of the time at which the stream
+// stores it. One turn dated years ahead would otherwise be the last of its session for good.
+const MaxAhead = 24 * time.Hour
+
+// CheckAhead reports with a [*RuleError] that a turn's timestamp is more than [MaxAhead] ahead
+// of now: the time at which the stream stored the turn, or the clock of who takes it in.
+func CheckAhead(at Instant, now time.Time) error {
+	if at > InstantOf(now.Add(MaxAhead)) {
+		return &RuleError{Member: "timestamp", Rule: fmt.Sprintf("is more than %s in the future", MaxAhead)}
+	}
+	return nil
+}
 
 var errInstant = errors.New("must be an RFC 3339 time in the years 1970 to 2199")
 

@@ -155,10 +155,11 @@ func (c *cli) follow(ctx context.Context, s jetstream.Stream, session string, ne
 		if err != nil {
 			return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
 		}
-		t, err := transcript.Decode(m.Data(), transcript.MaxPayload)
-		if err == nil && t.SessionID != session {
-			err = errors.New("it is of another session")
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
 		}
+		t, err := consumer.TurnOf(m, meta)
 		if err != nil {
 			fmt.Fprintf(c.stderr, "a message is no turn, and becomes a dead letter: %s\n", oneLine(err))
 			continue

@@ -17,16 +17,20 @@ import (
 // verdict is what has to become of a payload, by the contract alone: nothing here
 // is shared with the product.
 type verdict struct {
-	kind    string   // accepted, json, rule, or subject
+	kind    string   // accepted, json, rule, subject, or future
 	members []string // at fault, when a rule is broken; each reason names one of them
 	session string   // of what is accepted
 	id      string   // likewise; "" when the gateway gives one
+	at      time.Time
 }
 
-const maxNesting = 32
+const (
+	maxNesting = 32
+	maxAhead   = 24 * time.Hour
+)
 
-// judge is the verdict on a message of the stream.
-func judge(subject string, payload []byte) verdict {
+// judge is the verdict on a message that the stream stored at a time.
+func judge(subject string, payload []byte, stored time.Time) verdict {
 	v := judgePayload(payload)
 	if v.kind != "accepted" && v.kind != "rule" {
 		return v
@@ -38,6 +42,9 @@ func judge(subject string, payload []byte) verdict {
 	}
 	if v.kind == "accepted" && subject != token(v.session) {
 		v.kind = "subject"
+	}
+	if v.kind == "accepted" && v.at.After(stored.Add(maxAhead)) {
+		v.kind = "future"
 	}
 	return v
 }
@@ -55,6 +62,9 @@ func judgePost(session string, payload []byte) verdict {
 		v.kind, v.members = "rule", append(v.members, "session_id")
 	}
 	if v.id != "" && !slices.Contains(v.members, "has timestamp") {
+		v.kind, v.members = "rule", append(v.members, "timestamp")
+	}
+	if v.at.After(time.Now().Add(maxAhead)) {
 		v.kind, v.members = "rule", append(v.members, "timestamp")
 	}
 	v.session = session
@@ -99,6 +109,7 @@ func judgePayload(payload []byte) (v verdict) {
 		case "timestamp":
 			if good = isString && goodTime(text); good {
 				v.members = append(v.members, "has timestamp")
+				v.at, _ = time.Parse(time.RFC3339Nano, text)
 			}
 		case "user", "assistant", "error", "finish_reason", "model", "user_id", "trace_id":
 			good = isString

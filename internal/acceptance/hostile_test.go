@@ -85,7 +85,11 @@ func TestHostileInput(t *testing.T) {
 	verdicts := make(map[string]int)
 	wrong := 0
 	readAll(t, js, stream.Turns, func(m jetstream.Msg, seq uint64) {
-		v := judge(strings.TrimPrefix(m.Subject(), stream.TurnPrefix), m.Data())
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := judge(strings.TrimPrefix(m.Subject(), stream.TurnPrefix), m.Data(), meta.Timestamp)
 		verdicts[v.kind]++
 		reason, dead := reasons[seq]
 		delete(reasons, seq)
@@ -176,6 +180,8 @@ func (v *verdict) says(reason string) bool {
 		return strings.HasPrefix(reason, "not acceptable JSON")
 	case "subject":
 		return strings.HasPrefix(reason, "subject of another session")
+	case "future":
+		return strings.HasPrefix(reason, "future: ")
 	}
 	return slices.ContainsFunc(v.members, func(name string) bool { return strings.HasPrefix(reason, name+" ") })
 }
@@ -258,7 +264,9 @@ func hostile(rnd *rand.Rand) (session string, payload []byte) {
 	}
 	b := fmt.Appendf(nil, `{"id":"h%d","timestamp":"2026-11-0%dT00:00:00Z","session_id":%s,"user":%s,"assistant":%s`,
 		rnd.Uint32(), rnd.IntN(10), quote(strings.ToValidUTF8(session, "?")), text(), text())
-	switch rnd.IntN(9) {
+	switch rnd.IntN(10) {
+	case 9:
+		b = bytes.Replace(b, []byte(`"2026-`), []byte(`"2199-`), 1)
 	case 4:
 		b = append(b, `,"meta":{"a":1,"\u0061":{}}`...)
 	case 5:

@@ -85,3 +85,10 @@ func (n *names) apply(d *transcript.Draft, key string, body []byte, stamp func(s
 	n.seen.Add(name, known{sum, at})
 	return nil
 }
+
+// forget frees the key of a turn that was refused for good, for the corrected one.
+func (n *names) forget(d *transcript.Draft) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen.Remove(named{d.SessionID, d.ID, d.Rev})
+}

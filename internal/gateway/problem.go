@@ -123,6 +123,9 @@ func problemOf(err error) *problem {
 	case errors.Is(err, publisher.ErrOverflow):
 		return newProblem(http.StatusServiceUnavailable, "overflow", "The buffer is full",
 			"The turn was not accepted: the stream takes turns more slowly than they come. Try again later.").because(err)
+	case errors.Is(err, publisher.ErrClock):
+		return newProblem(http.StatusServiceUnavailable, "clock", "The clock is wrong",
+			"The turn was not accepted: the clock of this gateway's machine is outside the years 1970 to 2199. Set it.").because(err)
 	case errors.Is(err, publisher.ErrClosed):
 		return newProblem(http.StatusServiceUnavailable, "closing", "Shutting down",
 			"The turn was not accepted: this gateway is shutting down. Try again.").because(err)

@@ -59,6 +59,9 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 	}
 	receipt, err := g.cfg.Publisher.PublishDraft(r.Context(), &draft)
 	if err != nil {
+		if key != "" && transcript.Malformed(err) {
+			g.names.forget(&draft)
+		}
 		return err
 	}
 	status, level := http.StatusAccepted, publisher.Buffered

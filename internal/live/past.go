@@ -105,8 +105,8 @@ func (c *Client) nextPast(ctx context.Context) (it Item, ok bool, err error) {
 		if meta.NumPending == 0 || meta.Sequence.Stream == p.to {
 			p.end()
 		}
-		turn, ok := consumer.TurnOf(m)
-		if ok = ok && c.want.takes(turn.SessionID); !ok {
+		turn, err := consumer.TurnOf(m, meta)
+		if err != nil || !c.want.takes(turn.SessionID) {
 			c.show(meta.Sequence.Stream, 0)
 			continue
 		}

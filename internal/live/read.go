@@ -105,11 +105,11 @@ func (f *Feed) account(r *round, state jetstream.StreamState, created time.Time)
 
 // deliver gives a message to those who want it.
 func (f *Feed) deliver(r *round, m jetstream.Msg, meta *jetstream.MsgMetadata) {
-	turn, ok := consumer.TurnOf(m)
+	turn, err := consumer.TurnOf(m, meta)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.last = meta.Sequence.Stream
-	if !ok {
+	if err != nil {
 		return
 	}
 	for c := range f.clients {

@@ -9,6 +9,7 @@ const help = {
   type: 'A message of a type that this version does not know.',
   size: 'The turn is too long: raise max_payload of NATS, restart the consumers and requeue.',
   subject: 'It was published on the subject of another session: mend the publisher.',
+  future: 'It is dated more than 24 hours ahead: set the clock that dated it. Requeueing works once the date is near enough.',
   'session-unwritable': 'Nothing is wrong with the turn: mend the file that the reason names, then requeue.',
 }
 
