@@ -230,3 +230,15 @@ func BenchmarkRecent(b *testing.B) {
 		})
 	}
 }
+
+// The turn as a client sends it, with no member that is unknown.
+func BenchmarkParseDraft(b *testing.B) {
+	in := []byte(fmt.Sprintf(`{"user":%q,"assistant":%q,"model":"m","usage":{"input_tokens":10,"output_tokens":20},"meta":{"a":1}}`, strings.Repeat("q", 300), strings.Repeat("a", 540)))
+	b.ReportAllocs()
+	for b.Loop() {
+		d, err := ParseDraft(in)
+		if err != nil || d.Misspellings() != nil {
+			b.Fatal(err)
+		}
+	}
+}

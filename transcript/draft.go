@@ -30,7 +30,8 @@ type Draft struct {
 	few           [4]member // every other member; most turns have no more than these
 	fewUsed       int
 	more          []member
-	unchecked     bool // known members that nobody looks into are taken as they are
+	unknown       []string // paths of members that are not of the wire contract, at most maxUnknown
+	unchecked     bool     // known members that nobody looks into are taken as they are
 }
 
 // member is a value in its canonical encoding, or a text that is not quoted yet.
@@ -80,7 +81,7 @@ func (d *Draft) sorted() []member {
 func (d *Draft) check() error {
 	switch {
 	case d.user == nil && !d.plain:
-		return &RuleError{Member: "user", Rule: "is missing"}
+		return d.missingUser()
 	case d.Rev < 1 || d.Rev > RedactRev:
 		return &RuleError{Member: "rev", Rule: fmt.Sprintf("must be an integer from 1 to %d", MaxRev)}
 	case (d.Rev == RedactRev) != (d.Status == Redacted):
@@ -109,6 +110,16 @@ func (d *Draft) check() error {
 		return checkTurnID("supersedes", d.supersedes)
 	}
 	return nil
+}
+
+// missingUser names the member that was probably meant, if one of the draft resembles it.
+func (d *Draft) missingUser() error {
+	for _, m := range d.Misspellings() {
+		if m.Meant == "user" {
+			return &RuleError{Member: "user", Rule: "is missing; names are case-sensitive: " + strconv.Quote(m.Member) + " is another member"}
+		}
+	}
+	return &RuleError{Member: "user", Rule: "is missing"}
 }
 
 func checkStatus(s Status) error {

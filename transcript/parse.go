@@ -258,10 +258,18 @@ func (d *Draft) set(name string, value jsontext.Value) error {
 // addOther takes a member that no other part of afterword looks into: it is
 // checked when it is known, and kept with its order and number literals.
 func (d *Draft) addOther(name string, value jsontext.Value) error {
-	if check := optional[name]; check != nil && !d.unchecked {
-		if err := check(name, value); err != nil {
+	switch check := optional[name]; {
+	case d.unchecked:
+	case check != nil:
+		unknown, err := check(name, value)
+		if err != nil {
 			return err
 		}
+		for _, path := range unknown {
+			d.noteUnknown(path)
+		}
+	case !knownMember(name):
+		d.noteUnknown(name)
 	}
 	b, err := canonicalValue(name, value)
 	if err != nil {
@@ -273,16 +281,28 @@ func (d *Draft) addOther(name string, value jsontext.Value) error {
 
 // optional checks the types of the members of the wire contract that need no
 // other treatment.
-var optional = map[string]func(string, jsontext.Value) error{
-	"error":         checkString,
-	"finish_reason": checkString,
-	"model":         checkString,
-	"user_id":       checkString,
-	"trace_id":      checkString,
+var optional = map[string]checker{
+	"error":         isString,
+	"finish_reason": isString,
+	"model":         isString,
+	"user_id":       isString,
+	"trace_id":      isString,
 	"meta":          checkObject(nil),
-	"usage":         checkObject(map[string]func(string, jsontext.Value) error{"input_tokens": checkCount, "output_tokens": checkCount}),
-	"tool_calls":    checkArray(checkObject(map[string]func(string, jsontext.Value) error{"id": checkString, "name": checkString, "status": checkString})),
-	"attachments":   checkArray(checkObject(map[string]func(string, jsontext.Value) error{"uri": checkString, "media_type": checkString, "size": checkCount, "sha256": checkString})),
+	"usage":         checkObject(map[string]checker{"input_tokens": isCount, "output_tokens": isCount}),
+	"tool_calls":    checkArray(checkObject(map[string]checker{"id": isString, "name": isString, "arguments": isAny, "result": isAny, "status": isString})),
+	"attachments":   checkArray(checkObject(map[string]checker{"uri": isString, "media_type": isString, "size": isCount, "sha256": isString})),
+}
+
+// checker checks a member by its path, and returns the paths of unknown members in it.
+type checker func(name string, v jsontext.Value) (unknown []string, err error)
+
+func isAny(string, jsontext.Value) ([]string, error) { return nil, nil }
+
+func isString(name string, v jsontext.Value) ([]string, error) { return nil, checkString(name, v) }
+
+func isCount(name string, v jsontext.Value) ([]string, error) {
+	_, err := integerOf(name, v, 0, 1<<53)
+	return nil, err
 }
 
 func knownMember(name string) bool {
@@ -300,63 +320,65 @@ func checkString(name string, v jsontext.Value) error {
 	return nil
 }
 
-func checkCount(name string, v jsontext.Value) error {
-	_, err := integerOf(name, v, 0, 1<<53)
-	return err
-}
-
-func checkObject(members map[string]func(string, jsontext.Value) error) func(string, jsontext.Value) error {
-	return func(name string, v jsontext.Value) error {
+func checkObject(members map[string]checker) checker {
+	return func(name string, v jsontext.Value) (unknown []string, err error) {
 		if v.Kind() != '{' {
-			return wrongType(name, "an object", v)
+			return nil, wrongType(name, "an object", v)
 		}
 		if members == nil {
-			return nil
+			return nil, nil
 		}
 		dec := jsontext.NewDecoder(bytes.NewBuffer(v))
 		if _, err := dec.ReadToken(); err != nil {
-			return syntaxError(err)
+			return nil, syntaxError(err)
 		}
 		for dec.PeekKind() != '}' {
 			tok, err := dec.ReadToken()
 			if err != nil {
-				return syntaxError(err)
+				return nil, syntaxError(err)
 			}
 			check, path := members[tok.String()], name+"."+tok.String()
 			value, err := dec.ReadValue()
 			if err != nil {
-				return syntaxError(err)
+				return nil, syntaxError(err)
 			}
 			if check == nil {
+				if len(unknown) < maxUnknown {
+					unknown = append(unknown, path)
+				}
 				continue
 			}
-			if err := check(path, value); err != nil {
-				return err
+			if _, err := check(path, value); err != nil {
+				return nil, err
 			}
 		}
-		return nil
+		return unknown, nil
 	}
 }
 
-func checkArray(element func(string, jsontext.Value) error) func(string, jsontext.Value) error {
-	return func(name string, v jsontext.Value) error {
+func checkArray(element checker) checker {
+	return func(name string, v jsontext.Value) (unknown []string, err error) {
 		if v.Kind() != '[' {
-			return wrongType(name, "an array", v)
+			return nil, wrongType(name, "an array", v)
 		}
 		dec := jsontext.NewDecoder(bytes.NewBuffer(v))
 		if _, err := dec.ReadToken(); err != nil {
-			return syntaxError(err)
+			return nil, syntaxError(err)
 		}
 		for i := 0; dec.PeekKind() != ']'; i++ {
 			value, err := dec.ReadValue()
 			if err != nil {
-				return syntaxError(err)
+				return nil, syntaxError(err)
 			}
-			if err := element(name+"["+strconv.Itoa(i)+"]", value); err != nil {
-				return err
+			in, err := element(name+"["+strconv.Itoa(i)+"]", value)
+			if err != nil {
+				return nil, err
+			}
+			if len(unknown) < maxUnknown {
+				unknown = append(unknown, in...)
 			}
 		}
-		return nil
+		return unknown, nil
 	}
 }
 

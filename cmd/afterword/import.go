@@ -116,6 +116,7 @@ type importer struct {
 	from importSource
 	note *importNote // nil without --resume
 
+	spelt  misspelt
 	counts importCounts
 	take   func(ctx context.Context, d *transcript.Draft, at place) error
 	bytes  int64  // of files that are done
@@ -257,6 +258,7 @@ func (im *importer) done(sum importSummary) error {
 			return err
 		}
 	}
+	im.spelt.print(im.c.stderr)
 	what := fmt.Sprintf("%d turns stored in %s (%.0f/s)", sum.Stored, time.Duration(sum.Seconds*float64(time.Second)).Round(time.Millisecond), float64(sum.Stored)/sum.Seconds)
 	if sum.DryRun {
 		what = fmt.Sprintf("%d turns can be imported", sum.Turns-sum.Refused)
@@ -375,7 +377,7 @@ func (im *importer) lines(ctx context.Context, f importFile, step func()) error 
 		im.refuse(place{file: f.name}, err)
 		return nil
 	}
-	in := &input{name: f.name, base: f.modified, src: file, size: f.size, close: file.Close}
+	in := &input{name: f.name, label: f.name, spelt: &im.spelt, base: f.modified, src: file, size: f.size, close: file.Close}
 	defer in.close()
 	im.inside = in
 	defer func() { im.inside = nil }()

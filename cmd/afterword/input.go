@@ -15,11 +15,13 @@ import (
 // input is a file of JSON lines.
 type input struct {
 	name  string
-	size  int64 // bytes as stored; 0 when not known
+	label string // how places in it are named: "" where it is the only one
+	size  int64  // bytes as stored; 0 when not known
 	base  transcript.Instant
 	read  atomic.Int64 // of size
 	skip  int          // lines that are passed over
 	turns int          // lines so far that are not blank, without those
+	spelt *misspelt    // what is noted of members that resemble known ones
 
 	src   io.Reader
 	close func() error
@@ -33,7 +35,7 @@ func (e inputError) Unwrap() error { return e.error }
 // openInput opens a file, or standard input for "-". What is not a file has no
 // modification time that stays the same, so it needs a base time.
 func openInput(name, baseTime string, stdin io.Reader) (*input, error) {
-	in := &input{name: name, src: stdin, close: func() error { return nil }}
+	in := &input{name: name, spelt: &misspelt{}, src: stdin, close: func() error { return nil }}
 	needsBase := true
 	if name == "-" {
 		in.name = "standard input"

@@ -29,6 +29,7 @@ type publishOptions struct {
 	file     string
 	baseTime string
 	stall    time.Duration
+	strict   bool
 	dryRun   bool
 	json     bool
 }
@@ -44,7 +45,10 @@ has stored all of them. Every line has at least session_id and user.
 A line without an id or a timestamp gets one that is made from the input alone
 (session, line number, content; base time + line number in µs), so publishing the
 same file again adds nothing. A line that cannot be accepted is reported with its
-number and the rule that it breaks; all others are published, and the exit code is 1.`,
+number and the rule that it breaks; all others are published, and the exit code is 1.
+
+A member that is unknown is kept. One that resembles a known one, as assistnt does, is
+named on standard error; --strict refuses its lines.`,
 		Example: `  afterword publish --file turns.jsonl.gz
   zcat old.gz | afterword publish --file - --base-time 2026-01-31T00:00:00Z
   afterword publish --file turns.jsonl --dry-run | head`,
@@ -58,6 +62,8 @@ number and the rule that it breaks; all others are published, and the exit code 
 				return err
 			}
 			defer in.close()
+			in.spelt.strict = o.strict
+			defer in.spelt.print(c.stderr)
 			if o.dryRun {
 				return c.dryRun(cmd.Context(), in)
 			}
@@ -67,6 +73,7 @@ number and the rule that it breaks; all others are published, and the exit code 
 	f := flags{cmd.Flags()}
 	f.StringVar(&o.file, "file", "", "`FILE` of JSON lines, plain or gzip; - is standard input")
 	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which lines without a timestamp are dated; the default is the file's modification time")
+	f.BoolVar(&o.strict, "strict", false, "refuse lines with members that resemble known ones")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the filled-in turns instead; needs no server")
 	f.BoolVar(&o.json, "json", false, "print a summary as JSON")
 	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
@@ -199,6 +206,9 @@ func (in *input) eachTurn(ctx context.Context, tell func(number int, err error),
 		}
 		in.turns++
 		d, err := transcript.ParseDraft(l.text)
+		if err == nil {
+			err = in.spelt.take(&d, place{in.label, l.number})
+		}
 		if err == nil {
 			err = fillIn(&d, l.number, in.base)
 		}

@@ -25,14 +25,17 @@ var batchTypes = []string{"application/x-ndjson", "application/ndjson", "applica
 type batchAnswer struct {
 	Taken   int          `json:"taken"` // lines that need not be sent again
 	Results []lineResult `json:"results"`
+
+	strict bool // misspelt members are refused
 }
 
 // lineResult is what became of one line: a turn that was accepted, or the problem with it.
 type lineResult struct {
-	Line    int       `json:"line"`
-	Status  int       `json:"status"`
-	Turn    *accepted `json:"turn,omitempty"`
-	Problem *problem  `json:"problem,omitempty"`
+	Line     int       `json:"line"`
+	Status   int       `json:"status"`
+	Turn     *accepted `json:"turn,omitempty"`
+	Problem  *problem  `json:"problem,omitempty"`
+	Warnings []warning `json:"warnings,omitempty"` // about a turn that was accepted
 
 	receipt *publisher.Receipt
 }
@@ -40,13 +43,14 @@ type lineResult struct {
 // postBatch takes in turns of any sessions, one a line. A line that is no acceptable turn
 // does not keep the others from being taken; where it has to stop it says how far it came.
 func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) error {
-	if _, err := parseQuery(r); err != nil {
+	strict, err := strictOf(r)
+	if err != nil {
 		return err
 	}
 	if err := checkBatch(w, r); err != nil {
 		return err
 	}
-	b := &batchAnswer{Results: []lineResult{}}
+	b := &batchAnswer{Results: []lineResult{}, strict: strict}
 	stopped, bad := g.takeLines(w, r, b)
 	status := http.StatusAccepted
 	if wait := g.wait(r.Header); wait > 0 && stopped == nil {
@@ -80,15 +84,15 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 				return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
 					fmt.Sprintf("A batch is at most %d turns long. Send the rest as another one.", g.cfg.MaxBatchTurns)), bad
 			}
-			receipt, err := g.takeLine(r.Context(), line)
+			receipt, warnings, err := g.takeLine(r.Context(), line, b.strict)
 			switch p := (*problem)(nil); {
 			case err == nil:
-				b.Results = append(b.Results, lineResult{n, http.StatusAccepted, acceptedOf(receipt, publisher.Buffered), nil, receipt})
+				b.Results = append(b.Results, lineResult{Line: n, Status: http.StatusAccepted, Turn: acceptedOf(receipt, publisher.Buffered), Warnings: warnings, receipt: receipt})
 			default:
 				if p = problemOf(err); p.Status >= http.StatusInternalServerError { // of the gateway, not of the line
 					return p, bad
 				}
-				b.Results = append(b.Results, lineResult{n, p.Status, nil, p, nil})
+				b.Results = append(b.Results, lineResult{Line: n, Status: p.Status, Problem: p})
 				bad++
 			}
 		}
@@ -145,12 +149,17 @@ func (l *lineReader) next() bool {
 }
 
 // takeLine publishes the turn of a line. The line is not kept.
-func (g *Gateway) takeLine(ctx context.Context, line []byte) (*publisher.Receipt, error) {
+func (g *Gateway) takeLine(ctx context.Context, line []byte, strict bool) (*publisher.Receipt, []warning, error) {
 	draft, err := transcript.ParseDraft(line)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return g.cfg.Publisher.PublishDraft(ctx, &draft)
+	warnings, err := misspelt(&draft, strict)
+	if err != nil {
+		return nil, nil, err
+	}
+	receipt, err := g.cfg.Publisher.PublishDraft(ctx, &draft)
+	return receipt, warnings, err
 }
 
 // waitAll waits until all that was accepted is stored, or as long as the client wants.

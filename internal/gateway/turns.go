@@ -30,7 +30,8 @@ func acceptedOf(r *publisher.Receipt, level publisher.Level) *accepted {
 
 // postTurn takes one turn in. It waits for nothing but the body, unless asked to.
 func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) error {
-	if _, err := parseQuery(r); err != nil {
+	strict, err := strictOf(r)
+	if err != nil {
 		return err
 	}
 	if err := checkContent(w, r); err != nil {
@@ -45,6 +46,10 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 		return err
 	}
 	draft, err := transcript.ParseDraft(body)
+	if err != nil {
+		return err
+	}
+	warnings, err := misspelt(&draft, strict)
 	if err != nil {
 		return err
 	}
@@ -75,7 +80,7 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 		}
 	}
 	w.Header().Set("Location", turnPath(at.session, receipt.ID))
-	return writeJSON(w, status, acceptedOf(receipt, level))
+	return writeJSON(w, status, posted{*acceptedOf(receipt, level), warnings})
 }
 
 // waitStored returns when the turn is stored, or nil all the same when the wait,

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strconv"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// maxMisspelt bounds how many misspelt names of members are told; others are counted.
+const maxMisspelt = 50
+
+// misspelt collects the members of an input that are unknown and resemble known ones: each name
+// once, however many turns have it.
+type misspelt struct {
+	strict bool // such turns are refused instead
+	names  []misspeltName
+	index  map[string]int // into names
+	others int            // turns with further names
+}
+
+type misspeltName struct {
+	transcript.Misspelling
+	turns int
+	first place
+}
+
+// elementNumber is left out of a name: it would make many of one.
+var elementNumber = regexp.MustCompile(`\[\d+\]`)
+
+// take notes the misspelt members of a turn. When they are refused, its error names the first one.
+func (m *misspelt) take(d *transcript.Draft, at place) error {
+	for _, found := range d.Misspellings() {
+		if m.strict {
+			return found.Rule()
+		}
+		found.Member = elementNumber.ReplaceAllString(found.Member, "[]")
+		found.Meant = elementNumber.ReplaceAllString(found.Meant, "[]")
+		i, ok := m.index[found.Member]
+		switch {
+		case ok:
+			m.names[i].turns++
+		case len(m.names) == maxMisspelt:
+			m.others++
+		default:
+			if m.index == nil {
+				m.index = make(map[string]int)
+			}
+			m.index[found.Member] = len(m.names)
+			m.names = append(m.names, misspeltName{found, 1, at})
+		}
+	}
+	return nil
+}
+
+// print tells of them.
+func (m *misspelt) print(w io.Writer) {
+	for _, n := range m.names {
+		fmt.Fprintf(w, "warning: member %s is unknown and resembles %s: in %s, first in %s\n", strconv.QuoteToASCII(n.Member), n.Meant, turns(n.turns), n.first)
+	}
+	if m.others > 0 {
+		fmt.Fprintf(w, "warning: further members that resemble known ones: in %s\n", turns(m.others))
+	}
+}
+
+func turns(n int) string {
+	if n == 1 {
+		return "1 turn"
+	}
+	return fmt.Sprintf("%d turns", n)
+}

@@ -1,0 +1,125 @@
+package transcript
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Misspelling is a member that is not of the wire contract and whose name resembles one that is.
+// The turn keeps it, as it keeps every unknown member.
+type Misspelling struct {
+	Member string // as in "usage.inputTokens"
+	Meant  string // as in "usage.input_tokens"
+}
+
+// Rule is the rule that the member breaks where misspellings are refused.
+func (m Misspelling) Rule() *RuleError {
+	return &RuleError{Member: m.Member, Rule: fmt.Sprintf("is unknown and resembles %s: correct it", m.Meant)}
+}
+
+// Misspellings returns the unknown members of the turn, and of its usage, tool calls and
+// attachments, that resemble known ones, in the order in which they came. A draft that was not
+// made by [ParseDraft] has none.
+func (d *Draft) Misspellings() []Misspelling {
+	var found []Misspelling
+	for _, path := range d.unknown {
+		if meant := resembled(path); meant != "" {
+			found = append(found, Misspelling{path, meant})
+		}
+	}
+	return found
+}
+
+// maxUnknown bounds how many unknown members of a turn are compared with known ones.
+const maxUnknown = 32
+
+// noteUnknown remembers a member that is not of the wire contract.
+func (d *Draft) noteUnknown(path string) {
+	if len(d.unknown) < maxUnknown {
+		d.unknown = append(d.unknown, path)
+	}
+}
+
+// topMembers are the members of a turn.
+var topMembers = func() []string {
+	names := []string{"id", sessionMember, "timestamp", "user", "assistant", "status", "rev", "completed_at", "supersedes"}
+	for name := range optional {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}()
+
+// nestedMembers are the members of the objects in a turn.
+var nestedMembers = map[string][]string{
+	"usage":       {"input_tokens", "output_tokens"},
+	"tool_calls":  {"arguments", "id", "name", "result", "status"},
+	"attachments": {"media_type", "sha256", "size", "uri"},
+}
+
+// resembled returns the known member that the unknown one at path resembles, "" when there is none.
+func resembled(path string) string {
+	name, in, known := path, "", topMembers
+	if outer, inner, ok := strings.Cut(path, "."); ok {
+		base, _, _ := strings.Cut(outer, "[")
+		if nested := nestedMembers[base]; nested != nil {
+			name, in, known = inner, outer+".", nested
+		}
+	}
+	bare := bareName(name)
+	best, least := "", 3
+	for _, k := range known {
+		most, bareKnown := 0, bareName(k)
+		switch n := len(bareKnown); {
+		case n >= 8:
+			most = 2
+		case n >= 5:
+			most = 1
+		}
+		if n := distance(bare, bareKnown, most); n <= most && n < least {
+			best, least = in+k, n
+		}
+	}
+	return best
+}
+
+// bareName is a name without what programs spell differently: case and separators.
+func bareName(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		case strings.ContainsRune("_-. ", r):
+			return -1
+		}
+		return r
+	}, name)
+}
+
+// distance is how many letters have to be added, dropped, replaced or swapped with the next one to
+// make one name of the other; most+1 stands for every number above most.
+func distance(a, b string, most int) int {
+	if len(a) > len(b)+most || len(b) > len(a)+most {
+		return most + 1
+	}
+	before, last, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			replace := last[j-1]
+			if a[i-1] != b[j-1] {
+				replace++
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, replace)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return min(last[len(b)], most+1)
+}
