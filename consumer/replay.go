@@ -3,7 +3,6 @@ package consumer
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -116,10 +115,7 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 		err = r.progress.finish(ctx, &r.cfg)
 	}
 	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LastSeq: last, Resumed: r.progress.after()}
-	if err != nil {
-		return res, fmt.Errorf("replay: %w", err)
-	}
-	return res, nil
+	return res, err
 }
 
 // replay is one on its way.

@@ -94,21 +94,21 @@ func Verify(ctx context.Context, cfg VerifyConfig) (res VerifyResult, err error)
 	}
 	dir, err := os.MkdirTemp(cfg.Scratch, "verify-")
 	if err != nil {
-		return res, fmt.Errorf("verify: make a scratch folder: %w", err)
+		return res, fmt.Errorf("make a scratch folder: %w", err)
 	}
 	defer func() {
 		if rerr := os.RemoveAll(dir); err == nil && rerr != nil {
-			err = fmt.Errorf("verify: remove the scratch folder: %w", rerr)
+			err = fmt.Errorf("remove the scratch folder: %w", rerr)
 		}
 	}()
 	scratch, err := transcript.Open(transcript.Config{Dir: filepath.Join(dir, "transcripts"), Logger: cfg.Logger})
 	if err != nil {
-		return res, fmt.Errorf("verify: %w", err)
+		return res, err
 	}
 	defer scratch.Close(ctx)
 	started := time.Now()
 	if _, err := Replay(ctx, ReplayConfig{JS: cfg.JS, Store: scratch, Session: cfg.Session, Since: cfg.Since, Rate: cfg.Rate, Progress: cfg.Progress, Request: cfg.Request, Logger: cfg.Logger}); err != nil {
-		return res, fmt.Errorf("verify: %w", err)
+		return res, err
 	}
 	v := &verifier{cfg: cfg, stream: scratch, res: &res, settled: started.Add(cfg.Settle)}
 	if cfg.Session != "" {
@@ -125,7 +125,7 @@ func each(ctx context.Context, store *transcript.Store, fn func(ctx context.Cont
 	for cursor := ""; ; {
 		page, err := store.List(ctx, "", cursor, 1000)
 		if err != nil {
-			return fmt.Errorf("verify: %w", err)
+			return err
 		}
 		for _, s := range page.Sessions {
 			if err := fn(ctx, s.ID); err != nil {
@@ -152,7 +152,7 @@ func (v *verifier) session(ctx context.Context, session string) error {
 		return v.fileOnly(ctx, session) // asked for by name
 	}
 	if err != nil {
-		return fmt.Errorf("verify: %w", err)
+		return err
 	}
 	found, err := v.compare(ctx, session, want)
 	if err == nil && found.diff() && time.Now().Before(v.settled) {
@@ -216,7 +216,7 @@ func (v *verifier) compare(ctx context.Context, session string, want *transcript
 	}
 	f.turns = have.Len()
 	if err := v.turns(&f, have, want); err != nil {
-		return f, fmt.Errorf("verify session %s: %w", transcript.Token(session), err)
+		return f, fmt.Errorf("session %s: %w", transcript.Token(session), err)
 	}
 	return f, v.cache(ctx, &f, have)
 }
@@ -298,7 +298,7 @@ func (v *verifier) fileOnly(ctx context.Context, session string) error {
 	have, err := v.cfg.Store.Read(ctx, session)
 	if errors.Is(err, transcript.ErrNoSession) {
 		if v.cfg.Session != "" {
-			return fmt.Errorf("verify session %s: %w, neither in the stream nor in %s", transcript.Token(session), transcript.ErrNoSession, v.cfg.Store.Dir())
+			return fmt.Errorf("session %s: %w, neither in the stream nor in %s", transcript.Token(session), transcript.ErrNoSession, v.cfg.Store.Dir())
 		}
 		return nil
 	}
@@ -337,8 +337,5 @@ func (v *verifier) others(ctx context.Context) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	if err != nil {
-		return fmt.Errorf("verify: %w", err)
-	}
-	return nil
+	return err
 }

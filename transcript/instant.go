@@ -31,7 +31,12 @@ func CheckAhead(at Instant, now time.Time) error {
 	return nil
 }
 
-var errInstant = errors.New("must be an RFC 3339 time in the years 1970 to 2199")
+var (
+	errInstant = errors.New("must be an RFC 3339 time in the years 1970 to 2199")
+	// errLeapSecond has a name of its own: the text is what RFC 3339 allows. No clock that
+	// counts from 1970 has the second, and to move it to a neighbour would change the turn.
+	errLeapSecond = errors.New("is in a leap second (:60), which cannot be stored: use :59")
+)
 
 // InstantOf truncates t to microseconds.
 func InstantOf(t time.Time) Instant { return Instant(t.UnixMicro()) }
@@ -73,20 +78,42 @@ func digits(b []byte, n int) {
 }
 
 // ParseInstant reads an RFC 3339 time in the years 1970 to 2199 (in UTC); digits
-// past the microsecond are cut off.
+// past the microsecond are cut off. A "t" or "z" in lower case is as good as one in
+// upper case. A leap second is refused, in its own words.
 func ParseInstant(s string) (Instant, error) {
 	if i, ok := parseCanonicalInstant(s); ok {
 		return i, nil
 	}
+	const second = len("2006-01-02T15:04:")
+	b := upperMarks([]byte(s))
+	leap := len(b) > second+2 && string(b[second:second+2]) == "60"
+	if leap {
+		b[second], b[second+1] = '5', '9' // is the rest of it a time?
+	}
 	var t time.Time
-	if err := t.UnmarshalText([]byte(s)); err != nil || !strictTime(s) {
+	if err := t.UnmarshalText(b); err != nil || !strictTime(string(b)) {
 		return 0, errInstant
+	}
+	if leap {
+		return 0, errLeapSecond
 	}
 	i := Instant(t.Unix()*1e6 + int64(t.Nanosecond())/1e3)
 	if !i.valid() {
 		return 0, errInstant
 	}
 	return i, nil
+}
+
+// upperMarks puts the "T" and the "Z" of a time into upper case, in place.
+func upperMarks(b []byte) []byte {
+	const mark = len("2006-01-02")
+	if len(b) > mark && b[mark] == 't' {
+		b[mark] = 'T'
+	}
+	if last := len(b) - 1; last > mark && b[last] == 'z' {
+		b[last] = 'Z'
+	}
+	return b
 }
 
 // strictTime refuses what package time takes beyond RFC 3339: an hour of one digit, a comma

@@ -24,8 +24,15 @@ func TestParseInstant(t *testing.T) {
 		"2026-11-24T12:00:00.000000+00:00": "2026-11-24T12:00:00.000000+00:00",
 		"":                                 "",
 		"2026-11-24":                       "",
-		"2026-11-24t12:00:00Z":             "",
-		"2026-11-24T12:00:00z":             "",
+		"2026-11-24t12:00:00Z":             "2026-11-24T12:00:00.000000+00:00",
+		"2026-11-24T12:00:00z":             "2026-11-24T12:00:00.000000+00:00",
+		"2026-11-24t12:00:00.25z":          "2026-11-24T12:00:00.250000+00:00",
+		"2026-11-24t12:00:00+01:00":        "2026-11-24T11:00:00.000000+00:00",
+		"t":                                "",
+		"z":                                "",
+		"2026-11-24tz":                     "",
+		"2026-11-24T12:00:00zz":            "",
+		"2026-11-24TT12:00:00Z":            "",
 		"2026-11-24 12:00:00Z":             "",
 		"2026-11-24T1:00:00Z":              "",
 		"2026-11-24T12:00:00,5Z":           "",
@@ -44,6 +51,33 @@ func TestParseInstant(t *testing.T) {
 		if want == "" && err == nil || want != "" && (err != nil || got.String() != want) {
 			t.Errorf("%q: %s, %v; want %q", text, got, err, want)
 		}
+	}
+}
+
+// A leap second is valid RFC 3339, so its refusal does not claim otherwise.
+func TestLeapSecondIsRefusedByItsName(t *testing.T) {
+	for text, want := range map[string]error{
+		"2016-12-31T23:59:60Z":         errLeapSecond,
+		"2016-12-31t23:59:60.999z":     errLeapSecond,
+		"2017-01-01T00:59:60+01:00":    errLeapSecond,
+		"2026-11-24T12:00:61Z":         errInstant,
+		"2026-11-24T12:60:60Z":         errInstant,
+		"2026-02-30T23:59:60Z":         errInstant,
+		"2026-11-24T12:00:60":          errInstant,
+		"2026-11-24T12:00:600Z":        errInstant,
+		"2026-11-24T12:00:60.Z":        errInstant,
+		"2026-11-24T12:00:60,5Z":       errInstant,
+		"2200-11-24T12:00:60Z":         errLeapSecond,
+		"2026-11-24T12:00:60.5+24:00":  errInstant,
+		"2026-11-24T12:00:60.5 +01:00": errInstant,
+	} {
+		if _, err := ParseInstant(text); err != want {
+			t.Errorf("%q: %v, want %v", text, err, want)
+		}
+	}
+	payload := `{"session_id":"s","id":"a","timestamp":"2026-11-24T12:00:00Z","user":"u","completed_at":"2016-12-31T23:59:60Z"}`
+	if _, err := Decode([]byte(payload), 0); err == nil || err.Error() != "completed_at "+errLeapSecond.Error() {
+		t.Errorf("%v", err)
 	}
 }
 

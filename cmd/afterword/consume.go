@@ -14,7 +14,7 @@ Servers that cannot be reached are waited for.
 --rebind takes the group over for this folder: the stream is replayed into it
 first. It is for a lost disk, when no other member of the group runs.
 
-SIGTERM or SIGINT stops it: what was fetched is written and acknowledged.`,
+SIGTERM, SIGINT or SIGHUP stops it: what was fetched is written and acknowledged.`,
 		Example: `  afterword consume --data-dir /srv/afterword --nats-url nats://n1,nats://n2,nats://n3
   afterword consume --listen 127.0.0.1:8081`,
 		Args: noArgs,

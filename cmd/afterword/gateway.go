@@ -12,7 +12,7 @@ from the transcripts under --data-dir if that folder is there, then from the
 stream. Servers that cannot be reached are waited for. Turns that the stream does not
 take are kept in --spool-dir too, and published at the next start.
 
-SIGTERM or SIGINT stops it: requests are answered and accepted turns stored within
+SIGTERM, SIGINT or SIGHUP stops it: requests are answered and accepted turns stored within
 --drain-timeout. Exit code 1 says that turns were left that are not in the spool.`,
 		Example: `  afterword gateway --listen 0.0.0.0:8080 --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379`,
 		Args:    noArgs,

@@ -184,10 +184,10 @@ func cmdSees(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// signal NAME INT|TERM|KILL|STOP|CONT: sends a signal. "INTS" sends SIGINT until it ends.
+// signal NAME INT|TERM|HUP|KILL|STOP|CONT: sends a signal. "INTS" sends SIGINT until it ends.
 func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
-		ts.Fatalf("usage: signal NAME INT|INTS|TERM|KILL|STOP|CONT")
+		ts.Fatalf("usage: signal NAME INT|INTS|TERM|HUP|KILL|STOP|CONT")
 	}
 	p := running(ts, args[0])
 	if args[1] == "INTS" {
@@ -196,7 +196,7 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		return
 	}
-	sig, ok := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}[args[1]]
+	sig, ok := map[string]syscall.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL, "HUP": syscall.SIGHUP, "STOP": syscall.SIGSTOP, "CONT": syscall.SIGCONT}[args[1]]
 	if !ok {
 		ts.Fatalf("unknown signal %q", args[1])
 	}

@@ -15,7 +15,7 @@ func (c *cli) serve() *cobra.Command {
 an embedded Redis-compatible server unless URLs are given. All data is under
 --data-dir: nats/ (the stream) and transcripts/, and with --nats-url spool/.
 
-SIGTERM or SIGINT stops it: requests, publisher and consumer finish within
+SIGTERM, SIGINT or SIGHUP stops it: requests, publisher and consumer finish within
 --drain-timeout, and it exits with 0. A second signal ends it at once.`,
 		Example: `  afterword serve --data-dir /var/lib/afterword
   curl --json '{"user":"Hi","assistant":"Hello."}' http://127.0.0.1:8080/v1/sessions/abc/turns

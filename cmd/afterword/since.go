@@ -1,8 +1,10 @@
 package main
 
 import (
-	"errors"
+	"fmt"
 	"time"
+
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // since is a flag of a moment, or of how long ago one was.
@@ -28,10 +30,10 @@ func (s *since) Set(text string) error {
 		s.at, s.relative = time.Now().Add(-d).UTC(), true
 		return nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || at.Year() < 1970 || at.Year() > 2199 {
-		return errors.New("use a time such as 2026-01-31T12:00:00Z, or how long ago it was, as in 12h or 30d")
+	at, err := transcript.ParseInstant(text)
+	if err != nil {
+		return fmt.Errorf("it %w: use a time such as 2026-01-31T12:00:00Z, or how long ago it was, as in 12h or 30d", err)
 	}
-	s.at, s.relative = at.UTC(), false
+	s.at, s.relative = at.Time(), false
 	return nil
 }

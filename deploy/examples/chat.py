@@ -198,7 +198,7 @@ def main():
     gateway = Chat.gateway = Gateway(args.gateway)
     Chat.timeout = 60  # of a connection that says nothing
     server = Server((host, int(port)), Chat)
-    for sig in (signal.SIGINT, signal.SIGTERM):  # shutdown waits for the loop below
+    for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # shutdown waits for the loop below
         signal.signal(sig, lambda *_: threading.Thread(target=server.shutdown).start())
     server.serve_forever()
     server.server_close()  # waits for the threads

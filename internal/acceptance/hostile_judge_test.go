@@ -134,13 +134,13 @@ func goodSession(id string) bool {
 
 var idShape = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,128}$`)
 
-var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\dT([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+var timeShape = regexp.MustCompile(`^\d{4}-\d\d-\d\d[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 func goodTime(text string) bool {
 	if !timeShape.MatchString(text) {
 		return false
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
+	at, err := time.Parse(time.RFC3339Nano, strings.ToUpper(text))
 	return err == nil && at.UTC().Year() >= 1970 && at.UTC().Year() <= 2199
 }
 

@@ -129,5 +129,4 @@ async function stop() {
   if (left > 0) console.error(`${left} snapshots of turns are not stored`);
   process.exit(left > 0 ? 1 : 0);
 }
-process.once("SIGINT", stop);
-process.once("SIGTERM", stop);
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.once(signal, stop);

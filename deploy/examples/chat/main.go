@@ -46,7 +46,7 @@ func main() {
 	redisURL := flag.String("redis-url", cache.DefaultURL, "URL of Redis")
 	spool := flag.String("spool-dir", "", "folder of this process that keeps turns while NATS is away")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	if err := run(ctx, *listen, *natsURL, *redisURL, *spool); err != nil {
 		log.Fatal(err)
