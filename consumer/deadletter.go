@@ -98,9 +98,7 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 		h.Set(headerTruncated, strconv.Itoa(len(data)))
 		data = data[:limit]
 	}
-	rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
-	defer cancel()
-	_, err = c.cfg.JS.PublishMsg(rctx, &nats.Msg{Subject: subject, Header: h, Data: data})
+	_, err = stream.PublishOnce(ctx, c.cfg.JS, &nats.Msg{Subject: subject, Header: h, Data: data}, c.cfg.Request, stream.HeaderTime)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
 		c.stats.deadLate.Add(1)
 	}

@@ -44,6 +44,9 @@ type DeadLetter struct {
 	RequeuedFrom uint64     `json:"requeued_from,omitempty"` // it was requeued, and came to nothing again
 	Kind         ReasonKind `json:"kind"`
 	Reason       string     `json:"reason"`
+	// Doubt says why the letter is not known to be the message that it says it is; "" when it is,
+	// and in listings, which do not look.
+	Doubt string `json:"doubt,omitempty"`
 }
 
 // DeadFilter chooses dead letters; its zero value means all.
@@ -214,7 +217,8 @@ func (d DeadLetters) get(ctx context.Context, s jetstream.Stream, seq uint64) (*
 	return m, nil
 }
 
-// Letter returns a dead letter with its headers and its payload as it came.
+// Letter returns a dead letter with its headers and its payload as it came, compared with the
+// message that it was made of.
 func (d DeadLetters) Letter(ctx context.Context, seq uint64) (l DeadLetter, h nats.Header, payload []byte, err error) {
 	s, err := d.stream(ctx)
 	if err != nil {
@@ -224,10 +228,19 @@ func (d DeadLetters) Letter(ctx context.Context, seq uint64) (l DeadLetter, h na
 	if err != nil {
 		return l, nil, nil, err
 	}
+	_, err = d.origin(ctx, seq, m)
+	var doubt *KeptError
+	if err != nil && !errors.As(err, &doubt) {
+		return l, nil, nil, err
+	}
 	for _, name := range []string{jetstream.StreamHeader, jetstream.SequenceHeader, jetstream.TimeStampHeaer, jetstream.SubjectHeader, jetstream.LastSequenceHeader} {
 		m.Header.Del(name) // of the answer, not of the letter
 	}
-	return describe(m.Subject, m.Header, seq, m.Time, len(m.Data)), m.Header, m.Data, nil
+	l = describe(m.Subject, m.Header, seq, m.Time, len(m.Data))
+	if doubt != nil {
+		l.Doubt = doubt.Reason
+	}
+	return l, m.Header, m.Data, nil
 }
 
 // Remove removes dead letters for good and returns how many. With a filter that

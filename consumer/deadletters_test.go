@@ -197,7 +197,7 @@ func TestRequeueAfterAFix(t *testing.T) {
 
 	requeue := func(filter DeadFilter) (all []Requeued) {
 		t.Helper()
-		err := DeadLetters{JS: f.js}.Requeue(ctx, filter, func(r Requeued) { all = append(all, r) })
+		err := DeadLetters{JS: f.js}.Requeue(ctx, filter, RequeueConfig{Verdict: 30 * time.Second}, func(r Requeued) { all = append(all, r) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,10 +209,11 @@ func TestRequeueAfterAFix(t *testing.T) {
 		t.Errorf("the turn in the stream: %v %v", ok, err)
 	}
 	// Before the fix both come back, with numbers of their own.
-	if got := requeue(DeadFilter{}); len(got) != 2 {
-		t.Fatalf("requeued %+v", got)
+	for _, r := range requeue(DeadFilter{}) {
+		if r.Back == nil || r.Back.RequeuedFrom != r.Seq || r.Back.Kind != r.Kind || r.Written || r.Kept != nil {
+			t.Errorf("letter %d: %+v, want it to have come back", r.Seq, r)
+		}
 	}
-	servertest.Eventually(t, 20*time.Second, "they are dead again", func() bool { return len(f.lettersOf(DeadFilter{After: 2})) == 2 })
 	letters := f.lettersOf(DeadFilter{})
 	if len(letters) != 2 || letters[0].RequeuedFrom == 0 || letters[0].StreamSeq <= 2 {
 		t.Errorf("dead again: %+v", letters)
@@ -222,13 +223,12 @@ func TestRequeueAfterAFix(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := requeue(DeadFilter{Reason: string(KindUnwritable)})
-	if len(got) != 1 || got[0].Kept != nil || got[0].As <= 4 {
+	if len(got) != 1 || got[0].Kept != nil || got[0].Back != nil || !got[0].Written || got[0].As <= 4 {
 		t.Errorf("requeued %+v", got)
 	}
-	servertest.Eventually(t, 20*time.Second, "the turn is written", func() bool {
-		doc, err := store.Read(ctx, "bad")
-		return err == nil && doc.Len() == 1
-	})
+	if doc, err := store.Read(ctx, "bad"); err != nil || doc.Len() != 1 {
+		t.Errorf("the turn is called written: %v", err)
+	}
 	if _, ok, err := (DeadReader{JS: f.js}).Turn(ctx, "bad", turn.ID); err != nil || ok {
 		t.Errorf("the turn among the dead letters after the fix: %v %v", ok, err)
 	}
@@ -269,16 +269,16 @@ func TestRequeueIsTheMessageAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	as, err := d.requeue(ctx, s, 1)
+	as, err := d.requeue(ctx, s, 1, true)
 	if err != nil || as != first.Sequence {
 		t.Fatalf("requeued as %d, %v; want %d again", as, err, first.Sequence)
 	}
-	if _, err := d.requeue(ctx, s, 1); !errors.Is(err, ErrNoLetter) {
+	if _, err := d.requeue(ctx, s, 1, true); !errors.Is(err, ErrNoLetter) {
 		t.Errorf("a letter that is gone: %v", err)
 	}
 
 	f.bury("g", "why", subject, payload, stream.HeaderMsgID, "g/2", stream.HeaderStreamSeq, "1", stream.HeaderTime, "then", stream.HeaderType, "note", "x-own", "kept")
-	if as, err = d.requeue(ctx, s, 2); err != nil || as != first.Sequence+1 {
+	if as, err = d.requeue(ctx, s, 2, true); err != nil || as != first.Sequence+1 {
 		t.Fatalf("requeued as %d, %v", as, err)
 	}
 	turns, err := f.js.Stream(ctx, stream.Turns)
@@ -318,7 +318,7 @@ func TestRequeueKeeps(t *testing.T) {
 	kept := uint64(len(f.lettersOf(DeadFilter{})))
 	f.bury("g", "why", stream.TurnSubject("s"), cut, headerTruncated, length, stream.HeaderStreamSeq, "1")
 	var requeued []uint64
-	err := DeadLetters{JS: f.js}.Requeue(ctx, DeadFilter{}, func(r Requeued) {
+	err := DeadLetters{JS: f.js}.Requeue(ctx, DeadFilter{}, RequeueConfig{Force: true}, func(r Requeued) {
 		if r.Kept == nil {
 			requeued = append(requeued, r.Seq)
 			return
@@ -345,7 +345,7 @@ func TestRequeueKeeps(t *testing.T) {
 
 	f.bury("g", "why", stream.TurnSubject("s"), whole)
 	f.nats.Stop()
-	err = DeadLetters{JS: f.js, Request: time.Second}.Requeue(ctx, DeadFilter{}, func(r Requeued) { t.Errorf("requeued without a server: %+v", r) })
+	err = DeadLetters{JS: f.js, Request: time.Second}.Requeue(ctx, DeadFilter{}, RequeueConfig{Force: true}, func(r Requeued) { t.Errorf("requeued without a server: %+v", r) })
 	if err == nil || errors.As(err, new(*KeptError)) {
 		t.Errorf("without a server: %v", err)
 	}

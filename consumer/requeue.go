@@ -1,13 +1,14 @@
 package consumer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/nats-io/nats.go"
@@ -30,11 +31,27 @@ func (e *KeptError) Error() string {
 	return fmt.Sprintf("dead letter %d cannot be requeued: %s", e.Seq, e.Reason)
 }
 
-// Requeued is what became of one dead letter.
+// DefaultVerdict is how long [DeadLetters.Requeue] waits for what consumers make of
+// the last message that it has published.
+const DefaultVerdict = 10 * time.Second
+
+// RequeueConfig says how dead letters are requeued.
+type RequeueConfig struct {
+	// Force requeues letters that are not known to be what they say they are: the message at
+	// their sequence of the stream of turns.
+	Force bool
+	// Verdict is how long to wait for what consumers make of the last message; 0 is not at all.
+	Verdict time.Duration
+}
+
+// Requeued is what became of one dead letter. Without Kept, Written and Back its message
+// is stored, and the group has not said in time what becomes of it.
 type Requeued struct {
 	DeadLetter
-	As   uint64 // its sequence in the stream of turns
-	Kept error  // why it stays a dead letter: a [*KeptError], or nil
+	As      uint64      // its sequence in the stream of turns
+	Kept    error       // why it stays a dead letter: a [*KeptError], or nil
+	Written bool        // its group has acknowledged the message
+	Back    *DeadLetter // what the message became again; nil when it did not
 }
 
 // Requeue publishes dead letters again, where they were published first, and removes
@@ -42,9 +59,10 @@ type Requeued struct {
 // and the next requeue adds nothing, since turns merge. What still cannot be
 // processed becomes a dead letter again, with a sequence of its own.
 //
-// done is told of each, one at a time. One that has to stay does not stop the others;
+// A letter is published only if it equals the message of the stream of turns that it was made of, or with
+// Force. done is told of each, one at a time, when it is known what became of it. One that has to stay does not stop the others;
 // trouble with the server does. [ErrNoLetter] is as of [DeadLetters.Each].
-func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, done func(Requeued)) error {
+func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, cfg RequeueConfig, done func(Requeued)) error {
 	s, err := d.stream(ctx)
 	if err != nil {
 		return err
@@ -52,9 +70,10 @@ func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, done func(Requeu
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(deadWorkers)
 	var mu sync.Mutex
+	waiting := verdicts{after: s.CachedInfo().State.LastSeq, of: make(map[uint64]Requeued)}
 	err = d.Each(gctx, f, func(l DeadLetter) error {
 		g.Go(func() error {
-			as, err := d.requeue(gctx, s, l.Seq)
+			as, err := d.requeue(gctx, s, l.Seq, cfg.Force)
 			var kept *KeptError
 			switch {
 			case errors.As(err, &kept):
@@ -65,18 +84,24 @@ func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, done func(Requeu
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			done(Requeued{l, as, err})
+			r := Requeued{DeadLetter: l, As: as, Kept: err}
+			if err == nil && cfg.Verdict > 0 {
+				waiting.of[as] = r
+			} else {
+				done(r)
+			}
 			return nil
 		})
 		return context.Cause(gctx)
 	})
 	if gerr := g.Wait(); gerr != nil {
-		return gerr
+		cfg.Verdict, err = 0, gerr
 	}
+	d.await(ctx, &waiting, cfg.Verdict, done)
 	return err
 }
 
-func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64) (uint64, error) {
+func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64, force bool) (uint64, error) {
 	m, err := d.get(ctx, s, seq)
 	if err != nil {
 		return 0, err
@@ -85,27 +110,23 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64
 	if token, ok := strings.CutPrefix(subject, stream.TurnPrefix); !ok || token == "" || len(subject) > maxTurnSubject || strings.ContainsAny(token, ". \t\r\n") {
 		return 0, &KeptError{seq, fmt.Sprintf("its %s is no subject of turns", stream.HeaderSubject)}
 	}
-	payload := m.Data
-	if cut := m.Header.Get(headerTruncated); cut != "" {
-		if payload, err = d.original(ctx, seq, m, cut); err != nil {
+	payload, cut := m.Data, m.Header.Get(headerTruncated) != ""
+	if cut || !force {
+		whole, err := d.origin(ctx, seq, m)
+		if err != nil {
 			return 0, err
 		}
+		payload = whole.Data
 	}
 	h := nats.Header{}
 	for name, values := range m.Header {
-		switch name {
-		case stream.HeaderReason, stream.HeaderStreamSeq, stream.HeaderSubject, stream.HeaderTime, headerTruncated:
-		default:
-			if !strings.HasPrefix(name, "Nats-") {
-				h[name] = values
-			}
+		if !strings.HasPrefix(name, "Nats-") && !slices.Contains(letterHeaders, name) {
+			h[name] = values
 		}
 	}
 	h.Set(stream.HeaderMsgID, stream.RequeueMsgID(seq, m.Time))
 	h.Set(stream.HeaderRequeuedFrom, strconv.FormatUint(seq, 10))
-	rctx, cancel := d.bound(ctx)
-	defer cancel()
-	ack, err := d.JS.PublishMsg(rctx, &nats.Msg{Subject: subject, Header: h, Data: payload})
+	ack, err := stream.PublishOnce(ctx, d.JS, &nats.Msg{Subject: subject, Header: h, Data: payload}, stream.RequestBound(d.Request, d.JS))
 	switch {
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
 		return 0, &KeptError{seq, err.Error()}
@@ -115,27 +136,4 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64
 		return 0, fmt.Errorf("requeue dead letter %d, which stays: stream %s took it, not %s", seq, ack.Stream, stream.Turns)
 	}
 	return ack.Sequence, d.remove(ctx, s, seq)
-}
-
-// original finds the whole payload of a dead letter that was cut.
-func (d DeadLetters) original(ctx context.Context, seq uint64, m *jetstream.RawStreamMsg, length string) ([]byte, error) {
-	at, err := strconv.ParseUint(m.Header.Get(stream.HeaderStreamSeq), 10, 64)
-	if err != nil || at == 0 {
-		return nil, &KeptError{seq, "its payload was cut, and where the whole one is it does not say"}
-	}
-	rctx, cancel := d.bound(ctx)
-	defer cancel()
-	s, err := d.JS.Stream(rctx, stream.Turns)
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
-	}
-	whole, err := s.GetMsg(rctx, at)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-	case err != nil:
-		return nil, fmt.Errorf("read message %d of stream %s: %w", at, stream.Turns, err)
-	case whole.Subject == m.Header.Get(stream.HeaderSubject) && strconv.Itoa(len(whole.Data)) == length && bytes.HasPrefix(whole.Data, m.Data):
-		return whole.Data, nil
-	}
-	return nil, &KeptError{seq, fmt.Sprintf("its payload was cut, and stream %s does not hold the whole one any more", stream.Turns)}
 }

@@ -33,7 +33,8 @@ func (c *cli) dlqShow() *cobra.Command {
 		Use:   "show NUMBER",
 		Short: "Print a dead letter",
 		Long: `Print the headers of a dead letter, an empty line, and its payload, byte for byte as
-it was published: what somebody said is in it.`,
+it was published: what somebody said is in it. A line with Doubt says why the letter is
+not known to be the message of the stream of turns that it says it is.`,
 		Example: `  afterword dlq show 7
   afterword dlq show 7 --payload | jq .`,
 		Args: oneArg("the number of the dead letter"),
@@ -56,6 +57,9 @@ it was published: what somebody said is in it.`,
 				out := bufio.NewWriter(c.stdout)
 				if !payload {
 					fmt.Fprintf(out, "Number: %d\nGroup: %s\nSince: %s\n", l.Seq, l.Group, l.Stored.Format(time.RFC3339Nano))
+					if l.Doubt != "" {
+						fmt.Fprintf(out, "Doubt: %s\n", printable(l.Doubt))
+					}
 					for _, name := range slices.Sorted(maps.Keys(h)) {
 						for _, value := range h[name] {
 							fmt.Fprintf(out, "%s: %s\n", printable(name), printable(value))

@@ -25,6 +25,7 @@ const (
 	DefaultKept          = 15 * time.Minute
 	DefaultLookupTimeout = 7 * time.Second
 	DefaultChangeTimeout = 25 * time.Second
+	DefaultVerdict       = 3 * time.Second
 	DefaultReportEvery   = 10 * time.Second
 	DefaultQuiet         = 250 * time.Millisecond
 )
@@ -67,6 +68,8 @@ type Config struct {
 	ReportEvery time.Duration
 	// LookupTimeout bounds what one request reads, ChangeTimeout what it changes.
 	LookupTimeout, ChangeTimeout time.Duration
+	// Verdict is how long a requeue waits for what consumers make of the letters.
+	Verdict time.Duration
 	// Quiet is after how much silence no more members are waited for.
 	Quiet time.Duration
 }
@@ -84,6 +87,7 @@ func (c Config) withDefaults() Config {
 	c.Kept = cmp.Or(c.Kept, DefaultKept)
 	c.LookupTimeout = cmp.Or(c.LookupTimeout, DefaultLookupTimeout)
 	c.ChangeTimeout = cmp.Or(c.ChangeTimeout, DefaultChangeTimeout)
+	c.Verdict = cmp.Or(c.Verdict, DefaultVerdict)
 	c.ReportEvery = cmp.Or(c.ReportEvery, DefaultReportEvery)
 	c.Quiet = cmp.Or(c.Quiet, DefaultQuiet)
 	return c

@@ -288,10 +288,19 @@ func TestLetters(t *testing.T) {
 	}
 	var done requeued
 	w.post("/console/api/letters/requeue", `{"seqs":[`+number+`,99]}`).is(http.StatusOK).into(&done)
-	if done.Requeued != 1 || len(done.Kept) != 0 {
-		t.Errorf("requeued %+v", done)
+	if l := list(""); done.Requeued != 0 || len(done.Kept) != 0 || len(done.Back) != 1 || l.Total != 3 || l.Letters[0].RequeuedFrom != first || done.Back[0].Seq != l.Letters[0].Seq {
+		t.Errorf("requeued %+v, then there are %+v; want it to have come back", done, l)
 	}
-	servertest.Eventually(t, patience, "it to be dead again", func() bool { l := list(""); return l.Total == 3 && l.Letters[0].RequeuedFrom == first })
+	forged := w.forge("a")
+	view = letterView{}
+	if w.get("/console/api/letters/" + jsonOf(forged)).is(http.StatusOK).into(&view); view.Doubt == "" {
+		t.Errorf("a letter that was made up is %+v", view)
+	}
+	w.post("/console/api/letters/requeue", `{"seqs":[`+jsonOf(forged)+`]}`).is(http.StatusOK).into(&done)
+	if done.Requeued != 0 || len(done.Kept) != 1 {
+		t.Errorf("a letter that was made up: %+v", done)
+	}
+	w.post("/console/api/letters/discard", `{"seqs":[`+jsonOf(forged)+`]}`).is(http.StatusOK)
 	var gone struct{ Discarded int }
 	w.post("/console/api/letters/discard", `{"kind":"json","until":`+jsonOf(all.Until)+`}`).is(http.StatusOK).into(&gone)
 	if left := list(""); gone.Discarded != 1 || left.Total != 2 {

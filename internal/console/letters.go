@@ -168,6 +168,7 @@ func (c *Console) chosen(w http.ResponseWriter, r *http.Request) (consumer.DeadF
 type requeued struct {
 	Requeued int         `json:"requeued"`
 	Kept     []keptEntry `json:"kept"` // what stays, and why; the first hundred
+	Back     []keptEntry `json:"back"` // what is a dead letter again, under this number, and why; the first hundred
 }
 
 type keptEntry struct {
@@ -183,18 +184,25 @@ func (c *Console) requeue(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), c.cfg.ChangeTimeout)
 	defer cancel()
-	done := requeued{Kept: []keptEntry{}}
-	err = c.letters.Requeue(ctx, f, func(q consumer.Requeued) {
+	done := requeued{Kept: []keptEntry{}, Back: []keptEntry{}}
+	note := func(to *[]keptEntry, e keptEntry) {
+		if len(*to) < 100 {
+			*to = append(*to, e)
+		}
+	}
+	err = c.letters.Requeue(ctx, f, consumer.RequeueConfig{Verdict: c.cfg.Verdict}, func(q consumer.Requeued) {
 		switch {
-		case q.Kept == nil:
+		case q.Kept != nil:
+			note(&done.Kept, keptEntry{q.Seq, q.Kept.Error()})
+		case q.Back != nil:
+			note(&done.Back, keptEntry{q.Back.Seq, q.Back.Reason})
+		default:
 			done.Requeued++
-		case len(done.Kept) < 100:
-			done.Kept = append(done.Kept, keptEntry{q.Seq, q.Kept.Error()})
 		}
 	})
-	c.cfg.Logger.Info("dead letters requeued from the console", "requeued", done.Requeued, "kept", len(done.Kept))
+	c.cfg.Logger.Info("dead letters requeued from the console", "requeued", done.Requeued, "kept", len(done.Kept), "back", len(done.Back))
 	c.figures.changed()
-	if err != nil && (!errors.Is(err, consumer.ErrNoLetter) || done.Requeued+len(done.Kept) == 0) {
+	if err != nil && (!errors.Is(err, consumer.ErrNoLetter) || done.Requeued+len(done.Kept)+len(done.Back) == 0) {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, done)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
@@ -149,6 +150,20 @@ func (w *world) raw(session, payload string) {
 	if _, err := w.js.Publish(w.t.Context(), stream.TurnSubject(session), []byte(payload)); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// forge stores a dead letter that no consumer made, and returns its sequence.
+func (w *world) forge(session string) uint64 {
+	w.t.Helper()
+	ack, err := w.js.PublishMsg(w.t.Context(), &nats.Msg{
+		Subject: stream.DeadPrefix + consumer.DefaultGroup,
+		Data:    fmt.Appendf(nil, `{"session_id":%q,"id":"x","timestamp":"2026-01-31T12:00:00Z","user":"u"}`, session),
+		Header:  nats.Header{stream.HeaderSubject: {stream.TurnSubject(session)}, stream.HeaderStreamSeq: {"1"}, stream.HeaderReason: {"user is missing"}},
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ack.Sequence
 }
 
 // answer is what came back.

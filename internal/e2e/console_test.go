@@ -282,7 +282,7 @@ func TestConsole(t *testing.T) {
 		b.click(`input[aria-label="Choose letter 13"]`)
 		b.seesText("#requeue", "Requeue 1 letter")
 		b.click("#requeue")
-		b.seesText("#said", "1 requeued.")
+		b.seesText("#said", "0 requeued; 1 came back: status must be")
 		b.sees(`document.querySelector('input[aria-label="Choose letter 14"]') !== null`)
 		// All of a kind are discarded, but not without being asked, and nothing else is.
 		b.sees(`[...document.querySelectorAll(".chip")].some(c => c.textContent === "json9")`)

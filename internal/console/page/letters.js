@@ -81,7 +81,9 @@ export function letters(root, shared) {
     try {
       const done = await post(`letters/${verb}`, byKind ? { kind, until: list.until } : { seqs: [...chosen] })
       if (verb === 'discard') say(`${count(done.discarded)} discarded.`)
-      else if (done.kept.length) say(`${count(done.requeued)} requeued, ${done.kept.length} had to stay: ${done.kept[0].why}`, true)
+      else if (done.back.length || done.kept.length) say([`${count(done.requeued)} requeued`,
+        ...(done.back.length ? [`${count(done.back.length)} came back: ${done.back[0].why}`] : []),
+        ...(done.kept.length ? [`${count(done.kept.length)} had to stay: ${done.kept[0].why}`] : [])].join('; '), true)
       else say(`${count(done.requeued)} requeued.`)
       chosen.clear()
     } catch (err) {
@@ -114,7 +116,8 @@ export function letters(root, shared) {
     try {
       const l = await get(`letters/${seq}`)
       put(inner,
-        h('dl', { class: 'headers' }, [['Since', l.time], ['Group', l.group], ['Sequence in the stream', l.stream_sequence || 'not known'], ...l.headers].map(([k, v]) =>
+        h('dl', { class: 'headers' }, [['Since', l.time], ['Group', l.group], ['Sequence in the stream', l.stream_sequence || 'not known'],
+          ...(l.doubt ? [['Doubt', l.doubt]] : []), ...l.headers].map(([k, v]) =>
           h('div', {}, h('dt', {}, k), h('dd', {}, String(v))))),
         payload)
       hidden(l)

@@ -1,0 +1,74 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// PublishOnce publishes m under its message id, and returns when the stream holds m. That the
+// stream has the id already does not prove it: an id that can be predicted lets whoever may
+// publish store another message under it, and the server then drops m as its repetition. So
+// what the stream holds is read back, and m is published under a longer id if it is not m, and
+// under none at last. request bounds each request to the server. Headers in changing may
+// differ between two tries.
+func PublishOnce(ctx context.Context, js jetstream.JetStream, m *nats.Msg, request time.Duration, changing ...string) (*jetstream.PubAck, error) {
+	id := m.Header.Get(HeaderMsgID)
+	for _, id := range [...]string{id, id + "/" + MsgID(m.Data), ""} {
+		if m.Header.Set(HeaderMsgID, id); id == "" {
+			m.Header.Del(HeaderMsgID)
+		}
+		ack, err := publish(ctx, js, m, request)
+		if err != nil || !ack.Duplicate {
+			return ack, err
+		}
+		held, err := message(ctx, js, ack.Stream, ack.Sequence, request)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound): // removed since
+		case err != nil:
+			return nil, fmt.Errorf("read back message %d of stream %s: %w", ack.Sequence, ack.Stream, err)
+		case held.Subject == m.Subject && bytes.Equal(held.Data, m.Data) && SameHeaders(held.Header, m.Header, changing...):
+			return ack, nil
+		}
+	}
+	return nil, fmt.Errorf("publish to %s: the stream drops the message as a repetition, though it has no id", m.Subject)
+}
+
+func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, request time.Duration) (*jetstream.PubAck, error) {
+	ctx, cancel := context.WithTimeout(ctx, request)
+	defer cancel()
+	return js.PublishMsg(ctx, m)
+}
+
+func message(ctx context.Context, js jetstream.JetStream, name string, seq uint64, request time.Duration) (*jetstream.RawStreamMsg, error) {
+	ctx, cancel := context.WithTimeout(ctx, request)
+	defer cancel()
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return s.GetMsg(ctx, seq)
+}
+
+// SameHeaders compares what two messages say of themselves: all headers but those for the server
+// or from it, which begin with Nats-, and those in but.
+func SameHeaders(a, b nats.Header, but ...string) bool {
+	own := func(h nats.Header) nats.Header {
+		h = maps.Clone(h)
+		maps.DeleteFunc(h, func(name string, _ []string) bool {
+			return strings.HasPrefix(name, "Nats-") || slices.Contains(but, name)
+		})
+		return h
+	}
+	return maps.EqualFunc(own(a), own(b), func(x, y []string) bool {
+		return slices.EqualFunc(x, y, func(p, q string) bool { return strings.TrimSpace(p) == strings.TrimSpace(q) })
+	})
+}
