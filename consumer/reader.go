@@ -183,10 +183,16 @@ func TurnOf(m jetstream.Msg, meta *jetstream.MsgMetadata) (transcript.Snapshot, 
 // StreamReader reads transcripts from the stream itself, for programs that have
 // no transcripts at hand. It sees what the stream still holds.
 type StreamReader struct {
+	// Memory is what it shares with the other readers of the process; nil means no bound.
+	Memory *transcript.Memory
+
 	js      jetstream.JetStream
 	request time.Duration
 	stream  atomic.Pointer[jetstream.Stream] // looked up once; nil again when it is gone
 }
+
+// messageOverhead is about what a turn takes in memory beside its bytes.
+const messageOverhead = 1 << 10
 
 // NewStreamReader makes a reader. request bounds each request to the server; 0
 // means what js was made with.
@@ -194,45 +200,72 @@ func NewStreamReader(js jetstream.JetStream, request time.Duration) *StreamReade
 	return &StreamReader{js: js, request: stream.RequestBound(request, js)}
 }
 
-// turns returns the turns of a session that the stream holds. What is malformed is
-// a dead letter.
-func (r *StreamReader) turns(ctx context.Context, session string) (turns []transcript.Snapshot, err error) {
-	return r.subject(ctx, stream.TurnSubject(session))
+// turns returns the winning turns of a session that the stream holds, with the memory that all of
+// its events take from held.
+func (r *StreamReader) turns(ctx context.Context, session string, held *transcript.Held) (turns []transcript.Snapshot, err error) {
+	at := make(map[string]int) // by id
+	err = r.subject(ctx, stream.TurnSubject(session), func(turn transcript.Snapshot) error {
+		i, ok := at[turn.ID]
+		switch {
+		case !ok:
+			at[turn.ID] = len(turns)
+			turns = append(turns, turn)
+		case turn.Beats(&turns[i]):
+			turns[i] = turn
+		}
+		return held.Grow(ctx, int64(turn.Size())+messageOverhead)
+	})
+	return turns, err
 }
 
-// subject is turns by the subject of a session.
-func (r *StreamReader) subject(ctx context.Context, subject string) (turns []transcript.Snapshot, err error) {
+// subject calls fn with every event of the subject of a session. What is malformed is a dead letter.
+func (r *StreamReader) subject(ctx context.Context, subject string, fn func(transcript.Snapshot) error) error {
 	s := r.stream.Load()
 	if s == nil {
 		rctx, cancel := context.WithTimeout(ctx, r.request)
 		defer cancel()
 		found, err := r.js.Stream(rctx, stream.Turns)
 		if err != nil {
-			return nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+			return fmt.Errorf("read stream %s: %w", stream.Turns, err)
 		}
 		s = &found
 		r.stream.Store(s)
 	}
-	_, err = readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-		if turn, err := TurnOf(m, meta); err == nil {
-			turns = append(turns, turn)
+	_, err := readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		turn, err := TurnOf(m, meta)
+		if err != nil {
+			return nil
 		}
-		return nil
+		return fn(turn)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, transcript.ErrMemory) {
 		r.stream.Store(nil)
 	}
-	return turns, err
+	return err
 }
 
-// Read returns the transcript that a session's events in the stream make. It is
+// View returns the transcript that a session's events in the stream make. It is
 // [transcript.ErrNoSession] when there are none; every other error means that
-// the answer is not known.
+// the answer is not known. It is in memory until it is closed.
+func (r *StreamReader) View(ctx context.Context, session string) (*transcript.View, error) {
+	if err := transcript.CheckSessionID(session); err != nil {
+		return nil, err
+	}
+	held := r.Memory.Hold()
+	turns, err := r.turns(ctx, session, held)
+	if err != nil {
+		held.Release()
+		return nil, err
+	}
+	return transcript.NewView(ctx, session, turns, held)
+}
+
+// Read is View for commands: in memory for good, and without the bound.
 func (r *StreamReader) Read(ctx context.Context, session string) (*transcript.Document, error) {
 	if err := transcript.CheckSessionID(session); err != nil {
 		return nil, err
 	}
-	turns, err := r.turns(ctx, session)
+	turns, err := r.turns(ctx, session, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -244,19 +277,29 @@ func (r *StreamReader) Read(ctx context.Context, session string) (*transcript.Do
 
 // Turn returns the winning snapshot of a turn that the stream holds.
 func (r *StreamReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
-	doc, err := r.Read(ctx, session)
+	v, err := r.View(ctx, session)
 	if errors.Is(err, transcript.ErrNoSession) {
 		return s, false, nil
 	}
 	if err != nil {
 		return s, false, err
 	}
-	return doc.Turn(id)
+	defer v.Close()
+	return v.Turn(ctx, id)
 }
 
-// Recent returns the last n answered turns. Errors are those of Read.
+// Recent returns the last n answered turns. Errors are those of View.
 func (r *StreamReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
-	doc, err := r.Read(ctx, session)
+	held := r.Memory.Hold()
+	defer held.Release()
+	turns, err := r.turns(ctx, session, held)
+	if err != nil {
+		return transcript.Recent{}, err
+	}
+	if len(turns) == 0 {
+		return transcript.Recent{}, transcript.ErrNoSession
+	}
+	doc, err := transcript.MergeAll(session, turns...)
 	if err != nil {
 		return transcript.Recent{}, err
 	}

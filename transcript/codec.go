@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strconv"
 	"sync"
@@ -68,53 +69,87 @@ type own struct {
 
 var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 64<<10) }}
 
+// encoder writes a document message by message: what its end says is known only then.
+type encoder struct {
+	out countWriter
+	sum hash.Hash
+	buf *bufio.Writer // its errors stick until the end
+	n   int           // messages so far
+}
+
+// newEncoder makes an encoder; release gives its buffer back.
+func newEncoder(w io.Writer) *encoder {
+	e := &encoder{out: countWriter{w: w}, sum: sha256.New(), buf: writers.Get().(*bufio.Writer)}
+	e.buf.Reset(io.MultiWriter(&e.out, e.sum))
+	return e
+}
+
+func (e *encoder) release() {
+	e.buf.Reset(nil)
+	writers.Put(e.buf)
+}
+
+// begin writes the first line. created is the timestamp of the first message.
+func (e *encoder) begin(session string, created Instant) error {
+	id, err := jsontext.AppendQuote(nil, session)
+	if err != nil {
+		return err
+	}
+	b := append(append([]byte(documentHead), id...), createdHead...)
+	b = append(created.append(b), messagesHead...)
+	_, err = e.buf.Write(append(b, '\n'))
+	return err
+}
+
+func (e *encoder) message(l *line) error {
+	if e.n++; e.n > 1 {
+		e.buf.WriteString(",\n")
+	}
+	e.buf.Write(l.raw[:l.from])
+	_, err := e.buf.Write(l.raw[l.to:])
+	return err
+}
+
+// end writes the last line, and returns the size of the document and its afterword member.
+func (e *encoder) end(updated Instant, revision int64, kept []byte) (size int64, member []byte, err error) {
+	if e.n > 0 {
+		e.buf.WriteByte('\n')
+	}
+	b := updated.append([]byte(trailerHead))
+	b = strconv.AppendInt(append(b, countHead...), int64(e.n), 10)
+	e.buf.Write(b)
+	if err := e.buf.Flush(); err != nil { // the sum is of everything up to here
+		return e.out.n, nil, err
+	}
+	member, err = json.Marshal(own{Schema: Schema, Revision: revision, SHA256: hex.EncodeToString(e.sum.Sum(nil)), Kept: kept}, jsontext.AllowDuplicateNames(true))
+	if err != nil {
+		return e.out.n, nil, err
+	}
+	_, err = e.out.Write(append(append(append(b[:0], ownHead...), member...), "}\n"...))
+	return e.out.n, member, err
+}
+
 // WriteTo writes the canonical bytes.
 func (d *Document) WriteTo(w io.Writer) (int64, error) {
 	if d.partial {
 		return 0, errors.New("write document: only its end was read")
 	}
-	sum := sha256.New()
-	c := &countWriter{w: w}
-	buf := writers.Get().(*bufio.Writer)
-	defer func() {
-		buf.Reset(nil)
-		writers.Put(buf)
-	}()
-	buf.Reset(io.MultiWriter(c, sum))
-
+	e := newEncoder(w)
+	defer e.release()
 	created := Instant(0)
 	if len(d.lines) > 0 {
 		created = d.lines[0].at
 	}
-	session, err := jsontext.AppendQuote(nil, d.SessionID)
-	if err != nil {
-		return 0, err
+	if err := e.begin(d.SessionID, created); err != nil {
+		return e.out.n, err
 	}
-	b := append(append([]byte(documentHead), session...), createdHead...)
-	b = append(created.append(b), messagesHead...)
-	buf.Write(append(b, '\n'))
 	for i := range d.lines {
-		if i > 0 {
-			buf.WriteString(",\n")
+		if err := e.message(&d.lines[i]); err != nil {
+			return e.out.n, err
 		}
-		buf.Write(d.lines[i].raw[:d.lines[i].from])
-		buf.Write(d.lines[i].raw[d.lines[i].to:])
 	}
-	if len(d.lines) > 0 {
-		buf.WriteByte('\n')
-	}
-	b = d.updated.append(append(b[:0], trailerHead...))
-	b = strconv.AppendInt(append(b, countHead...), int64(len(d.lines)), 10)
-	buf.Write(b)
-	if err := buf.Flush(); err != nil { // the sum is of everything up to here; a write error sticks until now
-		return c.n, err
-	}
-	end, err := json.Marshal(own{Schema: Schema, Revision: d.revision, SHA256: hex.EncodeToString(sum.Sum(nil)), Kept: d.kept}, jsontext.AllowDuplicateNames(true))
-	if err != nil {
-		return c.n, err
-	}
-	_, err = c.Write(append(append(append(b[:0], ownHead...), end...), "}\n"...))
-	return c.n, err
+	n, _, err := e.end(d.updated, d.revision, d.kept)
+	return n, err
 }
 
 type countWriter struct {

@@ -89,15 +89,22 @@ func (s *Store) summary(ctx context.Context, name fileName) (Session, error) {
 		return Session{}, err
 	}
 	sum := Session{ID: session}
-	_, err = s.view(ctx, "list", session, func(dir *os.Root, tail []Snapshot) (*Document, error) {
-		doc, _, err := s.readEnd(dir, session, tail, 0)
-		if err != nil {
-			return nil, err
-		}
-		sum.UpdatedAt, sum.Turns = doc.updated, doc.count()
-		return doc, nil
+	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
+		_, err := s.view(ctx, "list", session, held, func(dir *os.Root, tail []Snapshot) (*Document, error) {
+			doc, _, err := s.readEnd(dir, session, tail, 0, held)
+			if err != nil {
+				return nil, err
+			}
+			sum.UpdatedAt, sum.Turns = doc.updated, doc.count()
+			return doc, nil
+		})
+		return err
 	})
-	return sum, err
+	if err != nil {
+		return sum, err
+	}
+	held.Release()
+	return sum, nil
 }
 
 // sessionOf returns the session of a file. A token that spells it out is

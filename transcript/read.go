@@ -21,10 +21,10 @@ const (
 )
 
 // Read returns the merged transcript of a session: what its document and its
-// tail hold. It is [ErrNoSession] when there is neither; every other error means
-// that the answer is not known.
+// tail hold, whole in memory and outside the bound of [Config].Memory: services use [Store.View].
+// It is [ErrNoSession] when there is neither; every other error means that the answer is not known.
 func (s *Store) Read(ctx context.Context, session string) (*Document, error) {
-	return s.view(ctx, "read", session, func(dir *os.Root, tail []Snapshot) (*Document, error) {
+	return s.view(ctx, "read", session, nil, func(dir *os.Root, tail []Snapshot) (*Document, error) {
 		doc, _, err := s.readDocument(dir, session)
 		if err != nil {
 			return nil, err
@@ -38,38 +38,24 @@ func (s *Store) Read(ctx context.Context, session string) (*Document, error) {
 // the end of the document, not all of it. Errors are those of Read.
 func (s *Store) Recent(ctx context.Context, session string, n int) (Recent, error) {
 	var recent Recent
-	_, err := s.view(ctx, "read history of", session, func(dir *os.Root, tail []Snapshot) (doc *Document, err error) {
-		doc, recent, err = s.readEnd(dir, session, tail, n)
-		return doc, err
+	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
+		_, err := s.view(ctx, "read history of", session, held, func(dir *os.Root, tail []Snapshot) (doc *Document, err error) {
+			doc, recent, err = s.readEnd(dir, session, tail, n, held)
+			return doc, err
+		})
+		return err
 	})
-	return recent, err
+	if err != nil {
+		return Recent{}, err
+	}
+	held.Release() // what it returns are copies
+	return recent, nil
 }
 
 // view calls base with the tail of a session, to be merged into its document.
-// The tail is read first: the other way round, a fold in between would hide turns.
-func (s *Store) view(ctx context.Context, op, session string, base func(dir *os.Root, tail []Snapshot) (*Document, error)) (*Document, error) {
-	if err := CheckSessionID(session); err != nil {
-		return nil, err
-	}
-	token := Token(session)
+func (s *Store) view(ctx context.Context, op, session string, held *Held, base func(dir *os.Root, tail []Snapshot) (*Document, error)) (*Document, error) {
 	var doc *Document
-	err := s.one(ctx, op+" session "+token, func() error {
-		dir, err := s.shards.folder(token, false)
-		if errors.Is(err, fs.ErrNotExist) {
-			return ErrNoSession
-		}
-		if err != nil {
-			return err
-		}
-		var tail []Snapshot
-		for try := 0; try < tornReads; try++ {
-			if tail, err = s.readTail(dir, session, token); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			return err
-		}
+	err := s.visit(ctx, op, session, held, func(dir *os.Root, tail []Snapshot) (err error) {
 		if doc, err = base(dir, tail); err != nil {
 			return err
 		}
@@ -85,12 +71,48 @@ func (s *Store) view(ctx context.Context, op, session string, base func(dir *os.
 	return doc, nil
 }
 
+// visit calls fn with the tail of a session, as one file operation.
+// The tail is read first: the other way round, a fold in between would hide turns.
+func (s *Store) visit(ctx context.Context, op, session string, held *Held, fn func(dir *os.Root, tail []Snapshot) error) error {
+	if err := CheckSessionID(session); err != nil {
+		return err
+	}
+	token := Token(session)
+	return s.one(ctx, op+" session "+token, func() error {
+		dir, err := s.shards.folder(token, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			return ErrNoSession
+		}
+		if err != nil {
+			return err
+		}
+		var tail []Snapshot
+		for try := 0; try < tornReads; try++ {
+			if tail, err = s.readTail(dir, session, token, held); err == nil {
+				break
+			}
+		}
+		if err != nil {
+			return err
+		}
+		return fn(dir, tail)
+	})
+}
+
 // readTail reads the tail of a session; a missing one is empty.
-func (s *Store) readTail(dir *os.Root, session, token string) ([]Snapshot, error) {
-	data, err := readFile(dir, token+tailSuffix)
+func (s *Store) readTail(dir *os.Root, session, token string, held *Held) ([]Snapshot, error) {
+	f, info, err := openFile(dir, token+tailSuffix)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := held.take(2 * info.Size()); err != nil { // the bytes, and what is kept of each turn
+		return nil, err
+	}
+	data, err := readSize(f, info.Size())
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +169,7 @@ func readSize(f *os.File, size int64) ([]byte, error) {
 // readEnd reads so much of a document's end that it has n answered turns and
 // everything the tail may have a newer snapshot of, and merges the tail. The
 // document it returns holds only that end, with the version of the whole.
-func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*Document, Recent, error) {
+func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int, held *Held) (*Document, Recent, error) {
 	name := Token(session) + documentSuffix
 	f, info, err := openFile(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,6 +185,9 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*
 	}
 	size := info.Size()
 	for length := int64(endSize); length < size; length *= 2 {
+		if err := held.take(length); err != nil { // those before it are garbage that may still be there
+			return nil, Recent{}, err
+		}
 		data := make([]byte, length)
 		if _, err := f.ReadAt(data, size-length); err != nil {
 			return nil, Recent{}, fmt.Errorf("read the end of %s: %w", name, err)
@@ -178,6 +203,9 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int) (*
 		if err != nil || len(recent.Turns) >= n {
 			return doc, recent, named(err, name)
 		}
+	}
+	if err := held.take(2 * size); err != nil {
+		return nil, Recent{}, err
 	}
 	data, err := readSize(f, size)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -91,6 +92,11 @@ func (s *Store) letGo(r *replacement) {
 // if there is anything new.
 func (s *Store) writeMerged(r *replacement, session string, turns []Snapshot) error {
 	r.fresh = true
+	if info, err := r.dir.Lstat(r.token + documentSuffix); err == nil && info.Size() > wholeDocument {
+		if large, err := s.writeLarge(r, session, turns); large || err != nil {
+			return err
+		}
+	}
 	doc := NewDocument(session)
 	if !r.unseen {
 		var err error
@@ -102,14 +108,46 @@ func (s *Store) writeMerged(r *replacement, session string, turns []Snapshot) er
 	if err != nil || !changed && !doc.foreign {
 		return err
 	}
+	return s.writeNew(r, doc.WriteTo)
+}
+
+// writeNew writes the new document beside the old one.
+func (s *Store) writeNew(r *replacement, write func(io.Writer) (int64, error)) (err error) {
 	r.file, err = renameio.NewPendingFile(r.token+documentSuffix, renameio.WithRoot(r.dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return fmt.Errorf("create temporary document: %w", err)
 	}
-	if r.size, err = doc.WriteTo(r.file); err != nil {
+	if r.size, err = write(r.file); err != nil {
 		return fmt.Errorf("write temporary document: %w", err)
 	}
 	return nil
+}
+
+// wholeDocument is the size in bytes up to which a document is merged in memory. A
+// larger one is read twice in pieces, which takes longer and holds no more than the new turns.
+const wholeDocument = 8 << 20
+
+// writeLarge is writeMerged for a large document; ok is false for one in another layout.
+func (s *Store) writeLarge(r *replacement, session string, turns []Snapshot) (ok bool, err error) {
+	ctx := context.Background() // the caller bounds all of it
+	b, err := s.openBase(r.dir, session)
+	if err != nil || b == nil {
+		return false, err
+	}
+	defer b.close()
+	if b.foreign {
+		return false, nil
+	}
+	b.read = func(_ context.Context, into []byte, at int64) (int, error) { return b.file.ReadAt(into, at) }
+	v := &View{SessionID: session, base: b, held: []*Held{nil}}
+	v.add(turns)
+	if err := v.plan(ctx); err != nil {
+		return false, err
+	}
+	if r.size = b.size; !v.changed() {
+		return true, nil
+	}
+	return true, s.writeNew(r, func(w io.Writer) (int64, error) { return v.WriteTo(ctx, w) })
 }
 
 // replaceAll replaces the documents of a group. What became of each is in its err;

@@ -40,6 +40,10 @@ type Config struct {
 	// hung disk can hold.
 	MaxOps int
 
+	// Memory is what readers share with the other readers of the process; nil means a
+	// bound of its own, with the defaults.
+	Memory *Memory
+
 	// FoldWorkers is how many groups of sessions are folded at one time.
 	FoldWorkers int
 	// TailLimit is the size in bytes past which a tail is emptied at its fold; a
@@ -69,6 +73,9 @@ func (c Config) withDefaults() Config {
 	c.QuietAfter = cmp.Or(c.QuietAfter, DefaultQuietAfter)
 	c.LargeAge = cmp.Or(c.LargeAge, DefaultLargeAge)
 	c.LargeSize = cmp.Or(c.LargeSize, DefaultLargeSize)
+	if c.Memory == nil {
+		c.Memory = NewMemory(0, 0)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -30,7 +30,7 @@ func (b *builder) makeConsole() error {
 		b.onStop(partEvents, 30, feed.Close)
 	}
 	cfg := console.Config{
-		JS: b.js, Store: b.transcripts, Writable: b.openForReplay, Feed: b.events, Scratch: b.scratch(),
+		JS: b.js, Store: b.transcripts, Writable: b.openForReplay, Feed: b.events, Memory: b.memory, Scratch: b.scratch(),
 		BasePath: b.o.console.basePath, ReadOnly: b.o.console.readOnly, Loopback: loopback(b.listener.Addr()),
 		Version: thisBuild().Version, Logger: b.log,
 		SampleEvery: b.o.console.sampleEvery, ReportEvery: b.o.console.reportEvery,

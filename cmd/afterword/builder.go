@@ -59,6 +59,7 @@ type builder struct {
 	nc         *nats.Conn
 	js         jetstream.JetStream
 	fromStream *consumer.StreamReader // transcripts, where no files are at hand
+	memory     *transcript.Memory     // of all that read transcripts
 	redis      *cache.Redis           // nil without a cache
 	publisher  *publisher.Publisher
 	history    *cache.History
@@ -75,9 +76,10 @@ type builder struct {
 
 func newBuilder(s *service, o serviceOptions, name string) *builder {
 	b := &builder{service: s, o: o, name: name, ready: make(map[string]gateway.Check), registry: prometheus.NewRegistry()}
+	b.memory = transcript.NewMemory(o.store.readMemory, o.store.readMemoryWait)
 	build := thisBuild()
 	b.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		metrics.Build(build.Version, build.Commit))
+		metrics.Build(build.Version, build.Commit), metrics.ReadMemory(b.memory.Stats))
 	notYet := errors.New("the streams were not looked at yet")
 	b.streams.Store(&notYet)
 	return b
@@ -135,7 +137,7 @@ func (b *builder) lookForStore() error {
 }
 
 func (b *builder) storeConfig() transcript.Config {
-	return transcript.Config{Dir: b.o.store.transcripts(), FileTimeout: b.o.store.fileTimeout, Logger: b.log}
+	return transcript.Config{Dir: b.o.store.transcripts(), FileTimeout: b.o.store.fileTimeout, Memory: b.memory, Logger: b.log}
 }
 
 // connect makes the connections to NATS and Redis. Neither has to be there yet.
@@ -161,6 +163,7 @@ func (b *builder) connect() error {
 		return err
 	}
 	b.fromStream = consumer.NewStreamReader(b.js, 0)
+	b.fromStream.Memory = b.memory
 	b.registry.MustRegister(metrics.NATS(nc.IsConnected))
 	return nil
 }

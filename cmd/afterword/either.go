@@ -27,39 +27,39 @@ func newEither(file, stream gateway.Transcripts) *either {
 	return &either{file: file, stream: stream, ahead: make(map[string]bool)}
 }
 
-// Read implements [gateway.Transcripts].
-func (e *either) Read(ctx context.Context, session string) (*transcript.Document, error) {
-	doc, err := e.file.Read(ctx, session)
+// View implements [gateway.Transcripts].
+func (e *either) View(ctx context.Context, session string) (*transcript.View, error) {
+	v, err := e.file.View(ctx, session)
 	missing := errors.Is(err, transcript.ErrNoSession)
 	if err != nil && !missing {
 		return nil, err
 	}
 	if !missing && !e.isAhead(session) {
-		return doc, nil
+		return v, nil
 	}
-	stored, err := e.stream.Read(ctx, session)
+	stored, err := e.stream.View(ctx, session)
 	switch {
 	case errors.Is(err, transcript.ErrNoSession):
 		if missing {
 			return nil, err
 		}
-		return doc, nil
+		return v, nil
 	case err != nil:
+		if v != nil {
+			v.Close()
+		}
 		return nil, err
 	case missing:
 		e.note(session, true)
 		return stored, nil
 	}
-	turns, err := stored.Turns()
+	changed, err := v.Merge(ctx, stored)
 	if err != nil {
-		return nil, err
-	}
-	changed, err := doc.Merge(turns...)
-	if err != nil {
+		v.Close()
 		return nil, err
 	}
 	e.note(session, changed)
-	return doc, nil
+	return v, nil
 }
 
 func (e *either) isAhead(session string) bool {

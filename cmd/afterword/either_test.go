@@ -15,7 +15,7 @@ type held struct {
 	reads int
 }
 
-func (h *held) Read(_ context.Context, session string) (*transcript.Document, error) {
+func (h *held) View(ctx context.Context, session string) (*transcript.View, error) {
 	h.reads++
 	switch {
 	case h.err != nil:
@@ -23,7 +23,7 @@ func (h *held) Read(_ context.Context, session string) (*transcript.Document, er
 	case len(h.turns) == 0:
 		return nil, transcript.ErrNoSession
 	}
-	return transcript.MergeAll(session, h.turns...)
+	return transcript.NewView(ctx, session, h.turns, nil)
 }
 
 func heldTurn(t *testing.T, id string) transcript.Snapshot {
@@ -42,17 +42,17 @@ func TestTranscriptShownFromTheStreamStays(t *testing.T) {
 	e := newEither(file, str)
 	want := func(ids string) {
 		t.Helper()
-		doc, err := e.Read(t.Context(), "s")
+		view, err := e.View(t.Context(), "s")
 		if err != nil {
 			t.Fatal(err)
 		}
-		turns, err := doc.Turns()
-		if err != nil {
-			t.Fatal(err)
-		}
+		defer view.Close()
 		got := ""
-		for _, w := range turns {
-			got += w.ID
+		if err := view.Each(t.Context(), 0, view.Len(), func(_ int, s *transcript.Snapshot) error {
+			got += s.ID
+			return nil
+		}); err != nil {
+			t.Fatal(err)
 		}
 		if got != ids {
 			t.Fatalf("turns %q, want %q", got, ids)
@@ -62,7 +62,7 @@ func TestTranscriptShownFromTheStreamStays(t *testing.T) {
 	file.turns = []transcript.Snapshot{b}
 	want("ab")
 	str.err = errors.New("no stream")
-	if _, err := e.Read(t.Context(), "s"); err == nil {
+	if _, err := e.View(t.Context(), "s"); err == nil {
 		t.Fatal("less than before was shown")
 	}
 	str.err = nil
@@ -74,7 +74,7 @@ func TestTranscriptShownFromTheStreamStays(t *testing.T) {
 		t.Error("the stream is read although the file has everything")
 	}
 	file.err = errors.New("no disk")
-	if _, err := e.Read(t.Context(), "s"); err == nil {
+	if _, err := e.View(t.Context(), "s"); err == nil {
 		t.Error("the stream stands in for a file that cannot be read: it may hold less")
 	}
 }

@@ -105,13 +105,22 @@ func (l *lateStore) open() (*transcript.Store, error) {
 	return transcript.Open(l.cfg)
 }
 
-// Read implements [gateway.Transcripts].
-func (l *lateStore) Read(ctx context.Context, session string) (*transcript.Document, error) {
+// View implements [gateway.Transcripts].
+func (l *lateStore) View(ctx context.Context, session string) (*transcript.View, error) {
 	s, err := l.wait(ctx, transcript.ErrNoSession)
 	if err != nil {
 		return nil, err
 	}
-	return s.Read(ctx, session)
+	return s.View(ctx, session)
+}
+
+// Turn implements [gateway.Turns].
+func (l *lateStore) Turn(ctx context.Context, session, id string) (turn transcript.Snapshot, ok bool, err error) {
+	s, err := l.wait(ctx, nil)
+	if s == nil || err != nil {
+		return turn, false, err
+	}
+	return s.Turn(ctx, session, id)
 }
 
 // Recent implements [cache.Reader].

@@ -112,11 +112,20 @@ type storeOptions struct {
 	dir         string
 	fileTimeout time.Duration
 	layout      string
+
+	readMemory     int64
+	readMemoryWait time.Duration
 }
 
 func (o *storeOptions) add(f flags) {
 	f.text(&o.dir, "./data", "data-dir", "", "`FOLDER` of all data; transcripts are in transcripts/ under it")
 	f.wait(&o.fileTimeout, transcript.DefaultFileTimeout, "file-timeout", "bound of one file operation")
+}
+
+// addReaders is for services, which many ask at a time.
+func (o *storeOptions) addReaders(f flags) {
+	f.bytes(&o.readMemory, transcript.DefaultReadMemory, "read-memory", "", "memory that all readers of transcripts may hold together, as in 256MiB", false)
+	f.wait(&o.readMemoryWait, transcript.DefaultReadMemoryWait, "read-memory-wait", "maximum time that a reader waits for its part of that memory")
 }
 
 // addLayout is for commands that may create the folder.
@@ -293,6 +302,7 @@ func (o *serviceOptions) addConsumer(f flags) {
 // addCommon defines what every service has that takes turns in or writes them.
 func (o *serviceOptions) addCommon(f flags) {
 	o.store.add(f)
+	o.store.addReaders(f)
 	o.limits.add(f, "stream-")
 	o.addProcess(f)
 }

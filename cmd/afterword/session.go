@@ -130,17 +130,18 @@ folded into its file.`,
 				return usage(cmd, err)
 			}
 			return withTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
-				doc, err := s.Read(ctx, args[0])
+				view, err := s.View(ctx, args[0])
 				if errors.Is(err, transcript.ErrNoSession) {
 					return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, args[0], s.Dir()))
 				}
 				if err != nil {
 					return err
 				}
+				defer view.Close()
 				if cmd.Flags().Changed("turns") {
-					return c.printLast(doc, last)
+					return c.printLast(ctx, view, last)
 				}
-				_, err = doc.WriteTo(c.stdout)
+				_, err = view.WriteTo(ctx, c.stdout)
 				return err
 			})
 		},
@@ -152,18 +153,13 @@ folded into its file.`,
 	return cmd
 }
 
-func (c *cli) printLast(doc *transcript.Document, n int) error {
-	turns, err := doc.Turns()
-	if err != nil {
-		return err
-	}
+func (c *cli) printLast(ctx context.Context, view *transcript.View, n int) error {
 	out := bufio.NewWriter(c.stdout)
 	var line []byte
-	for _, t := range turns[max(len(turns)-n, 0):] {
+	err := view.Each(ctx, max(view.Len()-n, 0), view.Len(), func(_ int, t *transcript.Snapshot) error {
 		line = append(t.AppendMessage(line[:0]), '\n')
-		if _, err := out.Write(line); err != nil {
-			return err
-		}
-	}
-	return out.Flush()
+		_, err := out.Write(line)
+		return err
+	})
+	return errors.Join(err, out.Flush())
 }

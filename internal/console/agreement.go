@@ -34,15 +34,22 @@ type copied struct {
 	Why      string `json:"why,omitempty"` // of "unknown"
 }
 
-func copyOf(doc *transcript.Document, err error) copied {
+func copyOf(ctx context.Context, view *transcript.View, err error) copied {
 	switch {
 	case errors.Is(err, transcript.ErrNoSession):
 		return copied{State: "absent"}
 	case err != nil:
 		return copied{State: "unknown", Why: err.Error()}
 	}
-	v := doc.Version()
-	return copied{State: "present", Turns: doc.Len(), Revision: v.Revision, Updated: v.LastTimestamp.String()}
+	defer view.Close()
+	c := copied{State: "present", Turns: view.Len(), Revision: view.Revision()}
+	if err := view.Each(ctx, view.Len()-1, view.Len(), func(_ int, s *transcript.Snapshot) error {
+		c.Updated = s.Timestamp.String()
+		return nil
+	}); err != nil {
+		return copied{State: "unknown", Why: err.Error()}
+	}
+	return c
 }
 
 // agreement compares what is stored of one session, as `afterword verify` does.
@@ -54,7 +61,8 @@ func (c *Console) agreement(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(r.Context(), c.cfg.LookupTimeout)
 	defer cancel()
 	a := agreement{SessionID: session, At: time.Now().UTC(), File: copied{State: "none"}, Redis: copied{State: "none"}}
-	a.Stream = copyOf(c.stream.Read(ctx, session))
+	view, err := c.stream.View(ctx, session)
+	a.Stream = copyOf(ctx, view, err)
 	if c.cfg.Cache != nil {
 		rec, hit, err := c.cfg.Cache.Recent(ctx, session)
 		switch {
@@ -70,7 +78,8 @@ func (c *Console) agreement(w http.ResponseWriter, r *http.Request) error {
 	if store == nil {
 		return writeJSON(w, http.StatusOK, a)
 	}
-	a.File = copyOf(store.Read(ctx, session))
+	view, err = store.View(ctx, session)
+	a.File = copyOf(ctx, view, err)
 	cfg := consumer.VerifyConfig{
 		JS: c.cfg.JS, Store: store, Scratch: c.cfg.Scratch, Session: session, Logger: c.cfg.Logger,
 		Settle:     -1, // what is on its way is a difference for now: the page says so

@@ -45,6 +45,8 @@ type Config struct {
 	Status *status.Gatherer
 	// Feed shows turns as they are stored; nil means that there is no live tail.
 	Feed *live.Feed
+	// Memory is what it shares with the other readers of the process; nil means no bound.
+	Memory *transcript.Memory
 	// Scratch is a folder for what is compared; "" is that for temporary files.
 	Scratch string
 

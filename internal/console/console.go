@@ -42,6 +42,7 @@ func New(cfg Config) (*Console, error) {
 		figures: newFigures(cfg), replays: newReplays(cfg),
 		slots: make(chan struct{}, heavy), stopping: make(chan struct{}),
 	}
+	c.stream.Memory = cfg.Memory
 	if err := c.addPage(); err != nil {
 		return nil, err
 	}

@@ -101,40 +101,37 @@ func (c *Console) transcript(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), c.cfg.LookupTimeout)
 	defer cancel()
-	doc, source, err := c.read(ctx, session)
+	view, source, err := c.read(ctx, session)
 	if err != nil {
 		return err
 	}
-	turns, err := doc.Turns()
-	if err != nil {
-		return err
-	}
-	end := len(turns)
+	defer view.Close()
+	end := view.Len()
 	if before >= 0 {
 		end = min(end, int(before))
 	}
 	first := max(0, end-int(limit))
-	page := transcriptPage{SessionID: session, Source: source, Revision: doc.Version().Revision, Total: len(turns), First: first, Turns: []turn{}}
-	for i := first; i < end; i++ {
-		t, err := show(&turns[i], withText(r))
-		if err != nil {
-			return err
-		}
+	page := transcriptPage{SessionID: session, Source: source, Revision: view.Revision(), Total: view.Len(), First: first, Turns: []turn{}}
+	if err := view.Each(ctx, first, end, func(_ int, s *transcript.Snapshot) error {
+		t, err := show(s, withText(r))
 		page.Turns = append(page.Turns, t)
+		return err
+	}); err != nil {
+		return err
 	}
 	return writeJSON(w, http.StatusOK, page)
 }
 
 // read takes a transcript from its file, or else from the stream.
-func (c *Console) read(ctx context.Context, session string) (*transcript.Document, string, error) {
+func (c *Console) read(ctx context.Context, session string) (*transcript.View, string, error) {
 	if store := c.cfg.Store(); store != nil {
-		doc, err := store.Read(ctx, session)
+		view, err := store.View(ctx, session)
 		if !errors.Is(err, transcript.ErrNoSession) {
-			return doc, "file", err
+			return view, "file", err
 		}
 	}
-	doc, err := c.stream.Read(ctx, session)
-	return doc, "stream", err
+	view, err := c.stream.View(ctx, session)
+	return view, "stream", err
 }
 
 func show(s *transcript.Snapshot, text bool) (turn, error) {

@@ -55,12 +55,13 @@ type History interface {
 // Transcripts reads whole transcripts. [transcript.ErrNoSession] says that there
 // is none; every other error, that nobody knows.
 type Transcripts interface {
-	Read(ctx context.Context, session string) (*transcript.Document, error)
+	View(ctx context.Context, session string) (*transcript.View, error)
 }
 
 // Store is the transcript store, as [transcript.Store] is. What it holds is written.
 type Store interface {
 	Transcripts
+	Turns
 	List(ctx context.Context, prefix, cursor string, limit int) (transcript.Page, error)
 }
 

@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"bufio"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"io"
 	"net/http"
 	"strconv"
@@ -15,7 +13,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/afterword-io/afterword/cache"
-	"github.com/afterword-io/afterword/transcript"
 )
 
 const (
@@ -75,34 +72,6 @@ func writeHistory(w io.Writer, history *cache.Result) {
 		b = history.Turns[i].AppendMessage(b[:0])
 	}
 	out.Write(append(b, `]}`...))
-}
-
-// getTranscript shows the merged document, byte for byte what a fold would write.
-func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place) error {
-	if g.cfg.Transcripts == nil {
-		return absent("transcripts")
-	}
-	if _, err := parseQuery(r); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.LookupTimeout)
-	defer cancel()
-	doc, err := g.cfg.Transcripts.Read(ctx, at.session)
-	if errors.Is(err, transcript.ErrNoSession) {
-		return notFound("Nothing is stored for this session.")
-	}
-	if err != nil {
-		return unavailable("The transcript cannot be read now.", err)
-	}
-	body, err := doc.Bytes()
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(body)
-	if unchanged(w, r, `"`+hex.EncodeToString(sum[:])+`"`) {
-		return nil
-	}
-	return writeRaw(w, http.StatusOK, body)
 }
 
 // appendString appends a JSON string. What is not valid UTF-8 in s is replaced.

@@ -51,7 +51,7 @@ func TestHistory(t *testing.T) {
 // broken is a store that does not answer.
 type broken struct{ err error }
 
-func (b broken) Read(context.Context, string) (*transcript.Document, error) { return nil, b.err }
+func (b broken) View(context.Context, string) (*transcript.View, error) { return nil, b.err }
 func (b broken) List(context.Context, string, string, int) (transcript.Page, error) {
 	return transcript.Page{}, b.err
 }
@@ -197,9 +197,14 @@ func TestLookupTimeout(t *testing.T) {
 // hanging is a store that waits for its context.
 type hanging struct{}
 
-func (hanging) Read(ctx context.Context, _ string) (*transcript.Document, error) {
+func (hanging) View(ctx context.Context, _ string) (*transcript.View, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+func (hanging) Turn(ctx context.Context, _, _ string) (s transcript.Snapshot, ok bool, err error) {
+	<-ctx.Done()
+	return s, false, ctx.Err()
 }
 
 func (hanging) List(ctx context.Context, _, _ string, _ int) (transcript.Page, error) {

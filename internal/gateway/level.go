@@ -126,14 +126,7 @@ func (g *Gateway) written(ctx context.Context, at place) (s transcript.Snapshot,
 	if g.cfg.Store == nil {
 		return s, false, nil
 	}
-	doc, err := g.cfg.Store.Read(ctx, at.session)
-	if errors.Is(err, transcript.ErrNoSession) {
-		return s, false, nil
-	}
-	if err != nil {
-		return s, false, err
-	}
-	return doc.Turn(at.turn)
+	return g.cfg.Store.Turn(ctx, at.session, at.turn)
 }
 
 // withLevel returns a turn with its level as the last member.

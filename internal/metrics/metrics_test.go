@@ -52,7 +52,7 @@ func all(t *testing.T) *prometheus.Registry {
 		metrics.Build("v1", "abc"), metrics.Consumer(consumed, func() error { return nil }), metrics.NewBatches(),
 		metrics.Publish(published), metrics.PublishDuration(), metrics.Redis(redis.Stats), metrics.History(history.Stats),
 		metrics.Store(store.Stats), metrics.NewStoreTimes(), metrics.Streams(streams), metrics.NATS(func() bool { return true }),
-		metrics.Replay(), metrics.Verify(),
+		metrics.Replay(), metrics.Verify(), metrics.ReadMemory(transcript.NewMemory(0, 0).Stats),
 		metrics.Timeouts(metrics.Parts{
 			Store: store.Stats, Consumer: consumed, Publisher: published, Redis: redis.Stats, History: history.Late, Streams: streams,
 			HTTP: func() (bodies, checks uint64) { return 5, 6 },

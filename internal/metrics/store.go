@@ -29,6 +29,16 @@ func Store(stats func() transcript.Stats) prometheus.Collector {
 	}}
 }
 
+// ReadMemory shows what readers of transcripts hold.
+func ReadMemory(stats func() transcript.MemoryStats) prometheus.Collector {
+	type S = transcript.MemoryStats
+	return &figures[S]{stats, []figure[S]{
+		gauge("afterword_read_memory_limit_bytes", "Memory that all readers of transcripts may hold together.", func(s *S) float64 { return float64(s.Size) }),
+		gauge("afterword_read_memory_held_bytes", "What of it they hold.", func(s *S) float64 { return float64(s.Held) }),
+		total("afterword_read_memory_refused_total", "Readers that waited in vain for their part of it.", func(s *S) float64 { return float64(s.Refused) }),
+	}}
+}
+
 // StoreTimes are for [transcript.Config]: OnSync and OnFold.
 type StoreTimes struct{ sync, fold prometheus.Histogram }
 
