@@ -17,12 +17,15 @@ const watchEvery = time.Second
 // startEmbedded starts the servers that no URL was given for, and points the URLs at them.
 func (b *builder) startEmbedded() error {
 	if b.o.nats.url == "" {
+		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
+			return errors.New("--nats-js-domain and --nats-js-prefix are for servers given with --nats-url: the embedded one has neither a domain nor other accounts")
+		}
 		srv, err := embedded.StartNATS(embedded.NATSConfig{Dir: b.natsDir(), Addr: b.o.embeddedNATS, Logger: b.log})
 		if err != nil {
 			return err
 		}
 		b.server = srv
-		b.o.nats = natsOptions{url: srv.ClientURL(), connect: b.o.nats.connect, request: b.o.nats.request} // it asks for no credentials
+		b.o.nats = natsOptions{url: srv.ClientURL(), connect: b.o.nats.connect, request: b.o.nats.request, inbox: b.o.nats.inbox} // it asks for no credentials
 		if b.o.limits.maxBytes == 0 {
 			b.o.limits.maxBytes = embedded.DefaultMaxBytes
 			if most := srv.MaxBytes(); most > 0 { // a small disk

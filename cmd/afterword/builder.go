@@ -159,7 +159,7 @@ func (b *builder) connect() error {
 		}
 		return nil
 	}
-	if b.js, err = stream.JetStream(nc, b.o.nats.request); err != nil {
+	if b.js, err = stream.JetStream(nc, cfg.API); err != nil {
 		return err
 	}
 	b.fromStream = consumer.NewStreamReader(b.js, 0)

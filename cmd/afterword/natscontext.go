@@ -20,6 +20,7 @@ func contextFlags() map[string]string {
 	return map[string]string{
 		"url": "nats-url", "creds": "nats-creds", "nkey": "nats-nkey", "user": "nats-user", "password": "nats-password",
 		"token": "nats-token", "ca": "nats-ca", "cert": "nats-cert", "key": "nats-key",
+		"jetstream_domain": "nats-js-domain", "jetstream_api_prefix": "nats-js-prefix", "inbox_prefix": "nats-inbox-prefix",
 	}
 }
 
@@ -28,8 +29,16 @@ func contextAsides() []string {
 	return []string{"name", "description", "color_scheme", "jetstream_event_prefix"}
 }
 
-// fromContext takes what a context says into the flags that nothing else has set. Credentials
-// go together: when some are given otherwise, those of the context are left out.
+// together are the flags of which one at most is given: when one is given otherwise than by a
+// context, the members of the context that stand for any of them are left out.
+func together() [][]string {
+	return [][]string{
+		{"nats-creds", "nats-nkey", "nats-user", "nats-password", "nats-token"},
+		{"nats-js-domain", "nats-js-prefix"},
+	}
+}
+
+// fromContext takes what a context says into the flags that nothing else has set.
 func (c *cli) fromContext(flags *pflag.FlagSet, name string) error {
 	path, err := c.contextFile(name)
 	if err != nil {
@@ -46,10 +55,15 @@ func (c *cli) fromContext(flags *pflag.FlagSet, name string) error {
 	if err := json.Unmarshal(b, &members); err != nil { // its error shows nothing of the file but one character
 		return fmt.Errorf("--nats-context %s: %s is not JSON: %w", name, path, err)
 	}
-	who := slices.ContainsFunc([]string{"nats-creds", "nats-nkey", "nats-user", "nats-token"}, func(flag string) bool {
-		f := flags.Lookup(flag)
-		return f != nil && f.Value.String() != ""
-	})
+	var given []string // otherwise, or instead of what is
+	for _, group := range together() {
+		if slices.ContainsFunc(group, func(flag string) bool {
+			f := flags.Lookup(flag)
+			return f != nil && f.Value.String() != "" && flag != "nats-password" // it may go with the context's user
+		}) {
+			given = append(given, group...)
+		}
+	}
 	known := contextFlags()
 	for _, member := range slices.Sorted(maps.Keys(members)) {
 		v := members[member]
@@ -62,7 +76,7 @@ func (c *cli) fromContext(flags *pflag.FlagSet, name string) error {
 			return fmt.Errorf("--nats-context %s: %s has %s, with which afterword cannot connect: give the rest with flags of their own instead", name, path, member)
 		}
 		f := flags.Lookup(flag)
-		if f == nil || f.Changed || who && slices.Contains([]string{"creds", "nkey", "user", "password", "token"}, member) {
+		if f == nil || f.Changed || slices.Contains(given, flag) {
 			continue
 		}
 		if err := set(flags, f, text, sourceContext+" "+name); err != nil {

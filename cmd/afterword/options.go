@@ -24,7 +24,8 @@ type natsOptions struct {
 	url     string
 	context string // whose members [cli.settle] has put into the others
 	stream.Credentials
-	connect, request time.Duration
+	connect, request      time.Duration
+	domain, prefix, inbox string
 }
 
 func (o *natsOptions) add(f flags, without string) {
@@ -38,6 +39,9 @@ func (o *natsOptions) add(f flags, without string) {
 	f.text(&o.CA, "", "nats-ca", "NATS_CA", "PEM `FILE` of who may have signed the servers' certificates")
 	f.text(&o.Cert, "", "nats-cert", "NATS_CERT", "PEM `FILE` of the client's certificate")
 	f.text(&o.Key, "", "nats-key", "NATS_KEY", "PEM `FILE` of its key")
+	f.text(&o.domain, "", "nats-js-domain", "NATS_JS_DOMAIN", "`NAME` of the JetStream domain that has the streams")
+	f.text(&o.prefix, "", "nats-js-prefix", "NATS_JS_PREFIX", "`SUBJECT` prefix under which an account imports the JetStream API; instead of a domain")
+	f.text(&o.inbox, "", "nats-inbox-prefix", "NATS_INBOX_PREFIX", "`SUBJECT` prefix of the answers to this process; _INBOX when none is given")
 	f.wait(&o.connect, stream.DefaultConnectTimeout, "connect-timeout", "how long connecting to NATS may take; a service goes on trying after that")
 	f.wait(&o.request, stream.DefaultRequestTimeout, "request-timeout", "bound of one request to JetStream, and of waiting for the next message when the stream is read")
 	f.secret("nats-url", stream.RedactURL)
@@ -46,7 +50,10 @@ func (o *natsOptions) add(f flags, without string) {
 }
 
 func (o *natsOptions) config(name string, log *slog.Logger) stream.Config {
-	return stream.Config{URL: o.url, Credentials: o.Credentials, Name: "afterword " + name, Timeout: o.connect, Logger: log}
+	return stream.Config{
+		URL: o.url, Credentials: o.Credentials, Name: "afterword " + name, Timeout: o.connect, Logger: log, InboxPrefix: o.inbox,
+		API: stream.API{Domain: o.domain, Prefix: o.prefix, Request: o.request},
+	}
 }
 
 // ownNATS is what a command without an embedded server connects to by default.

@@ -134,7 +134,7 @@ func cmdStart(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p := &process{cmd: exec.Command(findProgram(ts, args[0]), args[1:]...), began: time.Now(), done: make(chan struct{})}
 	p.cmd.Dir = ts.MkAbs(".")
-	for _, v := range []string{"PATH", "HOME", "TMPDIR", "NATS_URL", "REDIS_URL", systemd.EnvSocket, systemd.EnvWatchdog} {
+	for _, v := range []string{"PATH", "HOME", "TMPDIR", "NATS_URL", "NATS_CONTEXT", "NATS_JS_DOMAIN", "REDIS_URL", systemd.EnvSocket, systemd.EnvWatchdog} {
 		p.cmd.Env = append(p.cmd.Env, v+"="+ts.Getenv(v))
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr

@@ -55,6 +55,7 @@ func cmdHole(ts *testscript.TestScript, _ bool, args []string) {
 // nats VAR [password|plain|mute|absent]: starts a NATS server and sets VAR to its URL.
 // password demands one, plain has no JetStream, the JetStream of mute
 // takes requests and does not answer, absent is not up yet.
+// nats VAR conf FILE: starts one with the settings of FILE, in which $NAME is a variable.
 // nats VAR start|stop|relock: acts on it; relock starts it again with another password.
 func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 	s := sceneOf(ts)
@@ -73,6 +74,14 @@ func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	var options []servertest.NATSOption
+	if len(args) == 3 && args[1] == "conf" {
+		options = append(options, servertest.Settings(s.t, os.Expand(ts.ReadFile(args[2]), func(name string) string {
+			if name == "$" { // of $$
+				return name
+			}
+			return ts.Getenv(name)
+		})))
+	}
 	switch what {
 	case "password":
 		options = append(options, servertest.UserPass("bob", "s3cret"))

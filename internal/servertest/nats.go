@@ -27,6 +27,23 @@ func WithoutJetStream() NATSOption { return func(o *server.Options) { o.JetStrea
 // MaxStore bounds what all streams together may hold, in bytes.
 func MaxStore(n int64) NATSOption { return func(o *server.Options) { o.JetStreamMaxStore = n } }
 
+// Settings are those of a configuration file's text: accounts, leaf nodes, domains. Where the
+// server listens and keeps its data stays as it is.
+func Settings(t testing.TB, text string) NATSOption {
+	return func(o *server.Options) {
+		t.Helper()
+		c := &server.Options{}
+		if err := c.ProcessConfigString(text); err != nil {
+			t.Fatalf("settings of NATS: %v", err)
+		}
+		if c.ServerName == "" {
+			c.ServerName = o.ServerName
+		}
+		c.Host, c.Port, c.StoreDir, c.JetStream, c.SyncAlways, c.NoSigs, c.NoLog = o.Host, o.Port, o.StoreDir, o.JetStream, o.SyncAlways, o.NoSigs, o.NoLog
+		*o = *c
+	}
+}
+
 // NATSServer is a NATS server in the test's process. Its JetStream syncs every message.
 type NATSServer struct {
 	t    testing.TB

@@ -42,6 +42,11 @@ type Config struct {
 	URL string
 	// Credentials say who connects. Empty means what stands in the URL, if anything.
 	Credentials
+	// API is checked, for the [JetStream] that is made of the connection.
+	API API
+	// InboxPrefix begins the subjects that answers come on, so that who may read the answers of
+	// one role reads those of no other. Empty means "_INBOX".
+	InboxPrefix string
 	// Name is shown by the server's monitoring. Empty means "afterword".
 	Name string
 	// Wait is for services: a server that is unreachable is waited for, and
@@ -85,6 +90,9 @@ func (c Config) withDefaults() Config {
 func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	cfg = cfg.withDefaults()
 	urls, err := parseURLs(cfg.URL)
+	if err == nil {
+		err = cfg.API.validate()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +159,12 @@ func (c Config) options(urls []string) (nats.Options, *watcher, error) {
 		}
 	}
 	o.Servers = urls
+	if prefix := strings.TrimSuffix(c.InboxPrefix, "."); prefix != "" {
+		if !isSubject(prefix) {
+			return o, nil, fmt.Errorf("--nats-inbox-prefix %q is not a subject without wildcards: give one as in _INBOX_gateway", c.InboxPrefix)
+		}
+		o.InboxPrefix = prefix
+	}
 	if err := c.set(&o); err != nil {
 		return o, nil, err
 	}

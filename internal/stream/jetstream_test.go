@@ -23,7 +23,7 @@ func TestRequestTimeout(t *testing.T) {
 		t.Fatal(err)
 	}
 	const bound = 100 * time.Millisecond
-	js, err := stream.JetStream(nc, bound)
+	js, err := stream.JetStream(nc, stream.API{Request: bound})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func TestRequestTimeout(t *testing.T) {
 			t.Errorf("%s: %v after %s, not unreachable after %s", what, err, took, bound)
 		}
 	}
-	if js, err = stream.JetStream(nc, 0); err != nil || stream.RequestTimeout(js) != stream.DefaultRequestTimeout {
+	if js, err = stream.JetStream(nc, stream.API{}); err != nil || stream.RequestTimeout(js) != stream.DefaultRequestTimeout {
 		t.Errorf("the default is %s: %v", stream.RequestTimeout(js), err)
 	}
 }
