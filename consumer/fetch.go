@@ -151,7 +151,7 @@ func decode(m jetstream.Msg, stored time.Time, limit int) (transcript.Snapshot, 
 
 func checkType(m jetstream.Msg) error {
 	if kind := m.Headers().Get(stream.HeaderType); kind != "" && kind != "turn" {
-		return fmt.Errorf("unknown %s %q", stream.HeaderType, kind)
+		return errors.New("unknown " + stream.HeaderType)
 	}
 	return nil
 }
@@ -163,7 +163,7 @@ func decodeTurn(payload []byte, token string, stored time.Time, limit int) (tran
 		return transcript.Snapshot{}, err
 	}
 	if token != transcript.Token(turn.SessionID) {
-		return transcript.Snapshot{}, fmt.Errorf("subject of another session: the payload's session belongs on %s", stream.TurnSubject(turn.SessionID))
+		return transcript.Snapshot{}, errors.New("subject of another session: the session_id of the payload belongs on another one")
 	}
 	if err := transcript.CheckAhead(turn.Timestamp, stored); err != nil {
 		return transcript.Snapshot{}, fmt.Errorf("%s%w", future, err)

@@ -33,13 +33,13 @@ func adopt(session string, data []byte) (*Document, error) {
 	}
 	lenient := adoptOptions()
 	if err := json.Unmarshal(data, &old, lenient); err != nil {
-		return nil, corrupt("it is not a transcript: %v", err)
+		return nil, corrupt("it is not a transcript: %s", jsonReason(err))
 	}
 	if old.Own.Schema > Schema {
 		return nil, &SchemaError{Path: "the document", Schema: old.Own.Schema}
 	}
 	if old.SessionID != session {
-		return nil, corrupt("it belongs to another session, %q", old.SessionID)
+		return nil, corrupt("it belongs to another session")
 	}
 	if old.Messages == nil {
 		return nil, corrupt("it has no messages member")
@@ -62,7 +62,7 @@ func adopt(session string, data []byte) (*Document, error) {
 	}
 	if d.kept = old.Own.Kept; d.kept == nil && len(old.Rest) > len(`{}`) {
 		if d.kept, err = jsontext.AppendFormat(nil, old.Rest, lenient); err != nil {
-			return nil, corrupt("%v", err)
+			return nil, corrupt("%s", jsonReason(err))
 		}
 	}
 	d.foreign = true

@@ -182,7 +182,7 @@ func ParseDocument(session string, data []byte) (*Document, error) {
 	if got, err := headSession(first); err != nil {
 		return nil, corrupt("%v", err)
 	} else if got != session {
-		return nil, corrupt("it belongs to another session, %q", got)
+		return nil, corrupt("it belongs to another session")
 	}
 	at, t, err := parseTrailer(data)
 	if err != nil {
@@ -234,8 +234,10 @@ func DocumentSession(data []byte) (string, error) {
 	if first, _, _ := bytes.Cut(data, []byte{'\n'}); bytes.HasPrefix(first, []byte(documentHead)) && bytes.HasSuffix(first, []byte(messagesHead[1:])) {
 		return headSession(first)
 	}
-	err := json.Unmarshal(data, &head, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
-	return head.SessionID, err
+	if err := json.Unmarshal(data, &head, jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true)); err != nil {
+		return "", corrupt("it is not a transcript: %s", jsonReason(err))
+	}
+	return head.SessionID, nil
 }
 
 // headSession reads the session out of a document's first line.

@@ -3,7 +3,6 @@ package transcript
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -127,21 +126,6 @@ func (p *parser) end() error {
 		return syntaxError(err)
 	}
 	return &SyntaxError{Offset: p.dec.InputOffset(), Reason: "there is more after the turn"}
-}
-
-func syntaxError(err error) error {
-	var syn *jsontext.SyntacticError
-	if errors.As(err, &syn) {
-		reason := syn.Err.Error()
-		if errors.Is(syn.Err, io.ErrUnexpectedEOF) {
-			reason = "it ends too early"
-		}
-		return &SyntaxError{Offset: syn.ByteOffset, Reason: reason}
-	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return &SyntaxError{Reason: "it ends too early"}
-	}
-	return &SyntaxError{Reason: err.Error()}
 }
 
 // memberName returns the name that raw quotes, without an allocation for those
@@ -441,7 +425,7 @@ func canonicalString(name string, v jsontext.Value) ([]byte, error) {
 func canonicalValue(name string, v jsontext.Value) ([]byte, error) {
 	b, err := jsontext.AppendFormat(make([]byte, 0, len(v)), v)
 	if err != nil {
-		return nil, &RuleError{Member: name, Rule: "cannot be encoded: " + err.Error()}
+		return nil, &RuleError{Member: name, Rule: "cannot be encoded: " + jsonReason(err)}
 	}
 	return b, nil
 }

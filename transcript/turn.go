@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -134,12 +135,20 @@ func (t *Turn) Draft() (Draft, error) {
 	return d, d.check()
 }
 
+// marshalReason says why a Go value has no JSON, without what is in it.
+func marshalReason(err error) string {
+	if strings.Contains(err.Error(), "invalid UTF-8") {
+		return "a text in it is not valid UTF-8"
+	}
+	return "it holds a value that has no JSON"
+}
+
 // draftNested encodes the members that are not plain strings.
 func (t *Turn) draftNested(d *Draft) error {
 	marshal := func(name string, v any) error {
 		value, err := json.Marshal(v, json.Deterministic(true))
 		if err != nil {
-			return &RuleError{Member: name, Rule: "cannot be encoded: " + err.Error()}
+			return &RuleError{Member: name, Rule: "cannot be encoded: " + marshalReason(err)}
 		}
 		return d.addOther(name, value)
 	}

@@ -166,7 +166,7 @@ func (b *base) ends(session string) error {
 	if got, err := headSession(first); err != nil {
 		return corrupt("%v", err)
 	} else if got != session {
-		return corrupt("it belongs to another session, %q", got)
+		return corrupt("it belongs to another session")
 	}
 	for length := min(b.size, trailerSize); ; length = min(b.size, 4*length) {
 		last := make([]byte, length)

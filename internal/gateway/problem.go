@@ -111,9 +111,7 @@ func problemOf(err error) *problem {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &syntax):
-		// The reason may quote the payload: it is for the client, not for the log.
-		return newProblem(http.StatusBadRequest, "json", "Not acceptable JSON", err.Error()).
-			because(errors.New("not acceptable JSON at byte " + strconv.FormatInt(syntax.Offset, 10)))
+		return newProblem(http.StatusBadRequest, "json", "Not acceptable JSON", err.Error())
 	case errors.As(err, &rule):
 		return newProblem(http.StatusUnprocessableEntity, "rule", "The turn breaks a rule", rule.Error()).of(rule.Member)
 	case errors.As(err, &large):

@@ -78,3 +78,29 @@ func TestClockOutOfRange(t *testing.T) {
 		}
 	}
 }
+
+// Nothing of a payload that is refused is in the answer, in the log or in the figures.
+func TestRefusalsQuoteNothing(t *testing.T) {
+	const spoken = "Qyzzyxwqv"
+	w := newWorld(t, nil)
+	bodies := []string{
+		`{"user":"\ud800` + spoken + `"}`, `{"user":"\u` + spoken + `"}`, `{"user":` + spoken + `}`, `{"user":"a","` + spoken + `":1,"` + spoken + `":2}`,
+		`{"user":"a","status":"` + spoken + `"}`, `{"user":"a","rev":"` + spoken + `"}`, `{"user":"a","timestamp":"` + spoken + `"}`, `{"user":"a","session_id":"\n` + spoken + `"}`,
+		`"` + spoken + `"`, spoken, `{"user":"a"} ` + spoken, `{"user":"` + spoken, "{\"user\":\"\xff" + spoken + `"}`, `{"user":"a","usage":"` + spoken + `"}`,
+	}
+	said := ""
+	for _, body := range bodies {
+		for _, a := range []*answer{w.post("s", body), w.do("POST", "/v1/turns", body, "Content-Type", "application/x-ndjson")} {
+			if a.status != http.StatusBadRequest && a.status != http.StatusUnprocessableEntity {
+				t.Errorf("%s: status %d", body, a.status)
+			}
+			said += string(a.body)
+		}
+	}
+	said += w.logs.String() + string(w.do("GET", "/metrics", "").want(http.StatusOK).body)
+	for i := range len(spoken) - 2 { // parts of it, too
+		if at := strings.Index(said, spoken[i:i+3]); at >= 0 {
+			t.Fatalf("%q is in …%.200s", spoken[i:i+3], said[max(0, at-100):])
+		}
+	}
+}
