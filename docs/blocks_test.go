@@ -24,6 +24,8 @@ var dataBlocks = map[string]string{
 	"json sent":      "TestCanonicalEncodingOfThePage",
 	"json canonical": "TestCanonicalEncodingOfThePage",
 	"conf":           "TestSettingsOfThePages",
+	"nginx":          "TestProxies of internal/e2e runs nginx with it",
+	"caddyfile":      "TestProxies of internal/e2e runs Caddy with it",
 	"help":           "TestCommandsOfThePage compares it; the tests of the commands run its examples, or list why not",
 }
 

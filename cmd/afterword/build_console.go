@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
 	"os"
-	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -31,15 +29,10 @@ func (b *builder) makeConsole() error {
 	}
 	cfg := console.Config{
 		JS: b.js, Store: b.transcripts, Writable: b.openForReplay, Feed: b.events, Memory: b.memory, Scratch: b.scratch(),
-		BasePath: b.o.console.basePath, ReadOnly: b.o.console.readOnly, Loopback: loopback(b.listener.Addr()),
+		BasePath: b.o.console.basePath, ReadOnly: b.o.console.readOnly, Client: b.guard.Client,
 		Version: thisBuild().Version, Logger: b.log,
 		SampleEvery: b.o.console.sampleEvery, ReportEvery: b.o.console.reportEvery,
 		LookupTimeout: b.o.console.lookup, ChangeTimeout: b.o.console.change, Quiet: b.o.console.quiet,
-	}
-	for _, host := range strings.Split(b.o.console.hosts, ",") {
-		if host = strings.ToLower(strings.TrimSpace(host)); host != "" {
-			cfg.Hosts = append(cfg.Hosts, host)
-		}
 	}
 	if b.redis != nil {
 		cfg.Cache = b.redis
@@ -63,6 +56,7 @@ func (b *builder) makeStatus() (*status.Gatherer, error) {
 		Connect:  func(ctx context.Context) (jetstream.JetStream, error) { return b.js, connected(ctx) },
 		Open:     func() (*transcript.Store, error) { return b.transcripts(), nil },
 		Services: b.o.services,
+		Exposed:  b.exposed,
 	}
 	if b.redis != nil {
 		cfg.Redis = b.redis
@@ -111,10 +105,4 @@ func (b *builder) scratch() string {
 		return b.o.store.dir
 	}
 	return os.TempDir()
-}
-
-// loopback reports whether only this machine can connect to an address.
-func loopback(addr net.Addr) bool {
-	tcp, ok := addr.(*net.TCPAddr)
-	return ok && tcp.IP.IsLoopback()
 }

@@ -68,7 +68,7 @@ func (b *builder) answer() error {
 	b.parts.History = h.Late
 
 	feed, err := live.New(live.Config{
-		JS: b.js, Clients: b.o.events.clients, QueueTurns: b.o.events.queue, Resume: b.o.events.resume,
+		JS: b.js, Clients: b.o.events.clients, PerClient: b.o.events.perClient, QueueTurns: b.o.events.queue, Resume: b.o.events.resume,
 		RetryMax: b.o.events.retryMax, Logger: b.log,
 	})
 	if err != nil {
@@ -96,6 +96,7 @@ func (b *builder) spoolDir() string {
 func (b *builder) serveHTTP() {
 	b.watchStreams()
 	cfg := b.o.http.config()
+	cfg.Guard, cfg.Exposed = b.guard, b.exposed
 	cfg.Healthy, cfg.Ready, cfg.Registry, cfg.Logger = b.healthy, b.ready, b.registry, b.log
 	cfg.LookupTimeout, cfg.Heartbeat, cfg.DrainTimeout = b.o.history, b.o.events.heartbeat, b.drain/4
 	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }

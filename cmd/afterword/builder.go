@@ -8,7 +8,6 @@ import (
 	"net"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -20,6 +19,7 @@ import (
 	"github.com/afterword-io/afterword/internal/console"
 	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
@@ -52,6 +52,8 @@ type builder struct {
 	o    serviceOptions
 	name string
 
+	guard      *httpio.Guard
+	exposed    []string // addresses that other machines may reach
 	listener   net.Listener
 	store      *transcript.Store // nil on a gateway
 	late       *lateStore        // of a gateway, which only reads
@@ -75,7 +77,7 @@ type builder struct {
 }
 
 func newBuilder(s *service, o serviceOptions, name string) *builder {
-	b := &builder{service: s, o: o, name: name, ready: make(map[string]gateway.Check), registry: prometheus.NewRegistry()}
+	b := &builder{service: s, o: o, name: name, guard: httpio.NewGuard(o.http.hosts, o.http.origins), ready: make(map[string]gateway.Check), registry: prometheus.NewRegistry()}
 	b.memory = transcript.NewMemory(o.store.readMemory, o.store.readMemoryWait)
 	build := thisBuild()
 	b.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -87,13 +89,9 @@ func newBuilder(s *service, o serviceOptions, name string) *builder {
 
 // listen takes the port first of all, so that a second service does not get far.
 func (b *builder) listen() error {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(b.ctx, "tcp", b.o.listen)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("--listen %s: the address is in use: choose another with --listen, or stop who has it", b.o.listen)
-	case err != nil:
-		return fmt.Errorf("--listen %s: %w: give host:port, as in %s", b.o.listen, err, defaultListen)
+	ln, err := b.open("--listen", b.o.listen, defaultListen)
+	if err != nil {
+		return err
 	}
 	b.listener = ln
 	b.onStop(partHTTP, 25, func(context.Context) error { ln.Close(); return nil }) // Serve closes it too

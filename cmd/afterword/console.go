@@ -21,7 +21,7 @@ is there in front of it.`,
 		Example: `  afterword console
   afterword console --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379 --read-only
   afterword console --service gw1:8080 --service gw2:8080
-  afterword console --base-path /afterword --console-host ops.example.org`,
+  afterword console --base-path /afterword --allowed-hosts ops.example.org`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.runService(cmd, o, func(b *builder) error {

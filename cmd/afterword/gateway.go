@@ -14,7 +14,7 @@ take are kept in --spool-dir too, and published at the next start.
 
 SIGTERM, SIGINT or SIGHUP stops it: requests are answered and accepted turns stored within
 --drain-timeout. Exit code 1 says that turns were left that are not in the spool.`,
-		Example: `  afterword gateway --listen 0.0.0.0:8080 --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379`,
+		Example: `  afterword gateway --allowed-hosts chat.example.org --nats-url nats://n1,nats://n2,nats://n3 --redis-url redis://cache:6379`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.runService(cmd, o, func(b *builder) error {

@@ -11,6 +11,7 @@ import (
 	"github.com/afterword-io/afterword/internal/console"
 	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/gateway"
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
@@ -182,12 +183,13 @@ func (o *spoolOptions) add(f flags, without string) {
 
 // eventOptions say how turns are shown as they are stored.
 type eventOptions struct {
-	clients, queue, resume int
-	heartbeat, retryMax    time.Duration
+	clients, perClient, queue, resume int
+	heartbeat, retryMax               time.Duration
 }
 
 func (o *eventOptions) add(f flags) {
 	f.count(&o.clients, live.DefaultClients, "events-clients", "", "clients that may listen to /v1/events at one time")
+	f.count(&o.perClient, live.DefaultPerClient, "events-per-client", "", "maximum number of them with one address")
 	f.count(&o.queue, live.DefaultQueueTurns, "events-queue", "", "turns that may wait for one of them before it misses the oldest")
 	f.count(&o.resume, live.DefaultResume, "events-resume", "", "turns of the past that one of them gets before it has to come again")
 	f.wait(&o.heartbeat, gateway.DefaultHeartbeat, "events-heartbeat", "how often one of them hears something when there are no turns")
@@ -196,6 +198,11 @@ func (o *eventOptions) add(f flags) {
 
 // httpOptions bound requests over HTTP.
 type httpOptions struct {
+	allowedHosts, corsOrigins string
+	unauthenticated           bool
+	hosts                     httpio.Hosts // as parseLists has read them
+	origins                   httpio.Origins
+
 	header, read, send, idle, check, wait time.Duration
 	batchBytes                            int64
 	batchTurns, keys                      int
@@ -203,6 +210,8 @@ type httpOptions struct {
 
 // add is for every command that serves HTTP.
 func (o *httpOptions) add(f flags) {
+	f.text(&o.allowedHosts, "", "allowed-hosts", "", "`HOSTS`, comma-separated, to answer for beside loopback and the address that was connected to")
+	f.truth(&o.unauthenticated, "allow-unauthenticated", "listen where other machines may connect, without authentication")
 	f.wait(&o.header, gateway.DefaultReadHeaderTimeout, "http-header-timeout", "how long the header of a request may take to come")
 	f.wait(&o.read, gateway.DefaultReadTimeout, "http-read-timeout", "how long all of a request may take to come")
 	f.wait(&o.send, gateway.DefaultSendTimeout, "http-send-timeout", "how long a client may take to receive an answer, or one event")
@@ -212,10 +221,22 @@ func (o *httpOptions) add(f flags) {
 
 // addTurns is for those that take turns in.
 func (o *httpOptions) addTurns(f flags) {
+	f.text(&o.corsOrigins, "", "cors-origins", "", "`ORIGINS`, comma-separated, whose pages may use /v1, as in https://chat.example.org")
 	f.wait(&o.wait, gateway.DefaultMaxWait, "max-wait", "the longest that a client may ask to wait for, with Prefer: wait")
 	f.bytes(&o.batchBytes, gateway.DefaultMaxBatchBytes, "batch-max-bytes", "", "bytes of one batch of turns over HTTP", false)
 	f.count(&o.batchTurns, gateway.DefaultMaxBatchTurns, "batch-max-turns", "", "turns of one batch over HTTP")
 	f.count(&o.keys, gateway.DefaultMaxKeys, "idempotency-keys", "", "turns that came with an Idempotency-Key and are remembered")
+}
+
+// parseLists reads the lists of hosts and origins.
+func (o *httpOptions) parseLists() (err error) {
+	if o.hosts, err = httpio.ParseHosts(o.allowedHosts); err != nil {
+		return fmt.Errorf("--allowed-hosts: %w", err)
+	}
+	if o.origins, err = httpio.ParseOrigins(o.corsOrigins); err != nil {
+		return fmt.Errorf("--cors-origins: %w", err)
+	}
+	return nil
 }
 
 func (o *httpOptions) config() gateway.Config {
@@ -236,7 +257,8 @@ type consoleOptions struct {
 
 func (o *consoleOptions) add(f flags) {
 	f.text(&o.basePath, "", "base-path", "", "`PATH` in front of /console/ in what browsers ask a proxy for, as in /afterword")
-	f.text(&o.hosts, "", "console-host", "", "`HOSTS`, comma-separated, that a proxy asks the console for; on a loopback address it answers for this machine alone otherwise")
+	f.text(&o.hosts, "", "console-host", "", "`HOSTS`: the old name of --allowed-hosts")
+	f.Lookup("console-host").Hidden = true
 	f.truth(&o.readOnly, "read-only", "the console refuses to requeue, discard and replay")
 	f.wait(&o.sampleEvery, console.DefaultSampleEvery, "console-sample-every", "how often the console takes figures while somebody looks")
 	f.wait(&o.reportEvery, console.DefaultReportEvery, "console-report-every", "how often, at most, it looks for what is wrong")
@@ -318,6 +340,6 @@ func (o *serviceOptions) addCommon(f flags) {
 func (o *serviceOptions) addProcess(f flags) {
 	f.wait(&o.watch, stream.DefaultWatchEvery, "watch-every", "how often the streams are looked at for /metrics: a few requests each time")
 	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
-	f.text(&o.pprof, "", "pprof", "", "`ADDRESS` to serve profiles of the process on (net/http/pprof); none by default, and best on loopback")
+	f.text(&o.pprof, "", "pprof", "", "`ADDRESS` to serve profiles of the process on (net/http/pprof); none by default")
 	o.logs.add(f, "info")
 }

@@ -152,6 +152,12 @@ func (o *serviceOptions) check() error {
 	if err := o.console.check(); err != nil {
 		return err
 	}
+	if o.console.hosts != "" { // the older flag
+		o.http.allowedHosts += "," + o.console.hosts
+	}
+	if err := o.http.parseLists(); err != nil {
+		return err
+	}
 	if o.publisher.retryMin > o.publisher.retryMax {
 		return fmt.Errorf("--publish-retry-min %s is longer than --publish-retry-max %s", shortDuration(o.publisher.retryMin), shortDuration(o.publisher.retryMax))
 	}

@@ -282,6 +282,7 @@ func (a *api) submit(w turn, wait bool) (level string, err error) {
 	if err != nil {
 		return "", err
 	}
+	req.Header.Set("Content-Type", "application/json")
 	if wait {
 		req.Header.Set("Prefer", "wait=1")
 	}

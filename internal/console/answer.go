@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -22,27 +23,10 @@ const maxBody = 64 << 10
 // document; it returns one only when it has written nothing.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// problem is an error as the page sees it (RFC 9457).
-type problem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
-}
+// problem is an error as the page sees it.
+type problem = httpio.Problem
 
-func newProblem(status int, detail string) *problem {
-	return &problem{"about:blank", http.StatusText(status), status, detail}
-}
-
-func (p *problem) Error() string { return p.Detail }
-
-func (p *problem) write(w http.ResponseWriter) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	if p.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
-	}
-	writeBody(w, p.Status, p)
-}
+func newProblem(status int, detail string) *problem { return httpio.NewProblem(status, "", detail) }
 
 // problemOf tells people what err means. Errors of NATS, files and Redis hold no
 // secrets and nothing of what was said.
@@ -76,7 +60,7 @@ func (c *Console) answer(h handler) http.Handler {
 			level = slog.LevelWarn
 		}
 		c.cfg.Logger.Log(r.Context(), level, "console request failed", "method", r.Method, "route", r.Pattern, "status", p.Status, "error", err)
-		p.write(w)
+		p.Write(w)
 	})
 }
 
@@ -103,6 +87,10 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 	err := dec.Decode(v)
 	if err == nil && dec.More() {
 		err = errors.New("something follows the object")
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("A request is at most %d bytes long.", large.Limit))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		return newProblem(http.StatusBadRequest, "The request is not what is expected here: "+err.Error())

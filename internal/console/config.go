@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -54,10 +55,8 @@ type Config struct {
 	BasePath string
 	// ReadOnly refuses what changes something.
 	ReadOnly bool
-	// Loopback says that nobody but this machine can connect, so that requests for other
-	// hosts are refused; Hosts are further names that a proxy may ask for.
-	Loopback bool
-	Hosts    []string
+	// Client tells those who listen apart, so that one cannot keep all others out; nil means that nobody does.
+	Client func(*http.Request) string
 	// Version is shown.
 	Version string
 	// Logger gets one line per change and per failed request. Nil discards them.
@@ -79,6 +78,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Store == nil {
 		c.Store = func() *transcript.Store { return nil }
+	}
+	if c.Client == nil {
+		c.Client = func(*http.Request) string { return "" }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

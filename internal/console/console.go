@@ -3,14 +3,14 @@ package console
 import (
 	"context"
 	"net/http"
-	"strings"
 	"sync"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/httpio"
 )
 
 // mount is where the console is, under the base path.
-const mount = "/console"
+const mount = "console"
 
 // heavy is how many requests may read or compare a lot at one time.
 const heavy = 4
@@ -18,8 +18,7 @@ const heavy = 4
 // Console is the page and what is behind it. It is safe for concurrent use.
 type Console struct {
 	cfg     Config
-	mux     *http.ServeMux
-	cross   *http.CrossOriginProtection
+	routes  []route
 	stream  *consumer.StreamReader
 	letters consumer.DeadLetters
 	figures *figures
@@ -37,7 +36,7 @@ func New(cfg Config) (*Console, error) {
 		return nil, err
 	}
 	c := &Console{
-		cfg: cfg, mux: http.NewServeMux(), cross: http.NewCrossOriginProtection(),
+		cfg:    cfg,
 		stream: consumer.NewStreamReader(cfg.JS, cfg.LookupTimeout), letters: consumer.DeadLetters{JS: cfg.JS},
 		figures: newFigures(cfg), replays: newReplays(cfg),
 		slots: make(chan struct{}, heavy), stopping: make(chan struct{}),
@@ -46,25 +45,25 @@ func New(cfg Config) (*Console, error) {
 	if err := c.addPage(); err != nil {
 		return nil, err
 	}
-	for pattern, h := range map[string]handler{
-		"GET /api/overview":             c.overview,
-		"GET /api/sessions":             c.sessions,
-		"GET /api/transcript":           c.transcript,
-		"GET /api/agreement":            c.limited(c.agreement),
-		"GET /api/letters":              c.limited(c.listLetters),
-		"GET /api/letters/{seq}":        c.letter,
-		"POST /api/letters/requeue":     c.change(c.requeue),
-		"POST /api/letters/discard":     c.change(c.discard),
-		"GET /api/replays":              c.listReplays,
-		"POST /api/replays":             c.change(c.startReplay),
-		"POST /api/replays/{id}/cancel": c.change(c.cancelReplay),
-		"GET /api/tail":                 c.tail,
+	for _, rt := range []struct {
+		method, path string
+		handle       handler
+	}{
+		{http.MethodGet, "/api/overview", c.overview},
+		{http.MethodGet, "/api/sessions", c.sessions},
+		{http.MethodGet, "/api/transcript", c.transcript},
+		{http.MethodGet, "/api/agreement", c.limited(c.agreement)},
+		{http.MethodGet, "/api/letters", c.limited(c.listLetters)},
+		{http.MethodPost, "/api/letters/requeue", c.change(c.requeue)},
+		{http.MethodPost, "/api/letters/discard", c.change(c.discard)},
+		{http.MethodGet, "/api/letters/{seq}", c.letter}, // behind those that have a name
+		{http.MethodGet, "/api/replays", c.listReplays},
+		{http.MethodPost, "/api/replays", c.change(c.startReplay)},
+		{http.MethodPost, "/api/replays/{id}/cancel", c.change(c.cancelReplay)},
+		{http.MethodGet, "/api/tail", c.tail},
 	} {
-		c.mux.Handle(pattern, c.answer(h))
+		c.add(rt.method, rt.path, c.answer(rt.handle))
 	}
-	c.mux.Handle("/api/", c.answer(func(http.ResponseWriter, *http.Request) error {
-		return newProblem(http.StatusNotFound, "There is nothing at this path that answers this method.")
-	}))
 	return c, nil
 }
 
@@ -78,27 +77,25 @@ func (c *Console) Run(ctx context.Context) error {
 	return nil
 }
 
-// Around answers what is the console's, and leads from / to it. Everything else goes to next.
+// Around answers what is the console's, and leads from / to it. Everything else goes to next. A guard
+// ([httpio.Guard]) has to stand in front of it.
 func (c *Console) Around(next http.Handler) http.Handler {
-	base := c.cfg.BasePath
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		path := r.URL.Path
-		if cut, ok := strings.CutPrefix(path, base); ok && base != "" && (cut == "" || cut[0] == '/') {
-			path = cut
-		}
-		switch {
-		case path == "/" || path == "" || path == mount:
-			if c.guard(w, r) {
-				http.Redirect(w, r, base+mount+"/", http.StatusFound)
-			}
-		case strings.HasPrefix(path, mount+"/"):
-			if c.guard(w, r) {
-				inner := r.Clone(r.Context())
-				inner.URL.Path, inner.URL.RawPath = strings.TrimPrefix(path, mount), ""
-				c.mux.ServeHTTP(w, inner)
-			}
-		default:
+		path, ok := httpio.Segments(r.URL)
+		if path = c.below(path); !ok || len(path) > 0 && path[0] != mount && !(len(path) == 1 && path[0] == "") {
 			next.ServeHTTP(w, r)
+			return
 		}
+		setHeaders(w.Header())
+		if len(path) > 1 {
+			inner := r.Clone(r.Context())
+			c.find(inner, path[1:]).ServeHTTP(w, inner)
+			return
+		}
+		if !httpio.Answers(http.MethodGet, r) {
+			httpio.NotAllowed(httpio.Allow([]string{http.MethodGet})).Write(w)
+			return
+		}
+		http.Redirect(w, r, c.cfg.BasePath+"/"+mount+"/", http.StatusFound)
 	})
 }

@@ -25,10 +25,9 @@
 // What people wrote is in an answer only when text=1 asks for it. An answer has a
 // bound in size and in time, and every error is a problem document (RFC 9457).
 //
-// There is no access control. What changes something is refused when a browser
-// sends it for another site, when the console is read-only, and when it is not
-// JSON. On a loopback address, a request for another host than this machine is refused,
-// so that a name that somebody points here gets nothing.
+// There is no access control. What changes something is refused when the console is
+// read-only, and when it is not JSON. Requests for another host, or of a page of another site, do
+// not get here: [httpio.Guard] refuses them, also those of origins that may use the API.
 //
 // # Behaviour on failure
 //

@@ -41,16 +41,16 @@ func (c *Console) addPage() error {
 		}
 		sum := sha256.Sum256(body)
 		etag := `"` + hex.EncodeToString(sum[:8]) + `"`
-		pattern := "GET /" + d.Name()
+		at := "/" + d.Name()
 		if d.Name() == "index.html" {
-			pattern = "GET /{$}"
+			at = "/"
 		}
-		c.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		c.add(http.MethodGet, at, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", kind)
 			w.Header().Set("Cache-Control", "no-cache")
 			w.Header().Set("Etag", etag)
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
-		})
+		}))
 		return nil
 	})
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/status"
@@ -97,7 +98,7 @@ func newWorld(t *testing.T, set func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.run(c.Run)
-	srv := httptest.NewServer(c.Around(http.NotFoundHandler()))
+	srv := httptest.NewServer(httpio.NewGuard(nil, nil).Around(c.Around(http.NotFoundHandler())))
 	t.Cleanup(srv.Close)
 	w.base = srv.URL
 	t.Cleanup(func() {

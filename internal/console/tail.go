@@ -46,11 +46,13 @@ func (c *Console) tail(w http.ResponseWriter, r *http.Request) error {
 		}
 	}()
 	bound, done := context.WithTimeout(ctx, c.cfg.LookupTimeout)
-	client, err := c.cfg.Feed.Listen(bound, live.Want{Prefix: prefix})
+	client, err := c.cfg.Feed.Listen(bound, live.Want{Prefix: prefix, Client: c.cfg.Client(r)})
 	done()
 	switch {
 	case errors.Is(err, live.ErrFull):
 		return newProblem(http.StatusServiceUnavailable, "Too many are listening already. Close a tail somewhere else.")
+	case errors.Is(err, live.ErrBusy):
+		return newProblem(http.StatusTooManyRequests, "This client listens as often as one may. Close a tail somewhere else.")
 	case err != nil:
 		return err
 	}

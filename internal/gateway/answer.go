@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -18,13 +19,14 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	g.metrics.inFlight.Inc()
 	defer g.metrics.inFlight.Dec()
 	rec := &recorder{ResponseWriter: w}
-	rec.Header().Set("X-Content-Type-Options", "nosniff")
-	rec.Header().Set("Cache-Control", "no-store")
 
 	handle, pattern, at, err := g.routes.find(r)
 	r, span := g.span(r, pattern)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = call(handle, rec, r, at)
+	case g.cfg.Guard.Preflight(rec, r, problemOf(err).allow):
+		err = nil
 	}
 	p := g.refuse(rec, r, err)
 	took := time.Since(start)
@@ -38,6 +40,15 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	if p != nil && rec.status != 0 && rec.status != p.Status {
 		panic(http.ErrAbortHandler) // an answer was begun: cut it off rather than pass it for whole
 	}
+}
+
+// turnAway answers what the guard refused. What the request is about is not looked at.
+func (g *Gateway) turnAway(w http.ResponseWriter, r *http.Request, refused *httpio.Problem) {
+	start := time.Now()
+	p := problemOf(refused)
+	p.write(w, g.cfg.RetryAfter)
+	g.metrics.answered("", r.Method, p.Status, time.Since(start))
+	g.logRequest(r, "", place{}, p.Status, time.Since(start), p)
 }
 
 // panicked is a handler's panic.

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -74,17 +74,19 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 // takeLines takes lines in until they end or it has to stop, and returns why, and how
 // many it refused.
 func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnswer) (stopped *problem, bad int) {
-	if rec, ok := w.(*recorder); ok {
-		w = rec.ResponseWriter // the server's own, which MaxBytesReader tells not to wait for the rest
-	}
 	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.MaxBody)}
 	for n := 1; lines.next(); n++ {
-		if line := bytes.TrimSpace(lines.line); len(line) > 0 {
+		if line := bytes.TrimSpace(lines.line); len(line) > 0 || lines.long {
 			if len(b.Results) == g.cfg.MaxBatchTurns {
 				return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
 					fmt.Sprintf("A batch is at most %d turns long. Send the rest as another one.", g.cfg.MaxBatchTurns)), bad
 			}
-			receipt, warnings, err := g.takeLine(r.Context(), line, b.strict)
+			var receipt *publisher.Receipt
+			var warnings []warning
+			err := error(tooLarge(g.cfg.MaxBody))
+			if !lines.long {
+				receipt, warnings, err = g.takeLine(r.Context(), line, b.strict)
+			}
 			switch p := (*problem)(nil); {
 			case err == nil:
 				b.Results = append(b.Results, lineResult{Line: n, Status: http.StatusAccepted, Turn: acceptedOf(receipt, publisher.Buffered), Warnings: warnings, receipt: receipt})
@@ -104,10 +106,6 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 		return badRequest("", "The body has no lines."), bad
 	case err == nil:
 		return nil, bad
-	case errors.Is(err, errLongLine):
-		p := tooLarge(g.cfg.MaxBody)
-		p.Detail += fmt.Sprintf(" Line %d is longer.", b.Taken+1)
-		return p, bad
 	case errors.As(err, &large):
 		return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
 			fmt.Sprintf("A batch is at most %d bytes long. Send the rest as another one.", g.cfg.MaxBatchBytes)), bad
@@ -118,25 +116,24 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 	}
 }
 
-// errLongLine says that a line is longer than a turn may be.
-var errLongLine = errors.New("the line is too long")
-
 // lineReader reads lines in bounded memory. What a broken body ends with is no line.
 type lineReader struct {
 	from *bufio.Reader
 	most int
-	line []byte // until the next one
+	line []byte // until the next one; of one that is too long, its beginning
+	long bool   // the line is longer than a turn may be
 	err  error  // why there is no next one; nil at the end
 }
 
 func (l *lineReader) next() bool {
-	l.line = l.line[:0]
+	l.line, l.long = l.line[:0], false
 	for l.err == nil {
 		part, err := l.from.ReadSlice('\n')
-		l.line = append(l.line, part...)
+		if !l.long {
+			l.line = append(l.line, part...)
+			l.long = len(bytes.TrimRight(l.line, "\r\n")) > l.most
+		}
 		switch {
-		case len(bytes.TrimRight(l.line, "\r\n")) > l.most:
-			l.err = errLongLine
 		case err == nil:
 			return true
 		case errors.Is(err, io.EOF):
@@ -190,10 +187,8 @@ func checkBatch(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get(idempotencyKey) != "" {
 		return badRequest(idempotencyKey, idempotencyKey+" is for one turn. In a batch give each its id and timestamp.")
 	}
-	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || !slices.Contains(batchTypes, kind) {
-		w.Header().Set("Accept", batchTypes[0])
-		return newProblem(http.StatusUnsupportedMediaType, "", "", "A batch is sent as "+batchTypes[0]+", one turn a line.")
+	if p := httpio.CheckContent(w, r, batchTypes[0], func(kind string) bool { return slices.Contains(batchTypes, kind) }); p != nil {
+		return p
 	}
-	return checkEncoding(w, r)
+	return nil
 }

@@ -12,6 +12,8 @@
 //	GET  /v1/events                      turns as they are stored, as server-sent events; ?session= &prefix= &after= &limit=
 //	GET  /healthz /readyz /metrics /openapi.json
 //
+// A [httpio.Guard] stands in front of every path: 421 for another host, 403 for a page of another origin.
+//
 // An {id} is one percent-encoded path segment and any session id whatever, so
 // paths are never cleaned and never redirected: "..", "a%2Fb" and "*" are ids.
 // A POST touches neither network nor disk unless it asks to wait. A body is

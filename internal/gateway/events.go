@@ -44,6 +44,7 @@ func (g *Gateway) getEvents(w http.ResponseWriter, r *http.Request, _ place) err
 	if err != nil {
 		return err
 	}
+	want.Client = g.cfg.Guard.Client(r)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would keep events back
 	if r.Method == http.MethodHead {
@@ -93,6 +94,9 @@ func (g *Gateway) listen(ctx context.Context, want live.Want) (*live.Client, err
 	case errors.Is(err, live.ErrFull):
 		return nil, newProblem(http.StatusServiceUnavailable, "clients", "Too many clients",
 			"As many clients listen to this gateway as it serves. Try again later, or ask another one.").because(err)
+	case errors.Is(err, live.ErrBusy):
+		return nil, newProblem(http.StatusTooManyRequests, "events", "Too many streams of events",
+			"This client listens to this gateway as often as one may. End one of its streams, or ask another gateway.").because(err)
 	case err != nil:
 		return nil, unavailable("The stream cannot be read now.", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -90,6 +92,12 @@ type Config struct {
 	// Events shows turns as they are stored.
 	Events Events
 
+	// Guard says who may ask; nil means one that answers for this machine's addresses alone.
+	Guard *httpio.Guard
+	// Exposed are the addresses on which this process listens and which other machines may reach, for
+	// /readyz to show: nobody is asked for credentials there.
+	Exposed []string
+
 	// Around, if it is set, stands in front of all that is served here, and passes on
 	// what is not its own: the console.
 	Around func(http.Handler) http.Handler
@@ -140,6 +148,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Healthy == nil {
 		c.Healthy = func() error { return nil }
+	}
+	if c.Guard == nil {
+		c.Guard = httpio.NewGuard(nil, nil)
 	}
 	if c.Registry == nil {
 		c.Registry = prometheus.NewRegistry()
@@ -210,8 +221,25 @@ func New(cfg Config) *Gateway {
 // and the checks of /readyz that took longer than CheckTimeout.
 func (g *Gateway) Late() (bodies, checks uint64) { return g.lateBodies.Load(), g.lateChecks.Load() }
 
-// Handler returns what answers requests.
+// Handler returns what answers requests. The guard comes first.
 func (g *Gateway) Handler() http.Handler {
+	inner := g.inner()
+	return httpio.Drain(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := g.cfg.Guard.Check(w, r, shared(r)); p != nil {
+			g.turnAway(w, r, p)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}), g.stopping)
+}
+
+// shared reports whether pages of the origins that may use the API may use a path.
+func shared(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/v1/") || r.URL.Path == describedAt
+}
+
+// inner answers what the guard lets pass.
+func (g *Gateway) inner() http.Handler {
 	if g.cfg.Around == nil {
 		return http.HandlerFunc(g.serve)
 	}

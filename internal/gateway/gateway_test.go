@@ -45,6 +45,12 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		{"OPTIONS", "/v1/sessions", "GET, HEAD"},
 		{"POST", "/metrics", "GET, HEAD"},
 		{"BREW", "/healthz", "GET, HEAD"},
+		{"DELETE", "/v1/sessions/s/turns/t", "GET, HEAD"},
+		{"PATCH", "/v1/sessions/s/transcript", "GET, HEAD"},
+		{"OPTIONS", "/v1/turns", "POST"},
+		{"TRACE", "/v1/events", "GET, HEAD"},
+		{"DELETE", "/readyz", "GET, HEAD"},
+		{"PUT", "/openapi.json", "GET, HEAD"},
 	} {
 		a := w.do(c.method, c.path, "")
 		a.problem(http.StatusMethodNotAllowed, "")
@@ -119,7 +125,7 @@ func ready(t *testing.T) {
 	})
 	ask := func() *answer {
 		rec := httptest.NewRecorder()
-		g.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/readyz", nil))
+		g.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "http://localhost/readyz", nil))
 		a := &answer{t, rec.Code, rec.Header(), rec.Body.Bytes()}
 		conforms(t, "GET", "/readyz", a)
 		return a
@@ -174,7 +180,7 @@ func TestPanics(t *testing.T) {
 		panic("late")
 	}))
 	addr, _ := serve(t, g)
-	p := do(t, addr, "POST", "/v1/sessions/s/turns", `{"user":"secret"}`).problem(http.StatusInternalServerError, "")
+	p := do(t, addr, "POST", "/v1/sessions/s/turns", `{"user":"secret"}`, "Content-Type", "application/json").problem(http.StatusInternalServerError, "")
 	if strings.Contains(p.Detail, "boom") {
 		t.Errorf("%+v", p)
 	}

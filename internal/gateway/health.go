@@ -20,6 +20,8 @@ type fault struct {
 type readiness struct {
 	Status string   `json:"status"`
 	Checks []string `json:"checks"` // all of them passed
+	// Exposed are addresses that other machines may reach, where nobody is asked for credentials.
+	Exposed []string `json:"exposed,omitempty"`
 }
 
 // health depends on this process alone, so that a supervisor does not restart it
@@ -55,7 +57,7 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request, _ place) error {
 	default:
 	}
 	if len(faults) == 0 {
-		return writeJSON(w, http.StatusOK, readiness{Status: "ready", Checks: names})
+		return writeJSON(w, http.StatusOK, readiness{Status: "ready", Checks: names, Exposed: g.cfg.Exposed})
 	}
 	p := newProblem(http.StatusServiceUnavailable, "not-ready", "Not ready", "")
 	for i, f := range faults {

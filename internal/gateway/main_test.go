@@ -225,7 +225,7 @@ func (a *answer) problem(status int, member string) problem {
 	if p.Status != status || p.Type == "" || p.Title == "" || p.Member != member {
 		a.t.Errorf("problem %s, want status %d and member %q", a.body, status, member)
 	}
-	if retry := a.header.Get("Retry-After"); (retry != "") != (status == http.StatusServiceUnavailable) {
+	if retry := a.header.Get("Retry-After"); (retry != "") != (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) {
 		a.t.Errorf("status %d with Retry-After %q", status, retry)
 	}
 	return p

@@ -32,7 +32,7 @@ func conforms(t *testing.T, method, path string, a *answer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequest(method, "http://x"+path, nil)
+	req, err := http.NewRequest(method, "http://localhost"+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,10 @@ func conforms(t *testing.T, method, path string, a *answer) {
 	}
 	op := item.GetOperation(method)
 	if op == nil {
-		if a.status != http.StatusMethodNotAllowed && a.status != http.StatusNotFound {
+		switch {
+		case a.status == http.StatusMethodNotAllowed, a.status == http.StatusNotFound, a.status == http.StatusForbidden, a.status == http.StatusMisdirectedRequest:
+		case method == http.MethodOptions && a.status == http.StatusNoContent:
+		default:
 			t.Errorf("%s %s answers %d and is not in the document", method, pattern, a.status)
 		}
 		return
@@ -107,7 +110,7 @@ func TestOpenAPIAnswers(t *testing.T) {
 	try := func(method, path, body string, status int, header ...string) *answer {
 		t.Helper()
 		a := w.do(method, path, body, header...).want(status)
-		req := httptest.NewRequest(method, "http://x"+path, strings.NewReader(body))
+		req := httptest.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
 		for i := 0; i < len(header); i += 2 {
 			req.Header.Set(header[i], header[i+1])
 		}

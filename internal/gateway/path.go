@@ -3,14 +3,11 @@ package gateway
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/transcript"
 )
-
-// http.ServeMux is of no use here: it cleans paths and redirects, and a session
-// may be called "..".
 
 // handler answers one request. An error that it returns becomes a problem
 // document; it returns one only when it has written nothing.
@@ -25,24 +22,12 @@ type place struct {
 type route struct {
 	method   string
 	pattern  string
-	segments []string
+	segments httpio.Pattern
 	handle   handler
 }
 
 func newRoute(method, pattern string, h handler) route {
-	return route{method, pattern, strings.Split(pattern[1:], "/"), h}
-}
-
-func (rt *route) matches(path []string) bool {
-	if len(path) != len(rt.segments) {
-		return false
-	}
-	for i, s := range rt.segments {
-		if s[0] != '{' && s != path[i] {
-			return false
-		}
-	}
-	return true
+	return route{method, pattern, httpio.NewPattern(pattern), h}
 }
 
 // place reads the ids in a path that matches.
@@ -79,56 +64,27 @@ func (rs routes) nothing() *problem {
 
 // find returns the route of a request. pattern is "" when the path is unknown.
 func (rs routes) find(r *http.Request) (h handler, pattern string, at place, err error) {
-	path, ok := segments(r.URL)
+	path, ok := httpio.Segments(r.URL)
 	if !ok {
 		return nil, "", place{}, rs.nothing()
 	}
-	method := r.Method
-	if method == http.MethodHead {
-		method = http.MethodGet
-	}
-	var allow []string
+	var methods []string
 	for i := range rs {
 		rt := &rs[i]
-		if !rt.matches(path) {
+		if !rt.segments.Matches(path) {
 			continue
 		}
 		pattern = rt.pattern
-		if rt.method == method {
+		if httpio.Answers(rt.method, r) {
 			at, err = rt.place(path)
 			return rt.handle, pattern, at, err
 		}
-		if allow = append(allow, rt.method); rt.method == http.MethodGet {
-			allow = append(allow, http.MethodHead)
-		}
+		methods = append(methods, rt.method)
 	}
 	if pattern == "" {
 		return nil, "", place{}, rs.nothing()
 	}
-	slices.Sort(allow)
-	return nil, pattern, place{}, notAllowed(strings.Join(allow, ", "))
-}
-
-// segments decodes the segments of a path, each by itself, so that an encoded
-// slash is part of an id.
-func segments(u *url.URL) ([]string, bool) {
-	raw := u.RawPath // as it came, when that is not the default encoding
-	if raw == "" {
-		raw = u.EscapedPath()
-	}
-	raw, ok := strings.CutPrefix(raw, "/")
-	if !ok {
-		return nil, false
-	}
-	path := strings.Split(raw, "/")
-	for i := range path {
-		s, err := url.PathUnescape(path[i])
-		if err != nil {
-			return nil, false
-		}
-		path[i] = s
-	}
-	return path, true
+	return nil, pattern, place{}, notAllowed(httpio.Allow(methods))
 }
 
 // turnPath is the path of a turn, for clients.

@@ -2,20 +2,19 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// typePrefix and a word make the type of a problem that its status alone does not
-// tell from others.
-const typePrefix = "urn:afterword:problem:"
+// typePrefix begins the type of a problem that its status alone does not tell from others.
+const typePrefix = httpio.TypePrefix
 
 // statusGone stands in logs and figures for a request whose client went away
 // before it was answered, as nginx has it.
@@ -54,7 +53,7 @@ func (p *problem) Unwrap() error { return p.cause }
 func newProblem(status int, word, title, detail string) *problem {
 	p := &problem{Type: "about:blank", Title: title, Status: status, Detail: detail}
 	if word != "" {
-		p.Type = typePrefix + word
+		p.Type = httpio.TypePrefix + word
 	}
 	if title == "" {
 		p.Title = http.StatusText(status)
@@ -69,9 +68,7 @@ func (p *problem) because(err error) *problem { p.cause = err; return p }
 func notFound(detail string) *problem { return newProblem(http.StatusNotFound, "", "", detail) }
 
 func notAllowed(allow string) *problem {
-	p := newProblem(http.StatusMethodNotAllowed, "", "", "This path answers "+allow+".")
-	p.allow = allow
-	return p
+	return problemOf(httpio.NotAllowed(allow))
 }
 
 func badRequest(member, detail string) *problem {
@@ -102,6 +99,7 @@ func unavailable(detail string, cause error) *problem {
 func problemOf(err error) *problem {
 	var (
 		p      *problem
+		shared *httpio.Problem
 		syntax *transcript.SyntaxError
 		rule   *transcript.RuleError
 		large  *transcript.TooLargeError
@@ -110,6 +108,8 @@ func problemOf(err error) *problem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &shared):
+		return &problem{Type: shared.Type, Title: shared.Title, Status: shared.Status, Detail: shared.Detail, allow: shared.Allow}
 	case errors.As(err, &syntax):
 		return newProblem(http.StatusBadRequest, "json", "Not acceptable JSON", err.Error())
 	case errors.As(err, &rule):
@@ -137,18 +137,5 @@ func gone(r *http.Request) *problem {
 }
 
 func (p *problem) write(w http.ResponseWriter, retryAfter time.Duration) {
-	h := w.Header()
-	if p.allow != "" {
-		h.Set("Allow", p.allow)
-	}
-	if p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(retryAfter.Seconds()))))
-	}
-	h.Set("Content-Type", "application/problem+json")
-	body, err := json.Marshal(p)
-	if err != nil { // not with these members
-		body = []byte(`{"type":"about:blank"}`)
-	}
-	w.WriteHeader(p.Status)
-	w.Write(append(body, '\n'))
+	httpio.WriteProblem(w, p.Status, p.allow, int(math.Ceil(retryAfter.Seconds())), p)
 }

@@ -21,7 +21,9 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      g.cfg.ReadTimeout + max(g.cfg.MaxWait, g.cfg.LookupTimeout) + g.cfg.SendTimeout,
 		IdleTimeout:       g.cfg.IdleTimeout,
 		MaxHeaderBytes:    g.cfg.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // broken connections
+		// "OPTIONS *" passes the guard like everything else.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(g.log.Handler(), slog.LevelDebug), // broken connections
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(ln) }()

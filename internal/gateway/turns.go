@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -34,8 +34,8 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 	if err != nil {
 		return err
 	}
-	if err := checkContent(w, r); err != nil {
-		return err
+	if p := httpio.CheckContent(w, r, "application/json", httpio.IsJSON); p != nil {
+		return p
 	}
 	key, err := keyOf(r.Header)
 	if err != nil {
@@ -107,9 +107,6 @@ func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > g.cfg.MaxBody {
 		return nil, tooLarge(g.cfg.MaxBody)
 	}
-	if rec, ok := w.(*recorder); ok {
-		w = rec.ResponseWriter // the server's own, which MaxBytesReader tells not to wait for the rest
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.cfg.MaxBody))
 	var large *http.MaxBytesError
 	switch {
@@ -130,33 +127,6 @@ func (g *Gateway) bodyLate(err error) *problem {
 
 func bodyCut(err error) *problem {
 	return badRequest("", "The body ended too early.").because(fmt.Errorf("read the body: %w", err))
-}
-
-// checkContent refuses a body that is clearly not JSON. A form above all: it is
-// what a page of another site can make a browser send.
-func checkContent(w http.ResponseWriter, r *http.Request) error {
-	if err := checkEncoding(w, r); err != nil {
-		return err
-	}
-	given := r.Header.Get("Content-Type")
-	if given == "" {
-		return nil
-	}
-	kind, _, err := mime.ParseMediaType(given)
-	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) ||
-		kind != "application/json" && !(strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")) {
-		w.Header().Set("Accept", "application/json")
-		return newProblem(http.StatusUnsupportedMediaType, "", "", "A turn is sent as application/json.")
-	}
-	return nil
-}
-
-func checkEncoding(w http.ResponseWriter, r *http.Request) error {
-	if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
-		w.Header().Set("Accept-Encoding", "identity")
-		return newProblem(http.StatusUnsupportedMediaType, "", "", "Turns are sent without Content-Encoding.")
-	}
-	return nil
 }
 
 // wait returns how long the client prefers to wait (RFC 7240), capped; 0 is not

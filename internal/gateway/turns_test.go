@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
@@ -95,13 +96,13 @@ func TestRawPath(t *testing.T) {
 		"/v1/sessions/a;b,c=d/turns": "a;b,c=d",
 		"/v1/sessions/%252F/turns":   "%2F",
 	} {
-		path, ok := segments(mustParse(t, raw))
+		path, ok := httpio.Segments(mustParse(t, raw))
 		if !ok || len(path) != 4 || path[2] != want {
 			t.Errorf("%s: %q %t", raw, path, ok)
 		}
 	}
 	for _, id := range []string{".", "..", "a/b", "空", "%"} {
-		path, ok := segments(mustParse(t, turnPath(id, "t1")))
+		path, ok := httpio.Segments(mustParse(t, turnPath(id, "t1")))
 		if !ok || len(path) != 5 || path[2] != id || path[4] != "t1" {
 			t.Errorf("turnPath of %q: %q", id, path)
 		}
@@ -187,7 +188,7 @@ func TestPostChunkedOverLimit(t *testing.T) {
 	}
 	defer conn.Close()
 	conn.SetDeadline(time.Now().Add(patience))
-	fmt.Fprintf(conn, "POST /v1/sessions/s/turns HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n%s\r\n", strings.Repeat(" ", 2000))
+	fmt.Fprintf(conn, "POST /v1/sessions/s/turns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n%s\r\n", strings.Repeat(" ", 2000))
 	head := make([]byte, 12)
 	if _, err := io.ReadFull(conn, head); err != nil || string(head) != "HTTP/1.1 413" {
 		t.Errorf("%q %v", head, err)
@@ -197,27 +198,49 @@ func TestPostChunkedOverLimit(t *testing.T) {
 func TestPostContentType(t *testing.T) {
 	w := newWorld(t, nil)
 	for given, status := range map[string]int{
-		"":                                  202,
-		"application/json":                  202,
-		"Application/JSON; charset=UTF-8":   202,
-		"application/vnd.chat+json":         202,
-		"application/x-www-form-urlencoded": 415,
-		"multipart/form-data; boundary=x":   415,
-		"text/plain;charset=UTF-8":          415,
-		"application/xml":                   415,
-		"json":                              415,
-		"application/jsonp":                 415,
-		";":                                 415,
+		"":                                               415,
+		"application/json":                               202,
+		"application/json;":                              202,
+		"Application/JSON; charset=UTF-8":                202,
+		`application/json;charset="utf-8"`:               202,
+		"application/json; Charset=utf8":                 202,
+		"application/json; profile=x":                    202,
+		"application/vnd.chat+json":                      202,
+		"application/json; charset=latin1":               415,
+		"application/json; charset=utf-16":               415,
+		`application/json; charset=""`:                   415,
+		"application/json; charset":                      415,
+		"application/json; charset=utf-8; charset=utf-7": 415,
+		"application/json, text/plain":                   415,
+		"application/json/x":                             415,
+		"application/x-www-form-urlencoded":              415,
+		"multipart/form-data; boundary=x":                415,
+		"text/plain;charset=UTF-8":                       415,
+		"application/xml":                                415,
+		"json":                                           415,
+		"application/jsonp":                              415,
+		";":                                              415,
 	} {
 		var header []string
 		if given != "" {
 			header = []string{"Content-Type", given}
 		}
-		a := w.do("POST", "/v1/sessions/s/turns", `{"user":"hi"}`, header...).want(status)
-		if status == 415 {
-			a.problem(415, "")
+		a := w.do("POST", "/v1/sessions/s/turns", `{"user":"hi"}`, header...)
+		if a.status != status {
+			t.Errorf("%q: status %d, want %d", given, a.status, status)
+		}
+		if status == 415 && a.status == 415 {
+			if p := a.problem(415, ""); strings.Contains(given, "latin1") && !strings.Contains(p.Detail, `charset "latin1"`) {
+				t.Errorf("%+v", p)
+			}
 		}
 	}
+	w.do("POST", "/v1/sessions/s/turns", `{"user":"hi"}`, "Content-Type", "application/json", "Content-Type", "application/json").problem(415, "")
+	for _, kind := range []string{"application/x-ndjson; charset=latin1", "application/x-ndjson; charset", "application/json"} {
+		w.batch(`{"session_id":"s","user":"hi"}`, "Content-Type", kind).problem(415, "") // two of them
+		w.do("POST", "/v1/turns", `{"session_id":"s","user":"hi"}`, "Content-Type", kind).problem(415, "")
+	}
+	w.do("POST", "/v1/turns", `{"session_id":"s","user":"hi"}`, "Content-Type", "application/x-ndjson; charset=UTF-8").want(202)
 	w.post("s", "\x1f\x8b", "Content-Encoding", "gzip").problem(415, "")
 }
 

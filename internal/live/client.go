@@ -17,6 +17,8 @@ type Want struct {
 	// Resume asks for what the stream has behind the sequence After, before what is new.
 	Resume bool
 	After  uint64
+	// Client is who listens: an address, say. "" is nobody in particular, and not bounded by itself.
+	Client string
 }
 
 func (w *Want) takes(session string) bool {

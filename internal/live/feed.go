@@ -17,6 +17,7 @@ import (
 // Defaults of [Config].
 const (
 	DefaultClients    = 256
+	DefaultPerClient  = 32
 	DefaultQueueTurns = 1024
 	DefaultQueueBytes = 8 << 20
 	DefaultResume     = 10_000
@@ -26,6 +27,8 @@ const (
 var (
 	// ErrFull says that there are as many clients as there may be.
 	ErrFull = errors.New("live: too many clients")
+	// ErrBusy says that one who listens does so as often as one may.
+	ErrBusy = errors.New("live: this client listens too often already")
 	// ErrClosed says that the feed was closed.
 	ErrClosed = errors.New("live: closed")
 	// ErrResumed says that a client has got all that one may ask for of the past. It
@@ -38,6 +41,8 @@ type Config struct {
 	JS jetstream.JetStream
 	// Clients bounds how many listen at a time.
 	Clients int
+	// PerClient bounds how many of them have the same [Want.Client], so that one cannot keep all others out.
+	PerClient int
 	// QueueTurns and QueueBytes (of payload) bound what waits for one client.
 	QueueTurns int
 	QueueBytes int64
@@ -53,6 +58,7 @@ type Config struct {
 
 func (c Config) withDefaults() Config {
 	c.Clients = cmp.Or(c.Clients, DefaultClients)
+	c.PerClient = cmp.Or(c.PerClient, DefaultPerClient)
 	c.QueueTurns = cmp.Or(c.QueueTurns, DefaultQueueTurns)
 	c.QueueBytes = cmp.Or(c.QueueBytes, DefaultQueueBytes)
 	c.Resume = cmp.Or(c.Resume, DefaultResume)
@@ -72,7 +78,7 @@ func (c *Config) validate() error {
 		name  string
 		value int64
 	}{
-		{"Clients", int64(c.Clients)}, {"QueueTurns", int64(c.QueueTurns)}, {"QueueBytes", c.QueueBytes},
+		{"Clients", int64(c.Clients)}, {"PerClient", int64(c.PerClient)}, {"QueueTurns", int64(c.QueueTurns)}, {"QueueBytes", c.QueueBytes},
 		{"Resume", int64(c.Resume)},
 		{"Request", int64(c.Request)}, {"RetryMax", int64(c.RetryMax)},
 	} {
@@ -90,7 +96,8 @@ type Feed struct {
 	mu      sync.Mutex
 	closed  bool
 	clients map[*Client]struct{}
-	round   *round // nil while nobody listens
+	same    map[string]int // how many of them have a name
+	round   *round         // nil while nobody listens
 	rounds  sync.WaitGroup
 	stats   Stats
 }
@@ -112,7 +119,7 @@ type Stats struct {
 	Clients int    // that listen now
 	Turns   uint64 // put into the queues of clients, or read from the past for one
 	Missed  uint64 // that left a queue because its client was too slow
-	Refused uint64 // clients beyond the bound
+	Refused uint64 // clients beyond a bound
 }
 
 // New makes a feed. It reads nothing before a client comes.
@@ -121,7 +128,7 @@ func New(cfg Config) (*Feed, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Feed{cfg: cfg, clients: make(map[*Client]struct{})}, nil
+	return &Feed{cfg: cfg, clients: make(map[*Client]struct{}), same: make(map[string]int)}, nil
 }
 
 // Stats returns the feed's figures.
@@ -134,7 +141,7 @@ func (f *Feed) Stats() Stats {
 }
 
 // Listen adds a client, which its caller closes. It returns when the stream is being read,
-// so that what is stored from then on is shown. Its error is [ErrFull], [ErrClosed], or why
+// so that what is stored from then on is shown. Its error is [ErrFull], [ErrBusy], [ErrClosed], or why
 // the stream cannot be read. ctx bounds Listen alone.
 func (f *Feed) Listen(ctx context.Context, want Want) (*Client, error) {
 	c, r, err := f.enter(want)
@@ -171,9 +178,13 @@ func (f *Feed) enter(want Want) (*Client, *round, error) {
 	case len(f.clients) >= f.cfg.Clients:
 		f.stats.Refused++
 		return nil, nil, ErrFull
+	case want.Client != "" && f.same[want.Client] >= f.cfg.PerClient:
+		f.stats.Refused++
+		return nil, nil, ErrBusy
 	}
 	c := &Client{feed: f, want: want, wake: make(chan struct{}, 1)}
 	f.clients[c] = struct{}{}
+	f.same[want.Client]++
 	if f.round == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		f.round = &round{stop: cancel, began: make(chan struct{})}
@@ -188,6 +199,9 @@ func (f *Feed) leave(c *Client) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.clients, c)
+	if f.same[c.want.Client]--; f.same[c.want.Client] == 0 {
+		delete(f.same, c.want.Client)
+	}
 	if len(f.clients) == 0 {
 		f.end()
 	}

@@ -3,9 +3,12 @@ package status
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +27,9 @@ const (
 	DefaultLagWarning  = 30 * time.Second
 	DefaultLagCritical = 5 * time.Minute
 )
+
+// maxReadiness bounds what is read of an answer of /readyz, in bytes.
+const maxReadiness = 64 << 10
 
 // Pinger is a Redis: [cache.Redis] is one.
 type Pinger interface {
@@ -45,6 +51,8 @@ type Config struct {
 	Publisher func() publisher.Stats
 	// Services are addresses, host:port, of services whose readiness is asked for.
 	Services []string
+	// Exposed are the addresses of this process that other machines may reach.
+	Exposed []string
 
 	// Timeout bounds one look. Zero means [DefaultTimeout].
 	Timeout time.Duration
@@ -99,6 +107,7 @@ func (g *Gatherer) Gather(ctx context.Context) Report {
 	all.Go(func() { g.transcripts(ctx, &parts[2], now) })
 	all.Go(func() { g.services(ctx, &parts[3]) })
 	g.publisher(&parts[4], now)
+	parts[4].exposed("", g.cfg.Exposed)
 	all.Wait()
 
 	r := parts[0]
@@ -131,27 +140,45 @@ func (g *Gatherer) services(ctx context.Context, r *Report) {
 	for _, addr := range g.cfg.Services {
 		url := "http://" + addr + "/readyz"
 		level, found, do := OK, "ready", ""
-		if status, err := g.ask(ctx, url); err != nil {
+		status, exposed, err := g.ask(ctx, url)
+		switch {
+		case err != nil:
 			level, found, do = Critical, fmt.Sprintf("no answer: %v", err), "start the service, and look at its log"
-		} else if status != http.StatusOK {
+		case status == http.StatusMisdirectedRequest:
+			level, found, do = Critical, "it does not answer for this host", "ask it by its address, or name the host in its --allowed-hosts"
+		case status != http.StatusOK:
 			level, found, do = Critical, fmt.Sprintf("not ready: status %d", status), "curl "+url
 		}
 		r.add(CheckService, addr, level, found, do)
+		r.exposed(addr, exposed)
 	}
 }
 
-func (g *Gatherer) ask(ctx context.Context, url string) (int, error) {
+// exposed warns of addresses on which nobody is asked for credentials.
+func (r *Report) exposed(of string, addrs []string) {
+	if len(addrs) > 0 {
+		r.add(CheckAccess, of, Warning, "other machines may connect to "+strings.Join(addrs, " and ")+", and nobody is asked for credentials (--allow-unauthenticated)",
+			"let only trusted networks reach it, or listen on loopback behind a proxy that authenticates")
+	}
+}
+
+// ask returns the status of a service, and the addresses on which it asks nobody for credentials.
+func (g *Gatherer) ask(ctx context.Context, url string) (status int, exposed []string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	resp, err := g.client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = errors.New("none in time")
 		}
-		return 0, err
+		return 0, nil, err
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode, nil
+	var said struct {
+		Exposed []string `json:"exposed"`
+	}
+	_ = json.NewDecoder(io.LimitReader(resp.Body, maxReadiness)).Decode(&said) // an older service says nothing of it
+	return resp.StatusCode, said.Exposed, nil
 }

@@ -43,6 +43,7 @@ const (
 	CheckService   = "service"
 	CheckPublisher = "publisher" // of this process
 	CheckSpool     = "spool"     // its
+	CheckAccess    = "access"    // nobody connects who is not meant to
 )
 
 // Check is one thing that was looked at.

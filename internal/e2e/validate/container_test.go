@@ -131,6 +131,12 @@ func TestCompose(t *testing.T) {
 			env = append(env, k)
 		}
 		checkCommand(t, name, s.Command, env)
+		if open := s.Environment["AFTERWORD_ALLOW_UNAUTHENTICATED"]; open == nil || *open != "true" {
+			t.Errorf("%s listens where others may connect, and does not say that this is meant: it would not start", name)
+		}
+		if hosts := s.Environment["AFTERWORD_ALLOWED_HOSTS"]; hosts == nil || *hosts != name {
+			t.Errorf("%s answers for %v, not for its name in this network", name, hosts)
+		}
 		if s.Build == nil || s.Build.Dockerfile != "deploy/Dockerfile" {
 			t.Errorf("%s is built from %+v", name, s.Build)
 		}

@@ -178,6 +178,21 @@ func (c *cluster) check(t *testing.T, path, name string, pod *corev1.PodTemplate
 			t.Errorf("%s: port %d, but %v", where, p.ContainerPort, ctr.Args)
 		}
 	}
+	// It listens where others may connect, so it has to say that this is meant, and a policy who they are.
+	guarded := 0
+	for _, policy := range c.policies {
+		if selects(t, "", &policy.Spec.PodSelector, pod.Labels) && slices.Contains(policy.Spec.PolicyTypes, networkingv1.PolicyTypeIngress) {
+			guarded++
+			for _, rule := range policy.Spec.Ingress {
+				if len(rule.From) == 0 || len(rule.Ports) == 0 {
+					t.Errorf("%s: a policy lets everybody in: %+v", where, rule)
+				}
+			}
+		}
+	}
+	if guarded != 1 || !slices.Contains(ctr.Args, "--allow-unauthenticated") {
+		t.Errorf("%s listens without authentication, behind %d policies, with %v", where, guarded, ctr.Args)
+	}
 	for kind, p := range map[string]*corev1.Probe{"/healthz": ctr.LivenessProbe, "/readyz": ctr.ReadinessProbe} {
 		if p == nil || p.HTTPGet == nil || p.HTTPGet.Path != kind || !slices.Contains(ports, p.HTTPGet.Port.String()) {
 			t.Errorf("%s: the probe of %s is %+v", where, kind, p)

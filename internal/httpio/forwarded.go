@@ -1,0 +1,69 @@
+package httpio
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// forwarded names a header that says that a proxy passed the request on; "" when none does.
+func forwarded(h http.Header) string {
+	for _, name := range [...]string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Original-Host"} {
+		if _, ok := h[name]; ok {
+			return name
+		}
+	}
+	for name := range h {
+		if strings.HasPrefix(name, "X-Forwarded") {
+			return name
+		}
+	}
+	return ""
+}
+
+// forwardedHosts are the hosts that clients asked proxies for, as the proxies say.
+func forwardedHosts(h http.Header) (hosts []string) {
+	for _, line := range h.Values("X-Forwarded-Host") {
+		for one := range strings.SplitSeq(line, ",") {
+			hosts = append(hosts, strings.TrimSpace(one))
+		}
+	}
+	return append(hosts, forwardedParameters(h, "host")...)
+}
+
+// forwardedClient is the address that the last proxy says it got the request from.
+func forwardedClient(h http.Header) (netip.Addr, bool) {
+	var all []string
+	for _, line := range h.Values("X-Forwarded-For") {
+		all = append(all, strings.Split(line, ",")...)
+	}
+	if len(all) == 0 {
+		all = forwardedParameters(h, "for")
+	}
+	if len(all) == 0 {
+		all = h.Values("X-Real-Ip")
+	}
+	if len(all) == 0 {
+		return netip.Addr{}, false
+	}
+	last := strings.TrimSpace(all[len(all)-1])
+	if at, err := netip.ParseAddrPort(last); err == nil {
+		return at.Addr(), true
+	}
+	addr, err := netip.ParseAddr(strings.Trim(last, "[]"))
+	return addr, err == nil
+}
+
+// forwardedParameters are the values of a parameter of Forwarded (RFC 7239), in order. Neither hosts
+// nor addresses have commas or semicolons, so quotes need not be looked into.
+func forwardedParameters(h http.Header, name string) (values []string) {
+	for _, line := range h.Values("Forwarded") {
+		for _, pair := range strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ';' }) {
+			key, value, ok := strings.Cut(pair, "=")
+			if ok && strings.EqualFold(strings.TrimSpace(key), name) {
+				values = append(values, strings.Trim(strings.TrimSpace(value), `"`))
+			}
+		}
+	}
+	return values
+}
