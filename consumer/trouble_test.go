@@ -189,3 +189,41 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	sameDocuments(t, documents(t, dir), undisturbed(t, turns))
 }
+
+// While a folder is away nothing is tried again and again: fetching stops, and goes on
+// with the folder. No turn becomes a dead letter.
+func TestFoldersThatAreAway(t *testing.T) {
+	f := newFixture(t)
+	dir := filepath.Join(t.TempDir(), "transcripts")
+	store := f.store(dir)
+	turns := conversation(t, 3, 12)
+	c, stop := f.start(Config{Store: store, ProbeMax: 50 * time.Millisecond, Deliveries: 1})
+	third := len(turns) / 3
+	f.publish(turns[:third]...)
+	f.drained(DefaultGroup)
+	for i, path := range []string{dir, filepath.Join(dir, filepath.Dir(transcript.DocumentPath(transcript.Sharded, turns[0].SessionID)))} {
+		if err := os.Rename(path, path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		f.publish(turns[third*(i+1) : max(third*(i+2), i*len(turns))]...)
+		servertest.Eventually(t, 30*time.Second, "fetching stops", func() bool {
+			var folder *transcript.FolderError
+			return errors.As(c.Ready(), &folder)
+		})
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+		f.drained(DefaultGroup)
+		f.ready(c)
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.Stats().Dead; n != 0 {
+		t.Errorf("%d dead letters", n)
+	}
+	if err := store.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	sameDocuments(t, documents(t, dir), undisturbed(t, turns))
+}

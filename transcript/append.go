@@ -25,6 +25,7 @@ type Group struct {
 // Batch is a set of groups that were written and are not durable yet.
 type Batch struct {
 	store  *Store
+	place  *place // where it is written to
 	groups []Group
 	errs   []error
 
@@ -79,11 +80,12 @@ func (s *Store) Write(ctx context.Context, groups []Group) *Batch {
 }
 
 func (s *Store) write(ctx context.Context, groups []Group, wait time.Duration) *Batch {
-	b := &Batch{store: s, groups: groups, folders: make(map[*os.Root]bool)}
+	b := &Batch{store: s, place: s.now(), groups: groups, folders: make(map[*os.Root]bool)}
 	parallel := min(8, max(2, runtime.GOMAXPROCS(0)))
 	b.errs = s.each(ctx, "append", len(groups), parallel, func(i int) error {
 		if err := b.append(&groups[i], wait); err != nil {
-			return fmt.Errorf("append to session %s: %w", Token(groups[i].SessionID), err)
+			token := Token(groups[i].SessionID)
+			return fmt.Errorf("append to session %s: %w", token, s.blame(token, err))
 		}
 		return nil
 	})
@@ -114,7 +116,10 @@ func (b *Batch) Sync(ctx context.Context) error {
 		return nil // nothing was written
 	}
 	var err error
-	if s.durable.how == SyncFS {
+	if b.place != s.now() {
+		closeAll(files)
+		err = &FolderError{s.cfg.Dir, errMoved}
+	} else if b.place.durable.how == SyncFS {
 		err = s.sync.all(ctx)
 	} else {
 		errs := s.each(ctx, "fdatasync", len(files), 8, func(i int) error {
@@ -171,7 +176,7 @@ func (b *Batch) append(g *Group, wait time.Duration) error {
 
 func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) error {
 	s := b.store
-	dir, err := s.shards.folder(token, true)
+	dir, err := s.folder(token, true)
 	if err != nil {
 		return err
 	}
@@ -186,7 +191,7 @@ func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) err
 		}
 	}()
 	size := info.Size()
-	if err := private(f, info); err != nil {
+	if err := s.private(f, info); err != nil {
 		return err
 	}
 	if size > 0 {
@@ -202,7 +207,7 @@ func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) err
 		}
 		return err
 	}
-	if s.durable.how == SyncFS {
+	if b.place.durable.how == SyncFS {
 		return nil
 	}
 	if keep = b.keep(f, dir, size == 0 || !s.known.has(token)); keep {
@@ -222,7 +227,7 @@ func (b *Batch) keep(f *os.File, dir *os.Root, isNew bool) bool {
 	b.files = append(b.files, f)
 	if isNew {
 		b.folders[dir] = true
-		b.folders[b.store.root] = true
+		b.folders[b.place.root] = true
 	}
 	return true
 }

@@ -170,6 +170,10 @@ func (r *run) wait(ctx context.Context, bound time.Duration, op string) []error 
 // SessionFault reports whether err is about the files of one session only, so
 // that other sessions can go on: a permission, a link, a corrupt file.
 func SessionFault(err error) bool {
+	var folder *FolderError
+	if errors.As(err, &folder) {
+		return false
+	}
 	var link *ForeignFileError
 	var bad *CorruptError
 	if errors.As(err, &link) || errors.As(err, &bad) {

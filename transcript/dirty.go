@@ -252,6 +252,15 @@ func (d *dirty) quiet(e *entry, now time.Time, cfg *Config) bool {
 	return now.Sub(e.last) > cfg.QuietAfter
 }
 
+// forget drops what is known of the content of tails and documents.
+func (d *dirty) forget() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.entries {
+		e.folded, e.prefix, e.large = 0, 0, 0
+	}
+}
+
 // known returns how much of the tail is folded, as far as this process knows.
 func (d *dirty) known(e *entry) (folded int64, prefix uint64) {
 	d.mu.Lock()

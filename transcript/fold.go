@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/record"
@@ -146,8 +147,13 @@ func (s *Store) endFold(f *folding) {
 		o.err, o.busy = nil, true
 	}
 	if o.err != nil {
+		o.err = s.blame(f.entry.token, o.err)
 		s.stats.foldFailures.Add(1)
-		s.log.Warn("fold failed; the turns stay durable in the tail", "session", f.entry.token, "error", o.err)
+		level := slog.LevelWarn
+		if folder := new(FolderError); errors.As(o.err, &folder) {
+			level = slog.LevelDebug // said once, for all of its sessions
+		}
+		s.log.Log(context.Background(), level, "fold failed; the turns stay durable in the tail", "session", f.entry.token, "error", o.err)
 		s.corrupted(f.entry.session, o.err)
 	}
 	s.dirty.settle(f.entry, o, &s.cfg)

@@ -27,13 +27,14 @@ type Identity struct {
 	Local bool `json:"-"`
 }
 
-func openIdentity(root *os.Root, cfg Config) (Identity, error) {
+func openIdentity(p *place, cfg Config) (Identity, error) {
+	root := p.root
 	id, err := readIdentity(root)
 	if errors.Is(err, fs.ErrNotExist) {
 		if cfg.ReadOnly {
 			return id, fmt.Errorf("%s is not a transcripts folder: it has no %s file", cfg.Dir, identityFile)
 		}
-		if err = createIdentity(root, cfg.Layout); err == nil {
+		if err = createIdentity(p, cfg.Layout); err == nil {
 			id, err = readIdentity(root) // somebody else may have been first
 		}
 	}
@@ -76,7 +77,8 @@ func readIdentity(root *os.Root) (id Identity, err error) {
 
 // createIdentity writes the file once: of several processes that start
 // together, the first to link its file wins.
-func createIdentity(root *os.Root, layout Layout) error {
+func createIdentity(p *place, layout Layout) error {
+	root := p.root
 	if layout == "" {
 		layout = Sharded
 	}
@@ -94,6 +96,9 @@ func createIdentity(root *os.Root, layout Layout) error {
 		return err
 	}
 	defer root.Remove(name)
+	if err := p.owner.name(root, name); err != nil {
+		return err
+	}
 	if err := root.Link(name, identityFile); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}

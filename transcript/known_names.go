@@ -34,3 +34,9 @@ func (n *knownNames) add(token string) {
 	defer n.mu.Unlock()
 	n.known.Add(token, struct{}{})
 }
+
+func (n *knownNames) forget() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known.Purge()
+}

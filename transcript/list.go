@@ -119,7 +119,7 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 	var session string
 	nameless := error(ErrNoSession)
 	err := s.one(ctx, "identify "+name.token, func() error {
-		dir, err := s.shards.folder(name.token, false)
+		dir, err := s.folder(name.token, false)
 		if err != nil {
 			return err
 		}
@@ -238,14 +238,20 @@ func (s *Store) shardNames() []string {
 }
 
 func (s *Store) readFolder(shard string) ([]fs.DirEntry, error) {
-	dir := s.root
+	p, err := s.here()
+	if err != nil {
+		return nil, err
+	}
+	dir := p.root
 	if shard != "." {
-		var err error
-		if dir, err = s.shards.named(shard, false); err != nil {
+		if dir, err = p.shards.named(shard, false); err != nil {
 			return nil, err
 		}
 	}
 	f, err := dir.Open(".")
+	if errors.Is(err, fs.ErrPermission) {
+		err = &FolderError{shard, err}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,11 @@ func (s *Store) Merge(ctx context.Context, groups []Group) error {
 
 // SyncMerges returns when all that was merged before is durable.
 func (s *Store) SyncMerges(ctx context.Context) error {
-	if s.durable.how != SyncFS {
+	p := s.now()
+	if merged := s.merged.Swap(nil); merged != nil && merged != p {
+		return &FolderError{s.cfg.Dir, errMoved}
+	}
+	if p.durable.how != SyncFS {
 		return s.Err() // each was made durable by itself
 	}
 	return s.sync.all(ctx)
@@ -66,6 +70,7 @@ func (s *Store) SyncMerges(ctx context.Context) error {
 // or begun by somebody else meanwhile: they are to be merged again.
 func (s *Store) mergeGroup(groups []Group) (busy []Group, errs []error) {
 	started := time.Now()
+	s.merged.CompareAndSwap(nil, s.now())
 	items := make([]*replacement, len(groups))
 	for i := range items {
 		items[i] = &replacement{}
@@ -82,6 +87,7 @@ func (s *Store) mergeGroup(groups []Group) (busy []Group, errs []error) {
 		case i > 0 && errors.Is(r.err, ErrBusy), errors.Is(r.err, errSeen):
 			busy = append(busy, groups[i])
 		case r.err != nil:
+			r.err = s.blame(r.token, r.err)
 			s.corrupted(groups[i].SessionID, r.err)
 			errs = append(errs, fmt.Errorf("merge into session %s: %w", Token(groups[i].SessionID), r.err))
 		}
@@ -105,10 +111,16 @@ func (s *Store) beginMerge(r *replacement, g *Group, wait time.Duration) error {
 	return s.writeMerged(r, g.SessionID, g.Turns)
 }
 
-// private gives a file that was just made the permissions of ours, whatever the umask.
-func private(f *os.File, info os.FileInfo) error {
-	if info.Size() == 0 && info.Mode().Perm() != 0o600 {
-		return f.Chmod(0o600)
+// private gives a file that was just made the permissions of ours, whatever the umask, and the
+// owner of the folder.
+func (s *Store) private(f *os.File, info os.FileInfo) error {
+	if info.Size() > 0 {
+		return nil
 	}
-	return nil
+	if info.Mode().Perm() != 0o600 {
+		if err := f.Chmod(0o600); err != nil {
+			return err
+		}
+	}
+	return s.now().owner.file(f)
 }

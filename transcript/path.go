@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,59 +54,99 @@ func DocumentPath(layout Layout, session string) string {
 // shards holds the folders that files are opened in, each once, so that opening
 // a file resolves one name and can never leave the tree.
 type shards struct {
-	root *os.Root
-	flat bool
+	place    *place
+	flat     bool
+	replaced func() // is told that a folder stands in the place of another
 
-	mu   sync.RWMutex
-	open map[string]*os.Root
-	dirs map[*os.Root]*os.File // for what os.Root cannot do
+	mu      sync.RWMutex
+	open    map[string]shard
+	dirs    map[*os.Root]*os.File // for what os.Root cannot do
+	retired []*os.Root            // were replaced; operations may still be at work in them
+}
+
+type shard struct {
+	root *os.Root
+	id   fileID
 }
 
 // folder returns the folder of a token. With create it is made; without, a
 // missing one is fs.ErrNotExist.
 func (h *shards) folder(token string, create bool) (*os.Root, error) {
 	if h.flat {
-		return h.root, nil
+		return h.place.root, nil
 	}
 	return h.named(shardOf(token), create)
 }
 
+// named returns a folder of the sharded layout as it stands at its name now. One that was
+// there and is gone is a [*FolderError]: nobody knows what is in it.
 func (h *shards) named(name string, create bool) (*os.Root, error) {
 	h.mu.RLock()
-	r := h.open[name]
+	known := h.open[name]
 	h.mu.RUnlock()
-	if r != nil {
-		return r, nil
-	}
-	info, err := h.root.Lstat(name)
+	var st unix.Stat_t
+	err := unix.Fstatat(int(h.place.durable.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && create:
-		if err := h.root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	case err == nil && known.root != nil && idOf(&st) == known.id:
+		return known.root, nil
+	case errors.Is(err, unix.ENOENT) && known.root != nil:
+		return nil, &FolderError{name, errGone}
+	case errors.Is(err, unix.ENOENT) && create:
+		if err := h.make(name); err != nil {
 			return nil, err
 		}
-		if err := h.root.Chmod(name, 0o700); err != nil { // whatever the umask
-			return nil, err
-		}
+	case errors.Is(err, unix.ENOENT):
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	case err != nil:
-		return nil, err
-	case info.Mode()&fs.ModeSymlink != 0:
-		return nil, &ForeignFileError{Path: name, Kind: "a symbolic link"}
+		return nil, &FolderError{name, err}
+	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
+		return nil, &FolderError{name, &ForeignFileError{Path: name, Kind: "a symbolic link"}}
 	}
-	r, err = h.root.OpenRoot(name)
-	if err != nil {
-		return nil, err
+	return h.reopen(name)
+}
+
+func (h *shards) make(name string) error {
+	root := h.place.root
+	if err := root.Mkdir(name, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
 	}
+	if err := root.Chmod(name, 0o700); err != nil { // whatever the umask
+		return err
+	}
+	return h.place.owner.name(root, name)
+}
+
+func (h *shards) reopen(name string) (*os.Root, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if other := h.open[name]; other != nil {
-		r.Close()
-		return other, nil
+	root, err := h.place.root.OpenRoot(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errGone // just now
+	}
+	if err != nil {
+		return nil, &FolderError{name, err}
+	}
+	info, err := root.Stat(".")
+	if err != nil {
+		root.Close()
+		return nil, &FolderError{name, err}
+	}
+	st, _ := info.Sys().(*syscall.Stat_t)
+	id := fileID{uint64(st.Dev), st.Ino}
+	known := h.open[name]
+	if known.root != nil && known.id == id { // somebody else was first
+		root.Close()
+		return known.root, nil
 	}
 	if h.open == nil {
-		h.open = make(map[string]*os.Root)
+		h.open = make(map[string]shard)
 	}
-	h.open[name] = r
-	return r, nil
+	h.open[name] = shard{root, id}
+	if known.root != nil {
+		h.retired = append(h.retired, known.root)
+		h.replaced()
+	}
+	return root, nil
 }
 
 // dir returns a descriptor of a folder, which stays open.
@@ -140,10 +181,13 @@ func (h *shards) close() (err error) {
 		err = errors.Join(err, f.Close())
 	}
 	h.dirs = nil
-	for _, r := range h.open {
+	for _, known := range h.open {
+		err = errors.Join(err, known.root.Close())
+	}
+	for _, r := range h.retired {
 		err = errors.Join(err, r.Close())
 	}
-	h.open = nil
+	h.open, h.retired = nil, nil
 	return err
 }
 

@@ -78,8 +78,8 @@ func (s *Store) visit(ctx context.Context, op, session string, held *Held, fn fu
 		return err
 	}
 	token := Token(session)
-	return s.one(ctx, op+" session "+token, func() error {
-		dir, err := s.shards.folder(token, false)
+	err := s.one(ctx, op+" session "+token, func() error {
+		dir, err := s.folder(token, false)
 		if errors.Is(err, fs.ErrNotExist) {
 			return ErrNoSession
 		}
@@ -97,6 +97,10 @@ func (s *Store) visit(ctx context.Context, op, session string, held *Held, fn fu
 		}
 		return fn(dir, tail)
 	})
+	if err != nil {
+		err = s.blame(token, err)
+	}
+	return err
 }
 
 // readTail reads the tail of a session; a missing one is empty.

@@ -89,7 +89,7 @@ func (s *Store) Repair(ctx context.Context, session string, events Events) (Repa
 		return nil
 	})
 	if err != nil {
-		return Repaired{}, err
+		return Repaired{}, s.blame(token, err)
 	}
 	return *done, nil
 }
@@ -112,7 +112,7 @@ type repair struct {
 
 func (r *repair) run() error {
 	var err error
-	if r.dir, err = r.store.shards.folder(r.token, false); errors.Is(err, fs.ErrNotExist) {
+	if r.dir, err = r.store.folder(r.token, false); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	} else if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (r *repair) run() error {
 		return err
 	}
 	defer tail.Close()
-	if err := private(tail, info); err != nil {
+	if err := r.store.private(tail, info); err != nil {
 		return err
 	}
 	if r.tail, err = readSize(tail, info.Size()); err != nil {
@@ -216,6 +216,9 @@ func (r *repair) replace(doc *Document, changed bool) error {
 			return fmt.Errorf("create temporary document: %w", err)
 		}
 		defer f.Cleanup() // does nothing once renamed
+		if err := s.now().owner.file(f.File); err != nil {
+			return err
+		}
 		if _, err := doc.WriteTo(f); err != nil {
 			return fmt.Errorf("write temporary document: %w", err)
 		}
@@ -285,6 +288,9 @@ func (r *repair) link(from, to string) error {
 		return err
 	}
 	_, err = f.Write(r.old)
+	if err == nil {
+		err = r.store.now().owner.file(f)
+	}
 	if err == nil {
 		err = r.store.syncFile(f)
 	}

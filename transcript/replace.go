@@ -37,7 +37,7 @@ func (s *Store) enter(r *replacement, token string, create bool, wait time.Durat
 		return err
 	}
 	r.held = true
-	r.dir, err = s.shards.folder(token, create)
+	r.dir, err = s.folder(token, create)
 	return err
 }
 
@@ -66,7 +66,7 @@ func (s *Store) holdNew(r *replacement, token string, wait time.Duration) error 
 		return err
 	}
 	r.tail = tail
-	return private(tail, info)
+	return s.private(tail, info)
 }
 
 func unseen(dir *os.Root, token string) (bool, error) {
@@ -115,6 +115,9 @@ func (s *Store) writeMerged(r *replacement, session string, turns []Snapshot) er
 func (s *Store) writeNew(r *replacement, write func(io.Writer) (int64, error)) (err error) {
 	r.file, err = renameio.NewPendingFile(r.token+documentSuffix, renameio.WithRoot(r.dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
+		return fmt.Errorf("create temporary document: %w", err)
+	}
+	if err := s.now().owner.file(r.file.File); err != nil {
 		return fmt.Errorf("create temporary document: %w", err)
 	}
 	if r.size, err = write(r.file); err != nil {
@@ -180,7 +183,7 @@ func (s *Store) replace(group []*replacement, later bool) {
 		}
 		dirs[r.dir] = true
 		if r.created {
-			dirs[s.root] = true
+			dirs[s.now().root] = true
 		}
 		files = files || r.file != nil
 	}
@@ -195,7 +198,7 @@ func (s *Store) replace(group []*replacement, later bool) {
 		}
 	}
 	ctx := context.Background() // bounded by FileTimeout
-	if s.durable.how == SyncFS && files {
+	if s.now().durable.how == SyncFS && files {
 		if err := s.sync.all(ctx); err != nil {
 			failAll(err)
 			return
@@ -205,14 +208,14 @@ func (s *Store) replace(group []*replacement, later bool) {
 		switch {
 		case r.file == nil || r.err != nil:
 		case r.unseen:
-			r.err = s.place(r)
+			r.err = s.putFirst(r)
 		default:
 			r.err = s.rename(r)
 		}
 	}
 	var err error
 	switch {
-	case s.durable.how != SyncFS:
+	case s.now().durable.how != SyncFS:
 		err = s.syncFolders(dirs)
 	case !later:
 		err = s.sync.all(ctx)
@@ -224,7 +227,7 @@ func (s *Store) replace(group []*replacement, later bool) {
 
 // renameNew renames a file unless there is one of the new name, which is fs.ErrExist.
 func (s *Store) renameNew(dir *os.Root, from, to string) error {
-	f, err := s.shards.dir(dir)
+	f, err := s.now().shards.dir(dir)
 	if err != nil {
 		return err
 	}
@@ -245,7 +248,7 @@ func (s *Store) renameNew(dir *os.Root, from, to string) error {
 // the group has made it durable it is only renamed: a sync of its own would be a
 // flush of the disk for every document.
 func (s *Store) rename(r *replacement) error {
-	if s.durable.how != SyncFS {
+	if s.now().durable.how != SyncFS {
 		err := r.file.CloseAtomicallyReplace()
 		var path *fs.PathError
 		if errors.As(err, &path) && path.Op == "sync" {
@@ -269,12 +272,12 @@ func (s *Store) rename(r *replacement) error {
 // errSeen says that somebody else began the session at the same time.
 var errSeen = errors.New("the session has files by now")
 
-// place puts the first document of an unseen session into its place, unless there
+// putFirst puts the first document of an unseen session into its place, unless there
 // is one. Who else begins the session makes its tail first and reads the document
 // then. So when there is no tail after the document has its name, everybody will
 // read it; otherwise the merge has to be made again, under the lock.
-func (s *Store) place(r *replacement) error {
-	if s.durable.how != SyncFS {
+func (s *Store) putFirst(r *replacement) error {
+	if s.now().durable.how != SyncFS {
 		if err := r.file.Sync(); err != nil {
 			return s.fail("fsync temporary document", err)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,16 +119,21 @@ var (
 type Store struct {
 	cfg      Config
 	log      *slog.Logger
-	root     *os.Root
 	identity Identity
-	durable  durability
 
-	slots  chan struct{} // one for every file operation under way
-	locks  locks
-	shards shards
-	sync   syncer
-	dirty  dirty
-	known  knownNames // not used with SyncFS
+	place     atomic.Pointer[place]
+	merged    atomic.Pointer[place] // where merges went that were not synced yet
+	reopening sync.Mutex            // guards retired
+	retired   []*place              // were replaced
+
+	troubledMu sync.Mutex
+	troubled   map[string]bool // folders for Probe to look at
+
+	slots chan struct{} // one for every file operation under way
+	locks locks
+	sync  syncer
+	dirty dirty
+	known knownNames // not used with SyncFS
 
 	failed    atomic.Pointer[error] // the fsync error after which nothing is trusted
 	onCorrupt atomic.Pointer[func(session string)]
@@ -152,27 +156,24 @@ func Open(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("create transcripts folder: %w", err)
 		}
 	}
-	root, err := os.OpenRoot(cfg.Dir)
+	p, err := openPlace(&cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open transcripts folder: %w", err)
 	}
 	s := &Store{
-		cfg: cfg, log: cfg.Logger, root: root,
+		cfg: cfg, log: cfg.Logger,
 		slots:   make(chan struct{}, cfg.MaxOps),
 		closing: make(chan struct{}),
 	}
 	s.locks.init()
 	s.dirty.init()
 	s.known.init()
-	if s.identity, err = openIdentity(root, cfg); err != nil {
-		root.Close()
+	if s.identity, err = openIdentity(p, cfg); err != nil {
+		p.close()
 		return nil, err
 	}
-	s.shards = shards{root: root, flat: s.identity.Layout == Flat}
-	if s.durable, err = openDurability(root, cfg.Durability); err != nil {
-		root.Close()
-		return nil, err
-	}
+	p.shards.flat, p.shards.replaced = s.identity.Layout == Flat, s.forget
+	s.place.Store(p)
 	s.sync.store = s
 	if !cfg.ReadOnly {
 		for range cfg.FoldWorkers {
@@ -201,7 +202,11 @@ func (s *Store) Close(ctx context.Context) error {
 		}()
 		select {
 		case <-done:
-			err = errors.Join(err, s.shards.close(), s.durable.close(), s.root.Close())
+			s.reopening.Lock()
+			defer s.reopening.Unlock()
+			for _, p := range append(s.retired, s.now()) {
+				err = errors.Join(err, p.close())
+			}
 		case <-ctx.Done(): // a hung disk holds a worker; the process is about to end anyway
 			err = errors.Join(err, fmt.Errorf("close transcripts folder: %w", context.Cause(ctx)))
 		}

@@ -54,7 +54,7 @@ func (s *Store) sweepOwn() error {
 			!strings.HasPrefix(name, "."+identityFile) && !strings.HasPrefix(name, identityFile+"-") {
 			continue
 		}
-		if err := s.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := s.now().root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -69,14 +69,14 @@ func (s *Store) sweepFile(token, name string) error {
 		return nil
 	}
 	defer s.locks.release(token)
-	dir, err := s.shards.folder(token, false)
+	dir, err := s.folder(token, false)
 	if err != nil {
 		return err
 	}
 	if _, err := dir.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil // it was no leftover, but a document under way
 	}
-	tail, _, err := lockTail(dir, token, true, wait)
+	tail, info, err := lockTail(dir, token, true, wait)
 	if errors.Is(err, ErrBusy) {
 		return nil
 	}
@@ -84,6 +84,9 @@ func (s *Store) sweepFile(token, name string) error {
 		return err
 	}
 	defer tail.Close()
+	if err := s.private(tail, info); err != nil {
+		return err
+	}
 	err = dir.Remove(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

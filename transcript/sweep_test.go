@@ -16,7 +16,7 @@ func TestSweepWaitsForWhoHasTheSession(t *testing.T) {
 	if err := s.Append(t.Context(), snap(t, "s", 1)); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := s.shards.folder("s", false)
+	dir, err := s.now().shards.folder("s", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ func (y *syncer) join() *round {
 func (y *syncer) loop(r *round) {
 	for r != nil {
 		if r.err = y.store.Err(); r.err == nil {
-			if err := y.store.durable.syncAll(); err != nil {
+			if err := y.store.now().durable.syncAll(); err != nil {
 				r.err = y.store.fail("syncfs", err)
 			}
 		}
@@ -86,7 +86,7 @@ func (s *Store) syncFolders(dirs map[*os.Root]bool) error {
 			return s.fail("fsync "+dir.Name(), err)
 		}
 	}
-	if err := folder.Confirm(s.durable.dir); err != nil {
+	if err := folder.Confirm(s.now().durable.dir); err != nil {
 		return s.fail("fsync", err)
 	}
 	return nil

@@ -70,7 +70,7 @@ const walkFile = ".afterword-walk"
 // there was none.
 func (s *Store) LastWalk(ctx context.Context) (at time.Time, err error) {
 	err = s.one(ctx, "read the time of the last walk", func() error {
-		data, err := readFile(s.root, walkFile)
+		data, err := readFile(s.now().root, walkFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
@@ -90,9 +90,14 @@ func (s *Store) LastWalk(ctx context.Context) (at time.Time, err error) {
 // that the next walk looks at everything.
 func (s *Store) MarkWalk(ctx context.Context, began time.Time) error {
 	return s.one(ctx, "note the time of the walk", func() error {
+		p, err := s.here()
+		if err != nil {
+			return err
+		}
 		return errors.Join(
-			s.root.WriteFile(walkFile, []byte(InstantOf(began).String()+"\n"), 0o600),
-			s.root.Chmod(walkFile, 0o600)) // whatever the umask
+			p.root.WriteFile(walkFile, []byte(InstantOf(began).String()+"\n"), 0o600),
+			p.root.Chmod(walkFile, 0o600), // whatever the umask
+			p.owner.name(p.root, walkFile))
 	})
 }
 
@@ -102,5 +107,10 @@ func (s *Store) Probe(ctx context.Context) error {
 	if err := s.Err(); err != nil {
 		return err
 	}
-	return s.one(ctx, "probe the transcripts folder", func() error { return probeWritable(s.root) })
+	return s.one(ctx, "probe the transcripts folder", func() error {
+		if err := s.probeFolders(); err != nil {
+			return err
+		}
+		return probeWritable(s.now().root)
+	})
 }

@@ -87,6 +87,9 @@ func (b *builder) openForReplay() (*transcript.Store, func(context.Context) erro
 	if dir := b.o.store.transcripts(); !isTranscripts(dir) {
 		return nil, nil, errors.New(dir + " is not a transcripts folder: start the console with the --data-dir that the consumer writes")
 	}
+	if err := b.o.store.checkData(); err != nil {
+		return nil, nil, err
+	}
 	s, err := transcript.Open(b.storeConfig())
 	if err != nil {
 		return nil, nil, dataDirError(err)

@@ -20,6 +20,9 @@ func (b *builder) startEmbedded() error {
 		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
 			return errors.New("--nats-js-domain and --nats-js-prefix are for servers given with --nats-url: the embedded one has neither a domain nor other accounts")
 		}
+		if err := refuseRoot("the folder of the embedded NATS server", b.natsDir()); err != nil {
+			return err
+		}
 		srv, err := embedded.StartNATS(embedded.NATSConfig{Dir: b.natsDir(), Addr: b.o.embeddedNATS, Logger: b.log})
 		if err != nil {
 			return err

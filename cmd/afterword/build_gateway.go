@@ -28,6 +28,11 @@ func (b *builder) answer() error {
 	if b.tracing != nil {
 		cfg.Trace = b.tracing.Publish
 	}
+	if cfg.SpoolDir != "" {
+		if err := refuseRoot("the spool", cfg.SpoolDir); err != nil {
+			return err
+		}
+	}
 	p, err := publisher.New(cfg)
 	if err != nil {
 		switch {

@@ -100,6 +100,9 @@ func (b *builder) listen() error {
 
 // openStore opens the transcripts for writing.
 func (b *builder) openStore() error {
+	if err := b.o.store.checkData(); err != nil {
+		return err
+	}
 	cfg := b.storeConfig()
 	cfg.Layout = transcript.Layout(b.o.store.layout)
 	times := metrics.NewStoreTimes()
@@ -120,6 +123,9 @@ func (b *builder) openStore() error {
 
 // lookForStore reads the transcripts, when this machine has them.
 func (b *builder) lookForStore() error {
+	if err := b.o.store.checkData(); err != nil {
+		return err
+	}
 	l := &lateStore{cfg: b.storeConfig(), log: b.log}
 	l.cfg.ReadOnly = true
 	var err error

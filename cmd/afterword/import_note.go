@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/google/renameio/v2"
+
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // importNote is how far an import came: everything before its position is stored, or
@@ -56,7 +58,11 @@ func (n *importNote) save(at place, counts importCounts) error {
 	if err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(n.file, append(b, '\n'), exportMode); err != nil {
+	err = renameio.WriteFile(n.file, append(b, '\n'), exportMode)
+	if err == nil {
+		err = folder.Inherit(n.file)
+	}
+	if err != nil {
 		return fileError("--resume", err)
 	}
 	return nil

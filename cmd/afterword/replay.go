@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
@@ -138,6 +139,9 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 			return err
 		}
 	}
+	if err := o.checkFolder(dir); err != nil {
+		return err
+	}
 	return c.withStream(ctx, o.nats, o.logs, "replay", func(ctx context.Context, js jetstream.JetStream) (err error) {
 		s, err := transcript.Open(transcript.Config{
 			Dir: dir, Layout: transcript.Layout(o.store.layout), FileTimeout: o.store.fileTimeout, Logger: log,
@@ -192,6 +196,14 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 	})
 }
 
+// checkFolder refuses a folder that other users may write.
+func (o *replayOptions) checkFolder(dir string) error {
+	if o.into != "" {
+		return folder.Check(dir)
+	}
+	return o.store.checkData()
+}
+
 // checkInto refuses a folder in which transcripts would be mixed with something else.
 func checkInto(dir string) error {
 	entries, err := os.ReadDir(dir)
@@ -224,10 +236,13 @@ func scratchFolder(dir, dataDir string) (string, func(), error) {
 	if dir == "" {
 		dir = dataDir
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := folder.Make(dir); err != nil {
 		return "", nil, fmt.Errorf("make a scratch folder: %w: choose one that can be written with --scratch", err)
 	}
 	scratch, err := os.MkdirTemp(dir, "scratch-")
+	if err == nil {
+		err = folder.Inherit(scratch)
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("make a scratch folder: %w: choose one that can be written with --scratch", err)
 	}

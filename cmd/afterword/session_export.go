@@ -210,7 +210,11 @@ func (e *exporter) write(session string) error {
 		e.made = true
 	}
 	path := filepath.Join(e.o.out, transcript.Token(session)+e.format.suffix)
-	if err := renameio.WriteFile(path, e.rendered, exportMode, renameio.IgnoreUmask()); err != nil {
+	err := renameio.WriteFile(path, e.rendered, exportMode, renameio.IgnoreUmask())
+	if err == nil {
+		err = folder.Inherit(path)
+	}
+	if err != nil {
 		return fileError("--out", err)
 	}
 	return nil

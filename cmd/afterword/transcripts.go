@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -24,6 +25,24 @@ const checkpointFile = ".afterword-replay"
 func isTranscripts(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, identityFile))
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// checkData refuses a data folder that other users may write, or that is theirs.
+func (o *storeOptions) checkData() error {
+	return folder.Check(o.dir, "transcripts", "spool", "nats")
+}
+
+// refuseRoot is for folders with files that cannot be given to the owner of the folder: root
+// would leave there what the service of that user cannot read.
+func refuseRoot(what, dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	uid, err := folder.Owner(dir)
+	if err == nil && uid != 0 {
+		err = fmt.Errorf("%s %s belongs to user %d, who could not read what root leaves there: run afterword as that user, or chown -R root %s", what, dir, uid, dir)
+	}
+	return err
 }
 
 // dataDirError adds what to do about a folder that cannot be used.
@@ -59,6 +78,9 @@ func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Contex
 
 // withWritableTranscripts is withTranscripts for writing into a folder that is there.
 func withWritableTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
+	if err := o.checkData(); err != nil {
+		return err
+	}
 	if dir := o.transcripts(); !isTranscripts(dir) {
 		return fmt.Errorf("%s is not a transcripts folder: give the folder that the consumer writes with --data-dir", dir)
 	}

@@ -5,14 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // private is the mode of a folder that only its owner may look into.
 const private = 0o700
 
-// Make creates dir, private whatever the umask, and the folders above it that
+// Make creates dir, owned as [Inherit] says, private whatever the umask, and the folders above it that
 // are missing, so that they are there after a power cut: a name is durable only
 // when the folder that holds it is synced. The folders above are synced even
 // if all are there, for whoever made them may have ended before it did so; one
@@ -34,6 +36,11 @@ func Make(dir string) error {
 	}
 	if missing[whole] {
 		if err := os.Chmod(dir, private); err != nil {
+			return err
+		}
+	}
+	for _, at := range slices.Sorted(maps.Keys(missing)) { // from above
+		if err := Inherit(at); err != nil {
 			return err
 		}
 	}
