@@ -48,10 +48,6 @@ type HistoryConfig struct {
 	Redis  *Redis // nil means no cache
 	File   Reader // the transcript store; nil on a machine without the files
 	Stream Reader // the session's subject in the stream
-	// Trimmed reports whether old events may be gone from the stream. A stream's
-	// answer with fewer turns than Redis keeps may then be a part of the truth,
-	// and is not cached. Nil means that they may.
-	Trimmed func() bool
 	// Pending is overlaid on what was found.
 	Pending PendingTurns
 	// Observe is told the last timestamp of every history that was found.
@@ -73,9 +69,6 @@ func (c HistoryConfig) withDefaults() HistoryConfig {
 	c.StreamTimeout = cmp.Or(c.StreamTimeout, DefaultStreamTimeout)
 	c.MaxReads = cmp.Or(c.MaxReads, DefaultMaxReads)
 	c.MaxRepopulate = cmp.Or(c.MaxRepopulate, DefaultMaxRepopulate)
-	if c.Trimmed == nil {
-		c.Trimmed = func() bool { return true }
-	}
 	if c.Observe == nil {
 		c.Observe = func(string, transcript.Instant) {}
 	}
@@ -98,7 +91,8 @@ type Result struct {
 	// Source says where the history was found. Pending turns may be listed with
 	// every source, [FromNone] included.
 	Source Source
-	// Degraded says that something that should have answered did not. Turns may
+	// Degraded says that something that should have answered did not, or that no source was read
+	// that must have all turns: files, or a stream that has removed nothing. Turns may
 	// be missing then, and with [FromNone] nobody knows whether there are any.
 	Degraded bool
 	// Revision is the sum of rev over the transcript where it was found; pending
@@ -143,6 +137,9 @@ func NewHistory(cfg HistoryConfig) (*History, error) {
 // newest revision of each winning, so a user's next question sees the last answer
 // at once. Where such a turn supersedes or revises one that was found, fewer than
 // limit may be listed.
+//
+// A history from a stream that has removed messages is degraded, unless the files were read too: turns may
+// be missing. It is not cached.
 //
 // Trouble is not an error: what does not answer is passed over, the result says
 // so with Degraded, and nothing is cached on its account. When nobody who could
@@ -229,14 +226,21 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		source Source
 	}{{h.file, FromFile}, {h.stream, FromStream}}
 	asked, late := false, false
+	read := false // the files, which do not have the session: what is not written yet, the stream still has
 	for _, b := range fallbacks {
 		if b.reader == nil {
 			continue
 		}
-		asked = true
 		rec, err := b.reader.Recent(ctx, session, want)
+		asked = asked || !errors.Is(err, transcript.ErrNoTranscripts)
 		switch {
+		case errors.Is(err, transcript.ErrNoTranscripts):
+			continue
 		case errors.Is(err, transcript.ErrNoSession):
+			read = read || b.source == FromFile
+			continue
+		case errors.Is(err, transcript.ErrPartial):
+			f.degraded = f.degraded || !read
 			continue
 		case err != nil:
 			f.degraded, late = true, true
@@ -244,16 +248,13 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		}
 		f.recent, f.source = rec, b.source
 		f.lasting = !cacheable && (b.source == FromFile || h.file == nil)
-		f.repopulate = (missed || f.corrupt) && !late && h.whole(b.source, rec)
+		whole := !rec.Partial || read
+		f.degraded = f.degraded || !whole
+		f.repopulate = (missed || f.corrupt) && !late && whole
 		return f
 	}
 	if !asked {
 		f.degraded = true // a cache that misses knows nothing
 	}
 	return f
-}
-
-// whole reports whether rec is all that Redis should hold of the session.
-func (h *History) whole(source Source, rec transcript.Recent) bool {
-	return source == FromFile || len(rec.Turns) >= h.cfg.Redis.Limit() || !h.cfg.Trimmed()
 }

@@ -146,7 +146,6 @@ func TestOlderSystemTimedOutReadIsNotCachedAsTruth(t *testing.T) {
 	file.hang = hang
 	h := newHistory(t, HistoryConfig{
 		Redis: r, File: file, Stream: stream, FileTimeout: 100 * time.Millisecond,
-		Trimmed: func() bool { return false }, // so that only the late file keeps its answer out of Redis
 	})
 	within(t, patience/2, "a load with a hung disk", func() {
 		sameTurns(t, load(t, h, "s", 0, FromStream, true).Turns, all[9:])
@@ -243,16 +242,19 @@ func TestPartOfAStreamIsNotCached(t *testing.T) {
 	s := servertest.Redis(t)
 	r, stream := newRedis(t, patient(s.URL())), newStore()
 	stream.put(turns(t, "s", 1, 3)...)
-	trimmed := true
-	h := newHistory(t, HistoryConfig{Redis: r, Stream: stream, Trimmed: func() bool { return trimmed }})
-	load(t, h, "s", 0, FromStream, false)
-	check(t, h.Close(t.Context()))
-	if _, hit, err := r.Recent(t.Context(), "s"); hit || err != nil {
-		t.Errorf("three turns of a trimmed stream: %v, %v", hit, err)
+	stream.trim()
+	for name, file := range map[string]Reader{"without files": nil, "without files yet": noFiles{}} {
+		h := newHistory(t, HistoryConfig{Redis: r, Stream: stream, File: file})
+		sameTurns(t, load(t, h, "s", 0, FromStream, true).Turns, turns(t, "s", 1, 3))
+		load(t, h, "gone", 0, FromNone, true)
+		check(t, h.Close(t.Context()))
+		if _, hit, err := r.Recent(t.Context(), "s"); hit || err != nil {
+			t.Errorf("%s: three turns of a trimmed stream: %v, %v", name, hit, err)
+		}
 	}
-	trimmed = false
-	h = newHistory(t, HistoryConfig{Redis: r, Stream: stream, Trimmed: func() bool { return trimmed }})
-	load(t, h, "s", 0, FromStream, false)
+	h := newHistory(t, HistoryConfig{Redis: r, Stream: stream, File: newStore()})
+	load(t, h, "gone", 0, FromNone, false)
+	load(t, h, "s", 0, FromStream, false) // the files do not have it, so the stream has all of it
 	eventually(t, "repopulation", func() bool { _, hit, _ := r.Recent(t.Context(), "s"); return hit })
 }
 

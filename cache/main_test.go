@@ -76,6 +76,20 @@ type store struct {
 	err      error         // of every read
 	hang     chan struct{} // reads wait until it is closed, whatever their context says
 	reads    int
+	partial  bool // it has lost turns, nobody knows of which sessions
+}
+
+// noFiles is a machine without transcripts.
+type noFiles struct{}
+
+func (noFiles) Recent(context.Context, string, int) (transcript.Recent, error) {
+	return transcript.Recent{}, transcript.ErrNoTranscripts
+}
+
+func (s *store) trim() {
+	s.mu.Lock()
+	s.partial = true
+	s.mu.Unlock()
 }
 
 func newStore() *store { return &store{sessions: make(map[string]map[string]transcript.Snapshot)} }
@@ -109,7 +123,7 @@ func (s *store) all(session string) []transcript.Snapshot {
 
 func (s *store) Recent(_ context.Context, session string, n int) (transcript.Recent, error) {
 	s.mu.Lock()
-	err, hang := s.err, s.hang
+	err, hang, partial := s.err, s.hang, s.partial
 	s.reads++
 	s.mu.Unlock()
 	if hang != nil {
@@ -119,10 +133,15 @@ func (s *store) Recent(_ context.Context, session string, n int) (transcript.Rec
 		return transcript.Recent{}, err
 	}
 	all := s.all(session)
-	if len(all) == 0 {
+	switch {
+	case len(all) == 0 && partial:
+		return transcript.Recent{}, transcript.ErrPartial
+	case len(all) == 0:
 		return transcript.Recent{}, transcript.ErrNoSession
 	}
-	return recentOf(all, n), nil
+	rec := recentOf(all, n)
+	rec.Partial = partial
+	return rec, nil
 }
 
 var errDisk = errors.New("disk on fire")

@@ -12,8 +12,9 @@ import (
 
 // Reader reads the end of a transcript, from files or from the stream: the last
 // n answered turns and the version of the whole. [transcript.ErrNoSession] says
-// that there is none. Every other error means that nobody knows; in particular,
-// what could not be read whole and in time is never an empty history.
+// that there is none, and [transcript.ErrNoTranscripts] that there is no such source here.
+// Every other error means that nobody knows; in particular, what could not be read whole
+// and in time is never an empty history.
 type Reader interface {
 	Recent(ctx context.Context, session string, n int) (transcript.Recent, error)
 }

@@ -17,7 +17,8 @@ import (
 // Consumer is one member of a group. It is used once.
 type Consumer struct {
 	cfg     Config
-	rebound bool // this folder took the group over
+	rebound bool   // this folder took the group over
+	unread  uint64 // messages that were gone before this folder could read them
 
 	mu       sync.Mutex
 	notReady error
@@ -153,6 +154,9 @@ func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 	}
 	if c.cfg.Rebind && !c.rebound {
 		c.setReady(errors.New("replaying the stream into this folder"))
+		if err := c.countUnread(rctx); err != nil { // before the replay: what goes meanwhile was perhaps read
+			return nil, err
+		}
 		if _, err := Replay(ctx, ReplayConfig{
 			JS: c.cfg.JS, Store: c.cfg.Store, PayloadLimit: c.cfg.PayloadLimit, Logger: c.cfg.Logger,
 			Progress: func(p Progress) {

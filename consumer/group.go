@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/afterword-io/afterword/internal/stream"
@@ -24,6 +25,11 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 		rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
 		cons, err := c.cfg.JS.Consumer(rctx, stream.Turns, c.cfg.Group)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			if err = c.countUnread(rctx); err != nil {
+				cancel()
+				return nil, err
+			}
+			c.noteUnread(want.Metadata)
 			cons, err = c.cfg.JS.CreateConsumer(rctx, stream.Turns, want)
 			if errors.Is(err, jetstream.ErrConsumerExists) && try < 3 { // somebody else was first
 				cancel()
@@ -38,6 +44,11 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 		if err := c.compare(have.Metadata, want.Metadata); err != nil {
 			return nil, err
 		}
+		if have.Metadata[stream.MetaDirectory] != want.Metadata[stream.MetaDirectory] { // taken over
+			c.noteUnread(want.Metadata)
+		} else if n, ok := have.Metadata[stream.MetaUnread]; ok {
+			want.Metadata[stream.MetaUnread] = n
+		}
 		if sameConsumer(have, want) {
 			return cons, nil
 		}
@@ -47,6 +58,27 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 			return nil, fmt.Errorf("update group %s: %w", c.cfg.Group, err)
 		}
 		return cons, nil
+	}
+}
+
+// countUnread counts the messages that the stream has removed, of which this folder will get none.
+func (c *Consumer) countUnread(ctx context.Context) error {
+	s, err := c.cfg.JS.Stream(ctx, stream.Turns)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", stream.Turns, err)
+	}
+	state := s.CachedInfo().State
+	if c.unread = state.LastSeq - state.Msgs; c.unread > 0 {
+		c.cfg.Logger.Warn("the stream had removed messages before this folder could read them: their turns are here only if they were copied here",
+			"group", c.cfg.Group, "folder", c.cfg.Store.Identity().ID, "unread", c.unread, "first_sequence", state.FirstSeq)
+	}
+	return nil
+}
+
+// noteUnread keeps that number with the group.
+func (c *Consumer) noteUnread(meta map[string]string) {
+	if c.unread > 0 {
+		meta[stream.MetaUnread] = strconv.FormatUint(c.unread, 10)
 	}
 }
 

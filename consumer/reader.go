@@ -244,38 +244,80 @@ func (r *StreamReader) subject(ctx context.Context, subject string, fn func(tran
 	return err
 }
 
+// partial reports whether the stream has removed messages since it was made: by age, size or
+// count, or because somebody purged it. Asked after turns were read, it is about those too.
+func (r *StreamReader) partial(ctx context.Context) (bool, error) {
+	s := r.stream.Load()
+	if s == nil { // gone meanwhile
+		return false, fmt.Errorf("read stream %s: it was looked up and is gone", stream.Turns)
+	}
+	rctx, cancel := context.WithTimeout(ctx, r.request)
+	defer cancel()
+	info, err := (*s).Info(rctx)
+	if err != nil {
+		r.stream.Store(nil)
+		return false, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+	}
+	return info.State.Msgs != info.State.LastSeq, nil
+}
+
 // View returns the transcript that a session's events in the stream make. It is
-// [transcript.ErrNoSession] when there are none; every other error means that
-// the answer is not known. It is in memory until it is closed.
+// [transcript.ErrNoSession] when there are none and never were, and [transcript.ErrPartial]
+// when the stream may have had some; every other error means that the answer is not
+// known. A view of which turns may be missing is Partial. It is in memory until it is closed.
 func (r *StreamReader) View(ctx context.Context, session string) (*transcript.View, error) {
 	if err := transcript.CheckSessionID(session); err != nil {
 		return nil, err
 	}
 	held := r.Memory.Hold()
-	turns, err := r.turns(ctx, session, held)
+	turns, partial, err := r.known(ctx, session, held)
 	if err != nil {
 		held.Release()
 		return nil, err
 	}
-	return transcript.NewView(ctx, session, turns, held)
+	v, err := transcript.NewView(ctx, session, turns, held)
+	if err == nil {
+		v.Partial = partial
+	}
+	return v, err
 }
 
-// Read is View for commands: in memory for good, and without the bound.
+// known returns what the stream holds of a session, and whether turns may be missing.
+func (r *StreamReader) known(ctx context.Context, session string, held *transcript.Held) (turns []transcript.Snapshot, partial bool, err error) {
+	if turns, err = r.turns(ctx, session, held); err != nil {
+		return nil, false, err
+	}
+	partial, err = r.partial(ctx)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case len(turns) > 0:
+		return turns, partial, nil
+	case partial:
+		return nil, true, transcript.ErrPartial
+	}
+	return nil, false, transcript.ErrNoSession
+}
+
+// Read is View for commands: in memory for good, and without the bound. A document of which
+// turns may be missing comes with [transcript.ErrPartial].
 func (r *StreamReader) Read(ctx context.Context, session string) (*transcript.Document, error) {
 	if err := transcript.CheckSessionID(session); err != nil {
 		return nil, err
 	}
-	turns, err := r.turns(ctx, session, nil)
+	turns, partial, err := r.known(ctx, session, nil)
 	if err != nil {
 		return nil, err
 	}
-	if len(turns) == 0 {
-		return nil, transcript.ErrNoSession
+	doc, err := transcript.MergeAll(session, turns...)
+	if err == nil && partial {
+		err = transcript.ErrPartial
 	}
-	return transcript.MergeAll(session, turns...)
+	return doc, err
 }
 
-// Turn returns the winning snapshot of a turn that the stream holds.
+// Turn returns the winning snapshot of a turn that the stream holds. That it may have been
+// there, and is not any more, is [transcript.ErrPartial].
 func (r *StreamReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
 	v, err := r.View(ctx, session)
 	if errors.Is(err, transcript.ErrNoSession) {
@@ -285,23 +327,25 @@ func (r *StreamReader) Turn(ctx context.Context, session, id string) (s transcri
 		return s, false, err
 	}
 	defer v.Close()
-	return v.Turn(ctx, id)
+	if s, ok, err = v.Turn(ctx, id); err == nil && !ok && v.Partial {
+		err = transcript.ErrPartial
+	}
+	return s, ok, err
 }
 
 // Recent returns the last n answered turns. Errors are those of View.
 func (r *StreamReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
 	held := r.Memory.Hold()
 	defer held.Release()
-	turns, err := r.turns(ctx, session, held)
+	turns, partial, err := r.known(ctx, session, held)
 	if err != nil {
 		return transcript.Recent{}, err
-	}
-	if len(turns) == 0 {
-		return transcript.Recent{}, transcript.ErrNoSession
 	}
 	doc, err := transcript.MergeAll(session, turns...)
 	if err != nil {
 		return transcript.Recent{}, err
 	}
-	return doc.Recent(n)
+	rec, err := doc.Recent(n)
+	rec.Partial = partial
+	return rec, err
 }

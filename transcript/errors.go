@@ -43,6 +43,13 @@ func Malformed(err error) bool {
 	return errors.As(err, &rule) || errors.As(err, &syntax) || errors.As(err, &large)
 }
 
+// ErrPartial says that a source has lost turns, so that nobody knows whether it had some of
+// this session: neither what it has nor that it has nothing is an answer.
+var ErrPartial = errors.New("turns may be missing: the stream has removed messages, and no transcripts are at hand")
+
+// ErrNoTranscripts says that there is no folder of transcripts to look into, or not yet.
+var ErrNoTranscripts = errors.New("no transcripts on this machine")
+
 // ErrNoSession says that nothing is stored for a session. It is an answer, not
 // trouble: a read that failed or was late is never reported as this.
 var ErrNoSession = errors.New("no such session")

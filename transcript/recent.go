@@ -27,6 +27,8 @@ func (v Version) Compare(o Version) int {
 type Recent struct {
 	Turns   []Snapshot // the last answered turns, oldest first
 	Version Version
+	// Partial says that turns may be missing: it was read from a stream that has removed messages.
+	Partial bool
 }
 
 // LastAnswered returns the last n answered turns of turns, which are in

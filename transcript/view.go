@@ -16,6 +16,8 @@ import (
 // for one goroutine, which closes it.
 type View struct {
 	SessionID string
+	// Partial says that turns may be missing: it was read from a stream that has removed messages.
+	Partial bool
 
 	base   *base // nil without a document
 	kept   []byte

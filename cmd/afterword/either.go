@@ -30,7 +30,8 @@ func newEither(file, stream gateway.Transcripts) *either {
 // View implements [gateway.Transcripts].
 func (e *either) View(ctx context.Context, session string) (*transcript.View, error) {
 	v, err := e.file.View(ctx, session)
-	missing := errors.Is(err, transcript.ErrNoSession)
+	noFiles := errors.Is(err, transcript.ErrNoTranscripts)
+	missing := noFiles || errors.Is(err, transcript.ErrNoSession)
 	if err != nil && !missing {
 		return nil, err
 	}
@@ -38,6 +39,9 @@ func (e *either) View(ctx context.Context, session string) (*transcript.View, er
 		return v, nil
 	}
 	stored, err := e.stream.View(ctx, session)
+	if errors.Is(err, transcript.ErrPartial) && !noFiles { // what the stream has removed is in the files
+		err = transcript.ErrNoSession
+	}
 	switch {
 	case errors.Is(err, transcript.ErrNoSession):
 		if missing {
@@ -50,6 +54,7 @@ func (e *either) View(ctx context.Context, session string) (*transcript.View, er
 		}
 		return nil, err
 	case missing:
+		stored.Partial = stored.Partial && noFiles
 		e.note(session, true)
 		return stored, nil
 	}

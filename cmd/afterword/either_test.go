@@ -13,6 +13,8 @@ type held struct {
 	turns []transcript.Snapshot
 	err   error
 	reads int
+
+	partial bool // it has lost turns, nobody knows of which sessions
 }
 
 func (h *held) View(ctx context.Context, session string) (*transcript.View, error) {
@@ -20,10 +22,37 @@ func (h *held) View(ctx context.Context, session string) (*transcript.View, erro
 	switch {
 	case h.err != nil:
 		return nil, h.err
+	case len(h.turns) == 0 && h.partial:
+		return nil, transcript.ErrPartial
 	case len(h.turns) == 0:
 		return nil, transcript.ErrNoSession
 	}
-	return transcript.NewView(ctx, session, h.turns, nil)
+	v, err := transcript.NewView(ctx, session, h.turns, nil)
+	if err == nil {
+		v.Partial = h.partial
+	}
+	return v, err
+}
+
+// What a stream has left is the whole of a transcript only where the files were read as well.
+func TestTranscriptFromATrimmedStream(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		file    held
+		turns   []transcript.Snapshot
+		partial bool
+		err     error
+	}{
+		{"no files", held{err: transcript.ErrNoTranscripts}, []transcript.Snapshot{heldTurn(t, "a")}, true, nil},
+		{"no files, no turns", held{err: transcript.ErrNoTranscripts}, nil, false, transcript.ErrPartial},
+		{"not in the files", held{}, []transcript.Snapshot{heldTurn(t, "a")}, false, nil},
+		{"neither in the files", held{}, nil, false, transcript.ErrNoSession},
+	} {
+		v, err := newEither(&c.file, &held{turns: c.turns, partial: true}).View(t.Context(), "s")
+		if !errors.Is(err, c.err) || err == nil && v.Partial != c.partial {
+			t.Errorf("%s: %+v, %v", c.name, v, err)
+		}
+	}
 }
 
 func heldTurn(t *testing.T, id string) transcript.Snapshot {

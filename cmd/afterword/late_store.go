@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -14,11 +13,8 @@ import (
 // lookEvery is how often a gateway looks for transcripts that are not there yet.
 const lookEvery = 2 * time.Second
 
-// errNoTranscripts says that this machine has no transcripts, or not yet.
-var errNoTranscripts = errors.New("no transcripts on this machine")
-
 // lateStore reads transcripts that may appear later: a gateway and the consumer of
-// its machine start at the same time. Until then it has no session.
+// its machine start at the same time. Until then it is no source: [transcript.ErrNoTranscripts].
 type lateStore struct {
 	cfg transcript.Config
 	log *slog.Logger
@@ -48,9 +44,8 @@ func (l *lateStore) lookAgain() {
 }
 
 // wait is get for who has to know whether there are transcripts: the stream may hold less
-// than they do. It waits for a look that is under way, until that is late. Without
-// transcripts it returns missing.
-func (l *lateStore) wait(ctx context.Context, missing error) (*transcript.Store, error) {
+// than they do. It waits for a look that is under way, until that is late.
+func (l *lateStore) wait(ctx context.Context) (*transcript.Store, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lookAgain()
@@ -74,7 +69,7 @@ func (l *lateStore) wait(ctx context.Context, missing error) (*transcript.Store,
 	case l.under != nil:
 		return nil, fmt.Errorf("look for transcripts in %s: the disk does not answer", l.cfg.Dir)
 	}
-	return nil, missing
+	return nil, transcript.ErrNoTranscripts
 }
 
 // look opens the folder once it is there.
@@ -107,7 +102,7 @@ func (l *lateStore) open() (*transcript.Store, error) {
 
 // View implements [gateway.Transcripts].
 func (l *lateStore) View(ctx context.Context, session string) (*transcript.View, error) {
-	s, err := l.wait(ctx, transcript.ErrNoSession)
+	s, err := l.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +111,8 @@ func (l *lateStore) View(ctx context.Context, session string) (*transcript.View,
 
 // Turn implements [gateway.Turns].
 func (l *lateStore) Turn(ctx context.Context, session, id string) (turn transcript.Snapshot, ok bool, err error) {
-	s, err := l.wait(ctx, nil)
-	if s == nil || err != nil {
+	s, err := l.wait(ctx)
+	if err != nil {
 		return turn, false, err
 	}
 	return s.Turn(ctx, session, id)
@@ -125,7 +120,7 @@ func (l *lateStore) Turn(ctx context.Context, session, id string) (turn transcri
 
 // Recent implements [cache.Reader].
 func (l *lateStore) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
-	s, err := l.wait(ctx, transcript.ErrNoSession)
+	s, err := l.wait(ctx)
 	if err != nil {
 		return transcript.Recent{}, err
 	}
@@ -134,7 +129,7 @@ func (l *lateStore) Recent(ctx context.Context, session string, n int) (transcri
 
 // List implements [gateway.Store].
 func (l *lateStore) List(ctx context.Context, prefix, cursor string, limit int) (transcript.Page, error) {
-	s, err := l.wait(ctx, errNoTranscripts)
+	s, err := l.wait(ctx)
 	if err != nil {
 		return transcript.Page{}, err
 	}

@@ -69,7 +69,7 @@ func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, s
 		return fmt.Errorf("look up stream %s: %w", stream.Turns, err)
 	}
 	next := s.CachedInfo().State.LastSeq + 1
-	doc, err := c.wholeSession(ctx, js, o.store, session)
+	doc, partial, err := c.wholeSession(ctx, js, o.store, session)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,13 @@ func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, s
 	if err != nil {
 		return err
 	}
-	if len(turns) == 0 && !o.follow {
+	missing := fmt.Sprintf("turns may be missing: stream %s has removed messages, and there are no transcripts in %s: see --data-dir", stream.Turns, o.store.transcripts())
+	switch {
+	case len(turns) == 0 && !o.follow && partial:
+		return errors.New(missing)
+	case partial:
+		fmt.Fprintln(c.stderr, missing)
+	case len(turns) == 0 && !o.follow:
 		return failed(fmt.Errorf("%w %q in the stream or in %s: `afterword session ls` lists those that are there", transcript.ErrNoSession, session, o.store.transcripts()))
 	}
 	p := &turnPrinter{out: bufio.NewWriter(c.stdout), json: o.json}
@@ -104,13 +110,18 @@ func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, s
 }
 
 // wholeSession is what the file and the stream have of a session; empty when neither has it.
-func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store storeOptions, session string) (*transcript.Document, error) {
-	doc, err := consumer.NewStreamReader(js, 0).Read(ctx, session)
-	if errors.Is(err, transcript.ErrNoSession) {
-		doc, err = transcript.NewDocument(session), nil
+// partial says that turns may be missing.
+func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store storeOptions, session string) (doc *transcript.Document, partial bool, err error) {
+	doc, err = consumer.NewStreamReader(js, 0).Read(ctx, session)
+	partial = errors.Is(err, transcript.ErrPartial)
+	if partial || errors.Is(err, transcript.ErrNoSession) {
+		err = nil
+	}
+	if doc == nil {
+		doc = transcript.NewDocument(session)
 	}
 	if err != nil || !isTranscripts(store.transcripts()) {
-		return doc, err
+		return doc, partial, err
 	}
 	err = withTranscripts(ctx, store, func(ctx context.Context, s *transcript.Store) error {
 		written, err := s.Read(ctx, session)
@@ -126,7 +137,7 @@ func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store st
 		}
 		return err
 	})
-	return doc, err
+	return doc, false, err
 }
 
 // follow calls fn with every turn of a session from a sequence of the stream on.

@@ -36,7 +36,7 @@ type copied struct {
 
 func copyOf(ctx context.Context, view *transcript.View, err error) copied {
 	switch {
-	case errors.Is(err, transcript.ErrNoSession):
+	case errors.Is(err, transcript.ErrNoSession), errors.Is(err, transcript.ErrPartial): // what is held is compared, not what was
 		return copied{State: "absent"}
 	case err != nil:
 		return copied{State: "unknown", Why: err.Error()}

@@ -59,7 +59,8 @@ func (c *Console) sessions(w http.ResponseWriter, r *http.Request) error {
 
 type transcriptPage struct {
 	SessionID string `json:"session_id"`
-	Source    string `json:"source"` // "file" or "stream"
+	Source    string `json:"source"`  // "file" or "stream"
+	Partial   bool   `json:"partial"` // turns may be missing: the stream has removed some, and there are no files
 	Revision  int64  `json:"revision"`
 	Total     int    `json:"total"`
 	First     int    `json:"first"` // index of the first turn that is shown
@@ -111,7 +112,7 @@ func (c *Console) transcript(w http.ResponseWriter, r *http.Request) error {
 		end = min(end, int(before))
 	}
 	first := max(0, end-int(limit))
-	page := transcriptPage{SessionID: session, Source: source, Revision: view.Revision(), Total: view.Len(), First: first, Turns: []turn{}}
+	page := transcriptPage{SessionID: session, Source: source, Partial: view.Partial, Revision: view.Revision(), Total: view.Len(), First: first, Turns: []turn{}}
 	if err := view.Each(ctx, first, end, func(_ int, s *transcript.Snapshot) error {
 		t, err := show(s, withText(r))
 		page.Turns = append(page.Turns, t)
@@ -124,13 +125,21 @@ func (c *Console) transcript(w http.ResponseWriter, r *http.Request) error {
 
 // read takes a transcript from its file, or else from the stream.
 func (c *Console) read(ctx context.Context, session string) (*transcript.View, string, error) {
-	if store := c.cfg.Store(); store != nil {
+	store := c.cfg.Store()
+	if store != nil {
 		view, err := store.View(ctx, session)
 		if !errors.Is(err, transcript.ErrNoSession) {
 			return view, "file", err
 		}
 	}
 	view, err := c.stream.View(ctx, session)
+	switch {
+	case store == nil: // nobody knows what the stream has removed
+	case err == nil:
+		view.Partial = false
+	case errors.Is(err, transcript.ErrPartial):
+		err = transcript.ErrNoSession
+	}
 	return view, "stream", err
 }
 

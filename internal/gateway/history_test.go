@@ -10,7 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -210,4 +214,49 @@ func (hanging) Turn(ctx context.Context, _, _ string) (s transcript.Snapshot, ok
 func (hanging) List(ctx context.Context, _, _ string, _ int) (transcript.Page, error) {
 	<-ctx.Done()
 	return transcript.Page{}, ctx.Err()
+}
+
+// A gateway without files, on a stream that has removed messages, passes nothing off as whole
+// and does not say that there is nothing.
+func TestTrimmedStream(t *testing.T) {
+	var reader *consumer.StreamReader
+	w := newWorld(t, func(c *Config, p *publisher.Config) {
+		js, err := jetstream.New(p.Conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader = consumer.NewStreamReader(js, 0)
+		if c.History, err = cache.NewHistory(cache.HistoryConfig{Stream: reader}); err != nil {
+			t.Fatal(err)
+		}
+		c.Store, c.Transcripts, c.Stream = nil, reader, reader
+	})
+	for range 4 {
+		w.post("s", `{"user":"2","assistant":"2"}`, "Prefer", "wait=20").want(http.StatusCreated)
+	}
+	if h := w.history("s", ""); *h.Degraded || len(h.Turns) != 4 {
+		t.Errorf("from a whole stream %+v", h)
+	}
+	w.do("GET", "/v1/sessions/s/transcript", "").want(http.StatusOK)
+	w.do("GET", "/v1/sessions/never/transcript", "").problem(http.StatusNotFound, "")
+
+	s, err := w.js.Stream(t.Context(), stream.Turns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context(), jetstream.WithPurgeSequence(3)); err != nil {
+		t.Fatal(err)
+	}
+	if h := w.history("s", ""); !*h.Degraded || len(h.Turns) != 2 || h.Source != "stream" {
+		t.Errorf("from a trimmed stream %+v", h)
+	}
+	if h := w.history("never", ""); !*h.Degraded || h.Source != "none" {
+		t.Errorf("of a session that may have been there %+v", h)
+	}
+	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/transcript?limit=1", "/v1/sessions/never/transcript", "/v1/sessions/s/turns/none"} {
+		if p := w.do("GET", path, "").problem(http.StatusServiceUnavailable, ""); p.Type != typePrefix+"incomplete" {
+			t.Errorf("%s: %+v", path, p)
+		}
+	}
+	w.do("GET", "/v1/sessions/s/turns/"+w.history("s", "").Turns[1].ID, "").want(http.StatusOK)
 }

@@ -58,6 +58,9 @@ func (g *Gateway) getTurn(w http.ResponseWriter, r *http.Request, at place) erro
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.LookupTimeout)
 	defer cancel()
 	found, err := g.look(ctx, at, rev)
+	if errors.Is(err, transcript.ErrPartial) {
+		return incomplete("Whether there was such a turn is not known here: the stream has removed messages, and this gateway has no transcripts at hand. Ask one that has.", err)
+	}
 	if err != nil {
 		return unavailable("Nobody who could know the turn has answered.", err)
 	}
@@ -95,6 +98,10 @@ func (g *Gateway) look(ctx context.Context, at place, rev int) (*sighting, error
 	}
 
 	written, ok, trouble := g.written(ctx, at)
+	read := g.cfg.Store != nil && trouble == nil // the files: what the stream has removed is in them
+	if errors.Is(trouble, transcript.ErrNoTranscripts) {
+		trouble = nil
+	}
 	if ok && written.Rev >= rev && (rev > 0 || best == nil || !best.snap.Beats(&written)) {
 		return &sighting{written, publisher.Written}, nil
 	}
@@ -106,6 +113,9 @@ func (g *Gateway) look(ctx context.Context, at place, rev int) (*sighting, error
 			continue
 		}
 		s, ok, err := source.turns.Turn(ctx, at.session, at.turn)
+		if errors.Is(err, transcript.ErrPartial) && read {
+			err = nil
+		}
 		if err != nil {
 			trouble = errors.Join(trouble, fmt.Errorf("look for a turn that is %s: %w", source.level, err))
 		} else if ok {

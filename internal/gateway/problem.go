@@ -95,6 +95,11 @@ func unavailable(detail string, cause error) *problem {
 	return newProblem(http.StatusServiceUnavailable, "unavailable", "", detail).because(cause)
 }
 
+// incomplete is an answer that this gateway can only give in part, and does not give.
+func incomplete(detail string, cause error) *problem {
+	return newProblem(http.StatusServiceUnavailable, "incomplete", "Turns may be missing", detail).because(cause)
+}
+
 // problemOf tells a client what err means.
 func problemOf(err error) *problem {
 	var (

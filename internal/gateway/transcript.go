@@ -32,6 +32,13 @@ func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place
 	if errors.Is(err, transcript.ErrNoSession) {
 		return notFound("Nothing is stored for this session.")
 	}
+	if err == nil && view.Partial {
+		view.Close()
+		err = transcript.ErrPartial
+	}
+	if errors.Is(err, transcript.ErrPartial) {
+		return incomplete("The transcript cannot be read whole here: the stream has removed messages, and this gateway has no transcripts at hand. Ask one that has.", err)
+	}
 	if errors.Is(err, transcript.ErrMemory) {
 		return unavailable("Too many transcripts are being read now. Try again later.", err)
 	}

@@ -164,6 +164,10 @@ func (g *Gatherer) groupChecks(r *Report, k *Group, turns *stream.StreamInfo) {
 		r.add(CheckConsumers, k.Name, Warning, "nobody fetches; the last that joined was "+orUnknown(k.Host), "afterword consume --group "+k.Name+" --data-dir FOLDER")
 	}
 
+	if k.Unread > 0 {
+		r.add(CheckComplete, k.Name, OK, count(k.Unread, "message")+" were gone from the stream before the group could read them: their turns are in its folder only if they were copied there", "")
+	}
+
 	lag := time.Duration(k.LagSeconds * float64(time.Second))
 	level := above(lag.Seconds(), g.cfg.LagWarning.Seconds(), g.cfg.LagCritical.Seconds())
 	do := ""

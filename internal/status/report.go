@@ -32,6 +32,7 @@ const (
 	CheckLimits    = "limits"      // how full a stream is
 	CheckRetention = "retention"   // what is deleted before it is consumed
 	CheckConsumers = "consumers"   // somebody consumes
+	CheckComplete  = "complete"    // what the group could not read
 	CheckLag       = "lag"         // how old is what is not written
 	CheckRedeliver = "redelivered" // turns that come again and again
 	CheckDead      = "dead-letters"

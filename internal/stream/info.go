@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -51,6 +52,9 @@ type ConsumerInfo struct {
 	// and the host that joined it last. Absent for another consumer.
 	Folder string `json:"folder,omitempty"`
 	Host   string `json:"host,omitempty"`
+	// Unread counts the messages that the stream had removed before the group began, or its new
+	// folder took it over: their turns are in the folder only if they were copied there.
+	Unread uint64 `json:"unread,omitempty"`
 	Leader string `json:"leader,omitempty"`
 }
 
@@ -117,6 +121,7 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 			Folder:      ci.Config.Metadata[MetaDirectory],
 			Host:        ci.Config.Metadata[MetaHost],
 		}
+		c.Unread, _ = strconv.ParseUint(ci.Config.Metadata[MetaUnread], 10, 64) // 0 without
 		if t := ci.Delivered.Last; t != nil {
 			c.LastDelivered = present(*t)
 		}

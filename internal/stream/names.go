@@ -72,6 +72,7 @@ const (
 	MetaDirectory = "afterword.directory" // id of the transcripts folder
 	MetaMachine   = "afterword.machine"   // set when the folder is local to a machine
 	MetaHost      = "afterword.host"      // for people
+	MetaUnread    = "afterword.unread"    // messages that were gone before the group, or its new folder, could read them
 )
 
 const (

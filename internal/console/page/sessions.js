@@ -70,7 +70,8 @@ function read(id, shared) {
       const page = await get('transcript', { session: id, before, text: text ? 1 : '', limit: before === undefined ? Math.min(200, Math.max(50, turns.length)) : 50 })
       turns = before === undefined ? page.turns : [...page.turns, ...turns]
       first = page.first
-      put(facts, h('span', {}, plural(page.total, 'turn')), h('span', {}, `revision ${count(page.revision)}`), h('span', {}, `from the ${page.source}`))
+      put(facts, h('span', {}, plural(page.total, 'turn')), h('span', {}, `revision ${count(page.revision)}`), h('span', {}, `from the ${page.source}`),
+        page.partial ? h('span', { class: 'warning' }, 'turns may be missing: the stream has removed some, and there are no transcripts here') : '')
       toggle.setAttribute('aria-pressed', String(text))
       toggle.textContent = text ? 'Hide what was said' : 'Show what was said'
       put(chat, turns.map(exchange))
