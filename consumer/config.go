@@ -48,6 +48,9 @@ type Config struct {
 	// Host and Version are shown to people: the one beside the machine's identity, both
 	// of a [Member].
 	Host, Version string
+	// Exposed are the addresses on which this process listens and which other machines may reach, for
+	// people to see: nobody is asked for credentials there.
+	Exposed []string
 	// Rebind takes the group over for this folder: it replays the stream into it
 	// before the first fetch. For a lost disk.
 	Rebind bool

@@ -51,6 +51,7 @@ type Member struct {
 	Folder   string     `json:"folder"` // identity of its transcripts folder
 	Started  time.Time  `json:"started"`
 	NotReady string     `json:"not_ready,omitempty"` // why it takes no turns
+	Exposed  []string   `json:"exposed,omitempty"`   // see [Config.Exposed]
 	InFlight int        `json:"in_flight"`           // fetched, not acknowledged yet
 	Acked    int64      `json:"acked"`
 	LastAck  *time.Time `json:"last_ack,omitempty"`
@@ -127,7 +128,7 @@ func (c *Consumer) describe() Member {
 	stats := c.Stats()
 	m := Member{
 		Instance: c.member.instance, Started: c.member.started, PID: os.Getpid(),
-		Group: c.cfg.Group, Host: c.cfg.Host, Version: c.cfg.Version, Folder: c.cfg.Store.Identity().ID,
+		Group: c.cfg.Group, Host: c.cfg.Host, Version: c.cfg.Version, Folder: c.cfg.Store.Identity().ID, Exposed: c.cfg.Exposed,
 		InFlight: stats.InFlight, Acked: stats.Acked, Latency: c.member.latency.list(), EndToEnd: c.member.endToEnd.list(),
 	}
 	if err := c.Ready(); err != nil {

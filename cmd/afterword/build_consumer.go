@@ -22,7 +22,7 @@ const streamRetryMax = 5 * time.Second
 // limits that were asked for.
 func (b *builder) consume() error {
 	cfg := consumer.Config{
-		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind, Version: thisBuild().Version,
+		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind, Version: thisBuild().Version, Exposed: b.exposed,
 		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, ProbeMax: b.o.probeMax, WalkEvery: b.o.walk, Drain: b.drain, Logger: b.log,
 	}
 	batches := metrics.NewBatches()

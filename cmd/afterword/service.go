@@ -89,6 +89,9 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 	s.ctx, s.fatal = context.WithCancelCause(cmd.Context())
 	defer s.fatal(errStopped)
 
+	if o.console.hosts != "" {
+		log.Warn("--console-host is the old name of --allowed-hosts, and will go")
+	}
 	b := newBuilder(s, o, cmd.Name())
 	if err = b.profile(); err == nil {
 		err = b.trace(c.env)

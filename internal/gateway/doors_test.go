@@ -187,6 +187,23 @@ func TestLongBodies(t *testing.T) {
 	}
 }
 
+// Who waits for 100-continue gets the answer instead, and nothing waits for the body.
+func TestLongBodyNotSent(t *testing.T) {
+	w := newWorld(t, nil)
+	conn, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(conn, "POST /v1/sessions/s/turns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 16777216\r\n\r\n")
+	began := time.Now()
+	all, err := io.ReadAll(conn)
+	if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 413") || strings.Contains(string(all), "100 Continue") || time.Since(began) >= httpio.DrainTime {
+		t.Errorf("%v after %s: %.300s", err, time.Since(began), all)
+	}
+}
+
 // One client cannot hold all streams of events; what it gives back it may have again.
 func TestEventsPerClient(t *testing.T) {
 	hosts, err := httpio.ParseHosts("chat.example.org")

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -154,8 +156,10 @@ func (g *Gatherer) services(ctx context.Context, r *Report) {
 	}
 }
 
-// exposed warns of addresses on which nobody is asked for credentials.
+// exposed warns of addresses on which nobody is asked for credentials. Others may have said them, so
+// what is no address is left out.
 func (r *Report) exposed(of string, addrs []string) {
+	addrs = slices.DeleteFunc(slices.Clone(addrs), func(s string) bool { _, err := netip.ParseAddrPort(s); return err != nil })
 	if len(addrs) > 0 {
 		r.add(CheckAccess, of, Warning, "other machines may connect to "+strings.Join(addrs, " and ")+", and nobody is asked for credentials (--allow-unauthenticated)",
 			"let only trusted networks reach it, or listen on loopback behind a proxy that authenticates")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	// presentFor is how long after its last delivery a consumer counts as there although no request
 	// of its stands: while it writes a batch it asks for nothing.
 	presentFor = 20 * time.Second
+	// quiet is after how much silence no more members are waited for.
+	quiet = 250 * time.Millisecond
 	// A consumer asks again once a second, and for a moment has no request that stands.
 	askAgain, asks = 50 * time.Millisecond, 4
 )
@@ -60,6 +63,7 @@ func (g *Gatherer) nats(ctx context.Context, r *Report, now time.Time) {
 		r.streamChecks(&infos[i])
 	}
 	g.groups(ctx, js, r, now)
+	g.members(ctx, js, r)
 	g.letters(ctx, js, r)
 }
 
@@ -129,6 +133,19 @@ func (g *Gatherer) groups(ctx context.Context, js jetstream.JetStream, r *Report
 			level = Critical
 		}
 		r.add(CheckConsumers, "", level, fmt.Sprintf("no group consumes; %d turns are in the stream", turns.Messages), "afterword consume, or afterword serve")
+	}
+}
+
+// members looks at where consumers listen. One that does not answer has nothing to say of it.
+func (g *Gatherer) members(ctx context.Context, js jetstream.JetStream, r *Report) {
+	members, err := consumer.Members(ctx, js.Conn(), quiet)
+	if err != nil {
+		return
+	}
+	for _, m := range members {
+		if !slices.Equal(m.Exposed, g.cfg.Exposed) { // not this process again
+			r.exposed(m.Group, m.Exposed)
+		}
 	}
 }
 
