@@ -59,3 +59,7 @@ func syntaxReason(err error) string {
 	}
 	return "invalid syntax"
 }
+
+// JSONError says what is wrong with JSON, of an error of package jsontext: a [*SyntaxError] that quotes
+// nothing.
+func JSONError(err error) error { return syntaxError(err) }

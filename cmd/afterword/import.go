@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// maxDocument bounds a document that is read whole, in bytes.
-	maxDocument = 512 << 20
+	// maxElement bounds what is held of a file at a time, in bytes: a transcript, a conversation, a line.
+	maxElement = 512 << 20
 	// defaultImportNote is how often `import --resume` waits for what is on its way and notes how far it is.
 	defaultImportNote = 2 * time.Second
 )
@@ -39,20 +39,33 @@ func (c *cli) importCommand() *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use:   "import PATH",
-		Short: "Import older transcripts and JSON lines, by publishing them",
-		Long: `Publish what a file or a folder holds: *.json are documents, one a session, of the system that
-kept one JSON object each, or of afterword; *.jsonl and *.ndjson, plain or .gz, are JSON lines, as
-` + "`afterword publish`" + ` takes them. Folders are looked into; other files are counted and left alone.
+		Short: "Import transcripts, JSON lines and exports of other programs",
+		Long: `Publish what a file or a folder holds, *.json as well as *.jsonl and *.ndjson with one value a
+line, plain or .gz:
 
-Turns of older documents get the ids that they get where a document is adopted in place, so
-importing and adopting the same, or importing twice, adds nothing twice. Members of a document
-that are not of its turns, as a title, are not imported.
+  turns         as ` + "`afterword publish`" + ` takes them
+  transcripts   of afterword, or of the system that kept one JSON object a session
+  messages      chat completions: role and content, alone, as an array or as {"messages":[…]},
+                a request with its response
+  chatgpt       an export of ChatGPT, with all branches of its conversations
+  claude        an export of Claude
+  langchain     messages of LangChain's histories and of its serializer
+  sharegpt      {"conversations":[{"from":…,"value":…},…]}
+  responses     items of OpenAI's Responses and Conversations
 
-What cannot be accepted is told with its file and its line, or the number of its message; all
-else is published, and the exit code is 1. --resume notes in a file how far it came, so that
-after Ctrl-C or a crash the same command goes on.`,
+Folders are looked into; other files are counted and left alone. Everything else is refused. A
+session is called as the export calls the conversation, or as the file. What has no place in a
+turn is in its meta: system messages are in meta.system. docs/import.md says the rest.
+
+Importing twice adds nothing twice. Turns of older documents get the ids that they get where a
+document is adopted in place.
+
+What cannot be accepted is told with its file and its place; all else is published, and the exit
+code is 1. --resume notes in a file how far it came, so that after Ctrl-C or a crash the same
+command goes on.`,
 		Example: `  afterword import /srv/chat/conversations --dry-run
   afterword import /srv/chat/conversations --resume import.note
+  afterword import chatgpt-export/conversations.json --dry-run | head
   afterword import turns.jsonl.gz --json`,
 		Args: oneArg("the path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -70,11 +83,11 @@ after Ctrl-C or a crash the same command goes on.`,
 		},
 	}
 	f := flags{cmd.Flags()}
-	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which lines without a timestamp are dated; the default is each file's modification time")
+	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which turns without one are dated; the default is each file's modification time")
 	f.StringVar(&o.resume, "resume", "", "note in this `FILE` how far the import is, and go on from what it says")
 	f.wait(&o.every, defaultImportNote, "note-every", "how often --resume notes how far it is")
-	f.BoolVar(&o.dryRun, "dry-run", false, "only look for what cannot be accepted; needs no server")
-	f.BoolVar(&o.json, "json", false, "print JSON: an object for each turn or file that is refused, then the result")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the turns that would be stored instead; needs no server")
+	f.BoolVar(&o.json, "json", false, "print JSON: an object for each turn or file that is refused, then the result; no turns")
 	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
 	o.nats.add(f, ownNATS)
 	o.publisher.add(f)
@@ -104,7 +117,7 @@ type importSummary struct {
 // refusal is what `import --json` prints of a turn or a file that cannot be accepted.
 type refusal struct {
 	File   string `json:"file"`
-	Line   int    `json:"line,omitempty"` // or the number of the message; absent for a file as a whole
+	Line   int    `json:"line,omitempty"` // or the number of the turn in it; absent for a file as a whole
 	Reason string `json:"reason"`
 }
 
@@ -148,8 +161,15 @@ func (c *cli) newImporter(o importOptions, path string) (*importer, error) {
 
 // check is a dry run.
 func (im *importer) check(ctx context.Context) error {
+	out := bufio.NewWriter(im.c.stdout)
+	var line []byte
 	im.take = func(_ context.Context, d *transcript.Draft, _ place) error {
-		_, err := d.Snapshot(0)
+		snap, err := d.Snapshot(0)
+		if err != nil || im.o.json {
+			return err
+		}
+		line = append(snap.AppendPayload(line[:0]), '\n')
+		_, err = out.Write(line)
 		return err
 	}
 	began := time.Now()
@@ -157,6 +177,7 @@ func (im *importer) check(ctx context.Context) error {
 	defer m.stop()
 	total := im.total(ctx, m)
 	err := im.all(ctx, func() { m.set(im.counts.Turns, im.estimate(total)) })
+	err = errors.Join(err, out.Flush())
 	m.stop()
 	if err != nil {
 		return err
@@ -299,12 +320,9 @@ func (im *importer) all(ctx context.Context, step func()) error {
 			}
 			return nil
 		case f.done:
-		case f.kind == documentFile:
+		default:
 			im.countFile(f)
-			err = im.document(ctx, f)
-		case f.kind == linesFile:
-			im.countFile(f)
-			err = im.lines(ctx, f, step)
+			err = im.file(ctx, f, step)
 		}
 		im.bytes += f.size
 		step()
@@ -317,89 +335,4 @@ func (im *importer) countFile(f importFile) {
 	if !f.resumed {
 		im.counts.Files++
 	}
-}
-
-// document takes the turns of a document. Their ids are those of an adopted one.
-func (im *importer) document(ctx context.Context, f importFile) error {
-	if f.size > maxDocument {
-		im.refuse(place{file: f.name}, fmt.Errorf("it is %d bytes long: at most %d are read", f.size, maxDocument))
-		return nil
-	}
-	data, err := os.ReadFile(f.path)
-	if err != nil {
-		im.refuse(place{file: f.name}, err)
-		return nil
-	}
-	turns, err := turnsOf(data)
-	if err != nil {
-		im.refuse(place{file: f.name}, err)
-		return nil
-	}
-	for i := range turns {
-		number := i + 1
-		if number <= f.after {
-			continue
-		}
-		im.counts.Turns++
-		d, err := transcript.ParseDraft(turns[i].Payload())
-		if err == nil {
-			err = im.take(ctx, &d, place{f.name, number})
-		}
-		switch {
-		case transcript.Malformed(err):
-			im.refuse(place{f.name, number}, err)
-		case err != nil:
-			return err
-		}
-	}
-	return context.Cause(ctx)
-}
-
-func turnsOf(data []byte) ([]transcript.Snapshot, error) {
-	session, err := transcript.DocumentSession(data)
-	if err == nil {
-		err = transcript.CheckSessionID(session)
-	}
-	if err != nil {
-		return nil, err
-	}
-	doc, err := transcript.ParseDocument(session, data)
-	if err != nil {
-		return nil, err
-	}
-	return doc.Turns()
-}
-
-// lines takes the turns of a file of JSON lines.
-func (im *importer) lines(ctx context.Context, f importFile, step func()) error {
-	file, err := os.Open(f.path)
-	if err != nil {
-		im.refuse(place{file: f.name}, err)
-		return nil
-	}
-	in := &input{name: f.name, label: f.name, spelt: &im.spelt, base: f.modified, src: file, size: f.size, close: file.Close}
-	defer in.close()
-	im.inside = in
-	defer func() { im.inside = nil }()
-	if im.base != nil {
-		in.base = *im.base
-	}
-	in.skip = f.after
-	begun := im.counts.Turns
-	_, err = in.eachTurn(ctx, func(number int, err error) {
-		im.counts.Turns = begun + uint64(in.turns)
-		im.refuse(place{f.name, number}, err)
-	}, func(d *transcript.Draft, number int) error {
-		im.counts.Turns = begun + uint64(in.turns)
-		if number%256 == 0 {
-			step()
-		}
-		return im.take(ctx, d, place{f.name, number})
-	})
-	var bad inputError
-	if errors.As(err, &bad) {
-		im.refuse(place{file: f.name}, err)
-		return nil
-	}
-	return err
 }

@@ -17,9 +17,28 @@ type fileKind int
 
 const (
 	ignoredFile fileKind = iota
-	documentFile
+	jsonFile
 	linesFile
 )
+
+// companions are files of an export of ChatGPT or Claude that hold no conversation.
+var companions = map[string]bool{
+	"user.json": true, "users.json": true, "user_settings.json": true, "message_feedback.json": true, "model_comparisons.json": true,
+	"shared_conversations.json": true, "group_chats.json": true, "sora.json": true, "shopping.json": true, "export_manifest.json": true,
+	"projects.json": true, "memories.json": true, "conversation_asset_file_names.json": true,
+}
+
+// companion reports whether a file is one of an export whose conversations are beside it.
+func companion(path string) bool {
+	dir, name := filepath.Split(path)
+	if !companions[name] {
+		return false
+	}
+	beside, err := filepath.Glob(filepath.Join(escapeGlob(dir), "conversations*.json*"))
+	return err == nil && len(beside) > 0
+}
+
+var escapeGlob = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace
 
 // kindOfFile goes by the name.
 func kindOfFile(name string) fileKind {
@@ -30,9 +49,7 @@ func kindOfFile(name string) fileKind {
 	case ".jsonl", ".ndjson":
 		return linesFile
 	case ".json":
-		if !strings.HasSuffix(name, ".gz") {
-			return documentFile
-		}
+		return jsonFile
 	}
 	return ignoredFile
 }
@@ -66,7 +83,7 @@ func openSource(path string) (importSource, error) {
 	}
 	s.folder = info.IsDir()
 	if !s.folder && kindOfFile(path) == ignoredFile {
-		return s, fmt.Errorf("%s is neither *.json, *.jsonl nor *.ndjson (or .gz of these lines): rename it to what it is", path)
+		return s, fmt.Errorf("%s is neither *.json, *.jsonl nor *.ndjson (or .gz of these): rename it to what it is", path)
 	}
 	return s, nil
 }
@@ -119,7 +136,7 @@ func (s importSource) walk(ctx context.Context, fn func(importFile) error) error
 			return err
 		}
 		f := importFile{path: path, name: filepath.ToSlash(name), kind: kindOfFile(path)}
-		if !e.Type().IsRegular() {
+		if !e.Type().IsRegular() || companion(path) {
 			f.kind = ignoredFile
 			return fn(f)
 		}

@@ -15,12 +15,11 @@ import (
 // input is a file of JSON lines.
 type input struct {
 	name  string
-	label string // how places in it are named: "" where it is the only one
-	size  int64  // bytes as stored; 0 when not known
+	size  int64 // bytes as stored; 0 when not known
 	base  transcript.Instant
+	most  int          // bytes of a line
 	read  atomic.Int64 // of size
-	skip  int          // lines that are passed over
-	turns int          // lines so far that are not blank, without those
+	turns int          // lines so far that are not blank
 	spelt *misspelt    // what is noted of members that resemble known ones
 
 	src   io.Reader
@@ -35,7 +34,7 @@ func (e inputError) Unwrap() error { return e.error }
 // openInput opens a file, or standard input for "-". What is not a file has no
 // modification time that stays the same, so it needs a base time.
 func openInput(name, baseTime string, stdin io.Reader) (*input, error) {
-	in := &input{name: name, spelt: &misspelt{}, src: stdin, close: func() error { return nil }}
+	in := &input{name: name, most: maxLine, spelt: &misspelt{}, src: stdin, close: func() error { return nil }}
 	needsBase := true
 	if name == "-" {
 		in.name = "standard input"
@@ -111,7 +110,7 @@ func (in *input) lines(ctx context.Context) iter.Seq[line] {
 					return false
 				}
 			}
-			r, err := newLineReader(in)
+			r, err := newLineReader(in, in.most)
 			if err != nil {
 				send(line{err: err})
 				return

@@ -3,13 +3,13 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"errors"
-	"fmt"
 	"io"
+
+	"github.com/afterword-io/afterword/internal/exchange"
 )
 
-// maxLine bounds a line of input, in bytes: the longest payload, all of it
+// maxLine bounds a line of turns, in bytes: the longest payload, all of it
 // written with \u escapes, and some white space.
 const maxLine = 8 << 20
 
@@ -19,23 +19,17 @@ var errLongLine = errors.New("the line is too long")
 // lineReader reads numbered lines, gzip or not, in bounded memory.
 type lineReader struct {
 	r      *bufio.Reader
+	most   int // bytes of a line
 	number int
 }
 
-func newLineReader(r io.Reader) (*lineReader, error) {
-	const buffer = 64 << 10
-	br := bufio.NewReaderSize(r, buffer)
-	if magic, _ := br.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(br)
-		if err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
-		}
-		br = bufio.NewReaderSize(z, buffer)
+// newLineReader reads lines of at most so many bytes.
+func newLineReader(r io.Reader, most int) (*lineReader, error) {
+	br, err := exchange.Text(r)
+	if err != nil {
+		return nil, err
 	}
-	if bom, _ := br.Peek(3); bytes.Equal(bom, []byte("\xef\xbb\xbf")) { // as some editors begin a file
-		br.Discard(len(bom))
-	}
-	return &lineReader{r: br}, nil
+	return &lineReader{r: br, most: most}, nil
 }
 
 // next returns the next line that is not blank, without its end, and its number,
@@ -58,7 +52,7 @@ func (l *lineReader) line() ([]byte, error) {
 	for {
 		part, err := l.r.ReadSlice('\n')
 		switch {
-		case len(line)+len(part) > maxLine:
+		case len(line)+len(part) > l.most:
 			long, line = true, nil
 		case !long:
 			line = append(line, part...)

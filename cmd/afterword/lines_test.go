@@ -29,7 +29,7 @@ func TestLines(t *testing.T) {
 		"too long end": {"a\n" + long + "xx", "1 a|2 too long|"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r, err := newLineReader(strings.NewReader(c.in))
+			r, err := newLineReader(strings.NewReader(c.in), maxLine)
 			if err != nil {
 				t.Fatal(err)
 			}

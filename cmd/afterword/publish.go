@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
+	"github.com/afterword-io/afterword/internal/exchange"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -195,19 +196,19 @@ func (in *input) eachTurn(ctx context.Context, tell func(number int, err error),
 		switch {
 		case l.err == io.EOF:
 			return bad, nil
-		case l.err == errLongLine && l.number > in.skip:
+		case l.err == errLongLine:
 			in.turns++
-			report(l.number, fmt.Errorf("%w: at most %d bytes are allowed", l.err, maxLine))
+			report(l.number, fmt.Errorf("%w: at most %d bytes are allowed", l.err, in.most))
 			continue
-		case l.err != nil && l.err != errLongLine:
+		case l.err != nil:
 			return bad, inputError{fmt.Errorf("read %s after line %d: %w", in.name, l.number, l.err)}
-		case l.number <= in.skip:
-			continue
 		}
 		in.turns++
 		d, err := transcript.ParseDraft(l.text)
 		if err == nil {
-			err = in.spelt.take(&d, place{in.label, l.number})
+			err = in.spelt.take(&d, place{number: l.number})
+		} else if what := exchange.What(l.text); what != "" {
+			err = fmt.Errorf("%w; it is of %s, which `afterword import` takes", err, what)
 		}
 		if err == nil {
 			err = fillIn(&d, l.number, in.base)

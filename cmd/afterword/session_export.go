@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
@@ -61,13 +62,18 @@ func (c *cli) sessionExport() *cobra.Command {
 	var o exportOptions
 	cmd := &cobra.Command{
 		Use:   "export ID | --all",
-		Short: "Export transcripts as Markdown, JSON lines or older JSON",
+		Short: "Export transcripts, for reading or for other programs",
 		Long: `Print transcripts, or write a file for each into a folder, atomically.
 
-markdown: for reading; control characters are replaced. jsonl: one turn a line, whole, as
-` + "`afterword publish`" + ` and ` + "`afterword import`" + ` take it back without doubling anything. json: the
-document that chat services kept before, with timestamp, user and assistant of every turn and
-nothing else; it leaves out which turn is which, so importing it again makes other turns.
+markdown: for reading; nothing of what was said is active in it, and control characters are
+replaced. jsonl: one turn a line, whole, as ` + "`afterword publish`" + ` and ` + "`afterword import`" + ` take it back
+without doubling anything. json: the document that chat services kept before, with timestamp,
+user and assistant of every turn and nothing else; it leaves out which turn is which, so
+importing it again makes other turns.
+
+messages, chatgpt, claude, langchain, sharegpt, responses: a conversation for each session in the
+format that ` + "`afterword import`" + ` knows by this name. The member "afterword" beside the messages has
+what the format has no place for; with it importing again adds nothing. docs/import.md says more.
 
 A session that cannot be read is named, the others are exported, and the exit code is 1.`,
 		Example: `  afterword session export abc
@@ -95,7 +101,7 @@ A session that cannot be read is named, the others are exported, and the exit co
 	o.store.add(f)
 	f.BoolVar(&o.all, "all", false, "all sessions")
 	f.StringVar(&o.prefix, "prefix", "", "with --all, only sessions whose id begins so")
-	f.StringVar(&o.format, "format", formatMarkdown, "`FORMAT`: markdown, jsonl or json")
+	f.StringVar(&o.format, "format", formatMarkdown, "`FORMAT`: "+strings.Join(exportFormats(), ", "))
 	f.StringVar(&o.out, "out", "", "write a file for each session into this `FOLDER`, which is made if it is missing")
 	f.BoolVar(&o.json, "json", false, "with --out, print a summary as JSON")
 	return cmd
@@ -121,15 +127,29 @@ type exportSummary struct {
 	Failed   uint64 `json:"failed"` // sessions that cannot be read
 }
 
+// close ends what is on standard output.
+func (e *exporter) close() error {
+	var end string
+	switch {
+	case e.o.out != "":
+	case e.sum.Sessions > 0:
+		end = e.end
+	case e.begin != "": // of none
+		end = e.begin + e.end
+	}
+	_, err := e.out.WriteString(end)
+	return errors.Join(err, e.out.Flush())
+}
+
 func (e *exporter) only(ctx context.Context, session string) error {
 	err := e.one(ctx, session)
 	if errors.Is(err, transcript.ErrNoSession) {
 		return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, session, e.store.Dir()))
 	}
 	if err == nil {
-		err = e.summary()
+		err = errors.Join(e.close(), e.summary())
 	}
-	return errors.Join(err, e.out.Flush())
+	return err
 }
 
 // everything exports one session after the other: memory is that of one.
@@ -156,7 +176,10 @@ func (e *exporter) everything(ctx context.Context) error {
 		return errors.Join(err, context.Cause(ctx))
 	})
 	m.stop()
-	if err = errors.Join(err, e.out.Flush()); err != nil {
+	if err != nil {
+		return errors.Join(err, e.out.Flush())
+	}
+	if err := e.close(); err != nil {
 		return err
 	}
 	if err := e.summary(); err != nil {
@@ -200,9 +223,17 @@ func (e *exporter) one(ctx context.Context, session string) error {
 
 func (e *exporter) write(session string) error {
 	if e.o.out == "" {
+		between := e.between
+		if e.sum.Sessions == 0 {
+			between = e.begin
+		}
+		if _, err := e.out.WriteString(between); err != nil {
+			return err
+		}
 		_, err := e.out.Write(e.rendered)
 		return err
 	}
+	e.rendered = append(append([]byte(e.begin), e.rendered...), e.end...)
 	if !e.made {
 		if err := folder.Make(e.o.out); err != nil {
 			return fileError("--out", err)

@@ -1,0 +1,285 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/afterword-io/afterword/internal/exchange"
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// fileImport takes the turns of one file.
+type fileImport struct {
+	im      *importer
+	f       importFile
+	in      *input
+	convert *exchange.Converter
+	number  int // of the line, or of the turn in a file that has no lines
+}
+
+// file takes the turns of a file. What cannot be accepted is told; an error ends the import.
+func (im *importer) file(ctx context.Context, f importFile, step func()) error {
+	file, err := os.Open(f.path)
+	if err != nil {
+		im.refuse(place{file: f.name}, err)
+		return nil
+	}
+	fi := &fileImport{im: im, f: f, in: &input{name: f.name, base: f.modified, most: maxElement, src: file, size: f.size, close: file.Close}}
+	defer file.Close()
+	im.inside = fi.in
+	defer func() { im.inside = nil }()
+	if im.base != nil {
+		fi.in.base = *im.base
+	}
+	fi.convert = &exchange.Converter{Session: sessionOf(im.from, f), Base: fi.in.base, Take: func(payload []byte) error {
+		return fi.payload(ctx, payload)
+	}}
+	read := fi.elements
+	if f.kind == linesFile {
+		read = fi.lines
+	}
+	if err := read(ctx, step); err != nil {
+		return err
+	}
+	if f.kind == linesFile {
+		fi.number++
+	}
+	return fi.settle(fi.convert.End())
+}
+
+// sessionOf is the session of what has none itself: the file's name, from the folder on.
+func sessionOf(from importSource, f importFile) string {
+	name := f.name
+	if !from.folder {
+		name = filepath.Base(f.path)
+	}
+	name = strings.TrimSuffix(name, ".gz")
+	return strings.TrimSuffix(name, filepath.Ext(name))
+}
+
+// known reports whether the place at which the file is was taken before.
+func (fi *fileImport) known() bool { return fi.number <= fi.f.after }
+
+func (fi *fileImport) place() place { return place{fi.f.name, fi.number} }
+
+// settle tells of what cannot be accepted and returns every other error.
+func (fi *fileImport) settle(err error) error {
+	var format *exchange.FormatError
+	switch {
+	case err == nil:
+		return nil
+	case transcript.Malformed(err), errors.As(err, &format):
+		if !fi.known() {
+			fi.im.counts.Turns++
+			fi.im.refuse(fi.place(), err)
+		}
+		return nil
+	}
+	return err
+}
+
+// payload takes a turn that was converted.
+func (fi *fileImport) payload(ctx context.Context, payload []byte) error {
+	if fi.f.kind == jsonFile {
+		fi.number++
+	}
+	if fi.known() {
+		return nil
+	}
+	d, err := transcript.ParseDraft(payload)
+	return fi.draft(ctx, &d, err)
+}
+
+// draft takes a turn.
+func (fi *fileImport) draft(ctx context.Context, d *transcript.Draft, err error) error {
+	if err == nil {
+		fi.im.counts.Turns++
+		if err = fi.im.take(ctx, d, fi.place()); err != nil {
+			fi.im.counts.Turns--
+		}
+	}
+	return fi.settle(err)
+}
+
+// turn takes a turn as publish takes it.
+func (fi *fileImport) turn(ctx context.Context, text []byte) error {
+	d, err := transcript.ParseDraft(text)
+	return fi.own(ctx, &d, err)
+}
+
+// own takes a turn that is not converted.
+func (fi *fileImport) own(ctx context.Context, d *transcript.Draft, err error) error {
+	if fi.known() {
+		return nil
+	}
+	if err == nil {
+		err = fi.im.spelt.take(d, fi.place())
+	}
+	if err == nil {
+		err = fillIn(d, fi.number, fi.in.base)
+	}
+	return fi.draft(ctx, d, err)
+}
+
+// lines takes a file of one value a line.
+func (fi *fileImport) lines(ctx context.Context, step func()) error {
+	for l := range fi.in.lines(ctx) {
+		if fi.number = l.number; fi.number%256 == 0 && !fi.known() {
+			step()
+		}
+		var err error
+		switch {
+		case l.err == io.EOF:
+			return nil
+		case l.err == errLongLine:
+			err = &exchange.FormatError{Reason: fmt.Sprintf("is longer than the %d bytes that are read", fi.in.most)}
+		case l.err != nil:
+			fi.im.refuse(place{file: fi.f.name}, fmt.Errorf("read %s after line %d: %w", fi.f.name, l.number, l.err))
+			return nil
+		default:
+			err = fi.line(ctx, l.text)
+		}
+		if err = fi.settle(err); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (fi *fileImport) line(ctx context.Context, text []byte) error {
+	// Most files of lines have turns: they are not parsed twice. A message of a chat may have
+	// members of a turn, and a role.
+	if !bytes.Contains(text, []byte(`"role"`)) {
+		if d, err := transcript.ParseDraft(text); err == nil && d.SessionID != "" {
+			return fi.own(ctx, &d, nil)
+		}
+	}
+	if err := exchange.CheckLine(text); err != nil {
+		return err
+	}
+	kind, err := fi.convert.Add(text, true)
+	switch {
+	case err != nil:
+		return err
+	case kind == exchange.Turn:
+		return fi.turn(ctx, text)
+	case kind == exchange.Document:
+		return fi.document(ctx, text)
+	}
+	return nil
+}
+
+// elements takes a file that is a JSON value, an array of them, or several after each other.
+func (fi *fileImport) elements(ctx context.Context, step func()) error {
+	text, err := exchange.Text(fi.in)
+	if err != nil {
+		fi.im.refuse(place{file: fi.f.name}, err)
+		return nil
+	}
+	var ended error // by what is not of the file
+	err = exchange.Elements(text, maxElement, func(e exchange.Element) error {
+		step()
+		if ended = context.Cause(ctx); ended != nil {
+			return ended
+		}
+		ended = fi.element(ctx, e)
+		return ended
+	})
+	var syntax *transcript.SyntaxError
+	switch {
+	case err == nil || ended != nil:
+		return ended
+	case errors.As(err, &syntax):
+		err = fmt.Errorf("line %d: %w", fi.lineAt(syntax.Offset), err)
+	}
+	fi.im.refuse(place{file: fi.f.name}, err)
+	return nil
+}
+
+func (fi *fileImport) element(ctx context.Context, e exchange.Element) error {
+	kind, err := fi.convert.Add(e.Value, e.Array || e.Number > 1)
+	var format *exchange.FormatError
+	if errors.As(err, &format) {
+		fi.number++
+		return fi.settle(fmt.Errorf("element %d, at byte %d: %w", e.Number, e.Offset, err))
+	}
+	switch {
+	case err != nil:
+		return err
+	case kind == exchange.Turn:
+		fi.number++
+		return fi.turn(ctx, e.Value)
+	case kind == exchange.Document:
+		return fi.document(ctx, e.Value)
+	}
+	return nil
+}
+
+// document takes the turns of a transcript. Their ids are those of an adopted one.
+func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error {
+	turns, err := turnsOf(append(bytes.Clone(value), '\n'))
+	if err != nil {
+		fi.im.refuse(place{file: fi.f.name}, err)
+		return nil
+	}
+	for i := range turns {
+		if fi.f.kind == jsonFile {
+			fi.number++
+		}
+		if fi.known() {
+			continue
+		}
+		d, err := transcript.ParseDraft(turns[i].Payload())
+		if err := fi.draft(ctx, &d, err); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func turnsOf(data []byte) ([]transcript.Snapshot, error) {
+	session, err := transcript.DocumentSession(data)
+	if err == nil {
+		err = transcript.CheckSessionID(session)
+	}
+	if err != nil {
+		return nil, err
+	}
+	doc, err := transcript.ParseDocument(session, data)
+	if err != nil {
+		return nil, err
+	}
+	return doc.Turns()
+}
+
+// lineAt is the number of the line in which a byte of the file is, 0 when it cannot be read again.
+func (fi *fileImport) lineAt(offset int64) int {
+	file, err := os.Open(fi.f.path)
+	if err != nil {
+		return 0
+	}
+	defer file.Close()
+	text, err := exchange.Text(file)
+	if err != nil {
+		return 0
+	}
+	n := 1
+	for ; offset > 0; offset-- {
+		b, err := text.ReadByte()
+		if err != nil {
+			break
+		}
+		if b == '\n' {
+			n++
+		}
+	}
+	return n
+}

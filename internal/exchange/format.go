@@ -1,0 +1,124 @@
+package exchange
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// A format knows its conversations, its messages, or both.
+type format struct {
+	name string // of an export
+	what string // for people
+
+	// isConversation and isMessage recognise an object.
+	isConversation func(o *object) bool
+	isMessage      func(o *object) bool
+
+	// conversation reads a conversation, message a message that stands alone.
+	conversation func(o *object) (*conversation, error)
+	message      func(o *object) ([]message, error)
+
+	// head, element and tail write a conversation: up to its first message, a message as
+	// elements that are separated by commas, and from the end of the messages up to the last
+	// member. element says how many it wrote.
+	split   bool // its messages are of one thing each
+	head    func(b []byte, a *about) []byte
+	element func(b []byte, m *message) ([]byte, int)
+	tail    func(b []byte, a *about) []byte
+}
+
+// about is a conversation that is written.
+type about struct {
+	session     string
+	first, last transcript.Instant
+	leaf        string // id of the last message of the active branch
+}
+
+// formats are all that are known; the first that recognises an object reads it.
+var formats = []*format{&chatGPT, &claude, &shareGPT, &langChain, &responses, &chat}
+
+// known says what could have been there.
+const known = "a turn (session_id, user), a transcript (session_id, messages with user and assistant), " +
+	"or a conversation or message of chat completions (role, content), ChatGPT (mapping), Claude (chat_messages), " +
+	"LangChain (type, data), ShareGPT (conversations with from, value) or OpenAI Responses (type, role or call_id)"
+
+// namesOf are the members by which formats call a conversation.
+var namesOf = []string{"session_id", "conversation_id", "id", "uuid", "thread_id"}
+
+// recognise finds the format of an object.
+func recognise(o *object) (f *format, single bool) {
+	for _, f := range formats {
+		switch {
+		case f.isConversation(o):
+			return f, false
+		case f.isMessage != nil && f.isMessage(o):
+			return f, true
+		}
+	}
+	return nil, false
+}
+
+// units reads elements, each by one function.
+func (c *conversation) read(v jsontext.Value, at string, read func(o *object) ([]message, error)) error {
+	list, err := elements(v, at)
+	if err != nil {
+		return err
+	}
+	for i, e := range list {
+		o, err := objectOf(e, index(at, i))
+		if err != nil {
+			return err
+		}
+		msgs, err := read(o)
+		if err != nil {
+			return err
+		}
+		c.add(msgs...)
+	}
+	return nil
+}
+
+// notesOf takes what afterword noted of the turns.
+func (c *conversation) takeNotes(o *object) {
+	if v := o.peek(notesName); v.Kind() == '{' {
+		if inner, err := objectOf(v, ""); err == nil && inner.peek("turns").Kind() == '[' {
+			o.take(notesName)
+			c.notes = inner.take("turns")
+		}
+	}
+}
+
+// usageOf takes what is known of tokens by names that differ.
+func usageOf(o *object, input, output string) jsontext.Value {
+	var b []byte
+	for _, n := range [...]struct{ from, to string }{{input, "input_tokens"}, {output, "output_tokens"}} {
+		if v := o.peek(n.from); v.Kind() == '0' && isCount(v) {
+			o.take(n.from)
+			b = appendField(b, n.to, v)
+		}
+	}
+	return closeObject(b)
+}
+
+func isCount(v jsontext.Value) bool {
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return len(v) > 0 && len(v) < 16
+}
+
+func sortedNames(roles map[string]string) string {
+	return strings.Join(slices.Sorted(maps.Keys(roles)), ", ")
+}
+
+// keepRest notes members of a message that have no place.
+func (m *message) keepRest(o *object) {
+	m.extra = o.rest()
+}

@@ -1,0 +1,238 @@
+package exchange
+
+import (
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// responses is a list of items of OpenAI's Responses and Conversations: {"type":"message",…},
+// {"type":"function_call",…}, {"type":"function_call_output",…}, {"type":"reasoning",…}; alone, as
+// the input or output of a response, or as the items of a conversation.
+var responses = format{
+	name: "responses", what: "OpenAI Responses",
+	isConversation: func(o *object) bool {
+		for _, name := range []string{"input", "output", "items", "data"} {
+			if v := o.peek(name); v.Kind() == '[' && (firstHas(v, "type") || firstHas(v, "role")) {
+				return true
+			}
+		}
+		for _, name := range []string{"request", "response"} {
+			if in, err := objectOf(o.peek(name), ""); err == nil && (in.has("input") || in.peek("output").Kind() == '[') {
+				return true
+			}
+		}
+		return o.peek("input").Kind() == '"' && o.peek("output").Kind() == '['
+	},
+	isMessage: func(o *object) bool {
+		switch kind := unquoteOr(o.peek("type")); kind {
+		case "message":
+			return o.peek("role").Kind() == '"'
+		case "":
+			return false
+		default:
+			return callItems[kind] != "" || resultItems[kind] != "" || otherItems[kind]
+		}
+	},
+	conversation: responsesConversation,
+	message:      responsesMessage,
+	head: func(b []byte, a *about) []byte {
+		return append(appendField(b, "id", quoted(a.session)), `,"items":[`...)
+	},
+	element: appendResponses,
+	tail:    func(b []byte, _ *about) []byte { return append(b, ']') },
+}
+
+// callItems are items that call a tool, with the member that says what they give it.
+var callItems = map[string]string{
+	"function_call": "arguments", "custom_tool_call": "input", "mcp_call": "arguments", "local_shell_call": "action", "shell_call": "action",
+	"computer_call": "action", "web_search_call": "action", "file_search_call": "queries", "code_interpreter_call": "code", "image_generation_call": "prompt",
+}
+
+// resultItems are items that say what a tool answered.
+var resultItems = map[string]string{
+	"function_call_output": "output", "custom_tool_call_output": "output", "local_shell_call_output": "output", "shell_call_output": "output", "computer_call_output": "output",
+}
+
+// otherItems are items that have no place.
+var otherItems = map[string]bool{
+	"reasoning": true, "compaction": true, "mcp_list_tools": true, "mcp_approval_request": true, "mcp_approval_response": true, "item_reference": true,
+}
+
+func responsesConversation(o *object) (c *conversation, err error) {
+	c = &conversation{id: o.label("session_id", "conversation_id")}
+	c.takeNotes(o)
+	sources := []*object{o}
+	for _, name := range []string{"request", "response"} {
+		in, err := o.object(name)
+		if err != nil {
+			return nil, err
+		}
+		if in != nil {
+			sources = append(sources, in)
+		}
+	}
+	for _, in := range sources {
+		if s := in.peek("instructions"); s.Kind() == '"' {
+			in.take("instructions")
+			c.add(message{role: system, texts: []string{unquote(s)}})
+		}
+		if s := in.peek("input"); s.Kind() == '"' {
+			in.take("input")
+			c.add(message{role: user, texts: []string{unquote(s)}})
+		}
+		for _, name := range []string{"input", "output", "items", "data"} {
+			if v := in.take(name); v != nil {
+				if err := c.read(v, in.path(name), responsesMessage); err != nil {
+					return nil, err
+				}
+			}
+		}
+		if err := c.describe(in); err != nil {
+			return nil, err
+		}
+		if in != o {
+			if rest := in.rest(); rest != nil {
+				o.list = append(o.list, field{name: in.at[1:], value: rest})
+			}
+		}
+	}
+	if c.id == "" {
+		if in, _ := objectOf(o.peek("conversation"), ""); in != nil {
+			c.id = in.label("id")
+		}
+	}
+	if c.id == "" {
+		c.id = o.label("id")
+	}
+	c.extra = o.rest()
+	return c, nil
+}
+
+// describe takes what a response says of its answer.
+func (c *conversation) describe(o *object) error {
+	at, timed, err := o.time("created_at")
+	if err != nil {
+		return err
+	}
+	if timed && !c.timed {
+		c.time, c.timed = at, true
+	}
+	var last *message
+	for _, unit := range c.units {
+		for i := range unit {
+			if unit[i].role == assistant {
+				last = &unit[i]
+			}
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	if model := o.label("model"); model != "" {
+		last.model = model
+	}
+	usage, err := o.object("usage")
+	if err != nil || usage == nil {
+		return err
+	}
+	last.usage = usageOf(usage, "input_tokens", "output_tokens")
+	if rest := usage.rest(); rest != nil {
+		o.list = append(o.list, field{name: "usage", value: rest})
+	}
+	return nil
+}
+
+func responsesMessage(o *object) ([]message, error) {
+	kind, err := o.text("type")
+	if err != nil {
+		return nil, err
+	}
+	if kind == "message" || kind == "" {
+		msgs, err := chatMessage(o)
+		return msgs, err
+	}
+	m := message{role: assistant}
+	if m.time, m.timed, err = o.time("created_at"); err != nil {
+		return nil, err
+	}
+	switch {
+	case callItems[kind] != "":
+		own := o.label("id")
+		c := call{id: o.label("call_id"), name: o.label("name"), arguments: o.any(callItems[kind])}
+		if c.id == "" {
+			c.id = own
+		} else {
+			m.id = own
+		}
+		if c.name == "" {
+			c.name = kind
+		}
+		if kind == "mcp_call" {
+			if out := o.take("output"); out != nil {
+				c.more = append(c.more, field{name: "result", value: out})
+			}
+		}
+		o.take("status")
+		c.more = append(c.more, o.left()...)
+		m.calls = []call{c}
+	case resultItems[kind] != "":
+		m.role = tool
+		if !o.has("output") {
+			return nil, refuse(o.path("output"), "is missing: the result of the tool")
+		}
+		m.id = o.label("id")
+		m.result = &result{id: o.label("call_id"), value: compact(o.any("output"))}
+		o.take("status")
+		m.keepRest(o)
+	case otherItems[kind]:
+		m.id = o.label("id")
+		o.list[slicesIndex(o, "type")].used = false
+		m.others = []jsontext.Value{o.rest()}
+	default:
+		return nil, refuse(o.path("type"), "is no item that is known")
+	}
+	return []message{m}, nil
+}
+
+func slicesIndex(o *object, name string) int {
+	for i := range o.list {
+		if o.list[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func appendResponses(b []byte, m *message) ([]byte, int) {
+	n := 0
+	item := func(e []byte) {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, e...), '}')
+		n++
+	}
+	if m.role == tool {
+		e := appendField(nil, "type", quoted("function_call_output"))
+		e = appendField(e, "call_id", quoted(m.result.id))
+		item(appendField(e, "output", quoted(textOf(m.result.value))))
+		return b, n
+	}
+	if len(m.texts)+len(m.attachments) > 0 || len(m.calls) == 0 {
+		kind := "input_text"
+		if m.role == assistant {
+			kind = "output_text"
+		}
+		e := appendField(nil, "type", quoted("message"))
+		e = appendField(e, "role", quoted(orElse(m.named, m.role)))
+		item(appendField(e, "content", m.parts(kind, func(uri string) jsontext.Value {
+			return closeObject(appendField(appendField(nil, "type", quoted("input_image")), "image_url", quoted(uri)))
+		})))
+	}
+	for _, c := range m.calls {
+		e := appendField(nil, "type", quoted("function_call"))
+		e = appendField(e, "call_id", quoted(c.id))
+		e = appendField(e, "name", quoted(c.name))
+		item(appendField(e, "arguments", quoted(argumentText(c))))
+	}
+	return b, n
+}

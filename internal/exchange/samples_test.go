@@ -1,0 +1,175 @@
+package exchange
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// Exports as the programs write them, and what each of their turns has.
+var samples = map[string]struct {
+	elements []string
+	several  bool
+	turns    [][]string
+}{
+	"messages": {[]string{`[{"role":"developer","content":"Be brief."},{"role":"user","content":[{"type":"text","text":"What is"},{"type":"text","text":" this?"},{"type":"image_url","image_url":{"url":"https://example.com/a.png","detail":"low"}}]},
+		{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"see","arguments":"{\"n\": 1}"}}]},
+		{"role":"tool","tool_call_id":"c1","content":"a cat"},{"role":"assistant","content":"A cat.","annotations":[{"a":1}]},{"role":"user","content":"Thanks"}]`}, false, [][]string{
+		{`"session_id":"file"`, `"user":"What is\n\n this?"`, `"assistant":"A cat."`, `"arguments":"{\"n\": 1}"`, `"result":"a cat"`, `"attachments":[{"uri":"https://example.com/a.png"}]`, `"system":"Be brief."`,
+			`"role":"developer"`, `"annotations":[{"a":1}]`, `"detail":"low"`, `"timestamp":"2023-11-14T22:13:20.000001+00:00"`, `"status":"complete"`},
+		{`"user":"Thanks"`, `"assistant":""`, `"status":"pending"`, `"timestamp":"2023-11-14T22:13:20.000006+00:00"`},
+	}},
+	"messages one a line": {[]string{`{"role":"assistant","content":"Welcome"}`, `{"role":"user","content":"a"}`, `{"role":"user","content":"b"}`, `{"role":"assistant","content":"c"}`, `{"role":"assistant","content":"d"}`}, true, [][]string{
+		{`"user":""`, `"assistant":"Welcome"`, `"status":"complete"`}, {`"user":"a"`, `"assistant":""`, `"status":"pending"`}, {`"user":"b"`, `"assistant":"c\n\nd"`, `"messages":[{"role":"user","texts":[1]},{"role":"assistant","texts":[1]},{"role":"assistant","texts":[1]}]`},
+	}},
+	"messages of conversations": {[]string{`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`, `{"id":"own","messages":[{"role":"user","content":"c","timestamp":1700000100},{"role":"assistant","content":"d","timestamp":"2023-11-14T22:15:03Z"}],"title":"t"}`}, true, [][]string{
+		{`"session_id":"file-1"`, `"user":"a"`, `"timestamp":"2023-11-14T22:13:20.000001+00:00"`}, {`"session_id":"own"`, `"timestamp":"2023-11-14T22:15:00.000000+00:00"`, `"completed_at":"2023-11-14T22:15:03.000000+00:00"`, `"conversation":{"title":"t"}`},
+	}},
+	"request and response": {[]string{`{"request":{"model":"m-1","messages":[{"role":"user","content":"a"}],"temperature":0.5},"response":{"id":"r","model":"m-1x","created":1700000000,"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"b"}}],"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}}`}, true, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"model":"m-1x"`, `"finish_reason":"stop"`, `"usage":{"input_tokens":3,"output_tokens":4}`, `"temperature":0.5`},
+	}},
+	"Anthropic messages": {[]string{`{"system":"S","messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"f","input":{"x":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]},{"role":"assistant","content":[{"type":"text","text":"done"}]}]}`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"done"`, `"tool_calls":[{"id":"t1","name":"f","arguments":{"x":1},"result":"ok"}]`, `"thinking":"hm"`, `"system":"S"`},
+	}},
+	"chatgpt": {[]string{`{"title":"Cats","create_time":1700000000.5,"conversation_id":"g1","current_node":"a2","default_model_slug":"gpt-x","mapping":{
+		"root":{"id":"root","message":null,"parent":null,"children":["s"]},
+		"s":{"id":"s","message":{"id":"s","author":{"role":"system"},"create_time":null,"content":{"content_type":"text","parts":[""]}},"parent":"root","children":["u1"]},
+		"u1":{"id":"u1","message":{"id":"u1","author":{"role":"user"},"create_time":1700000001.25,"content":{"content_type":"multimodal_text","parts":[{"content_type":"image_asset_pointer","asset_pointer":"file-service://x","size_bytes":7,"width":1},"What?"]},"metadata":{}},"parent":"s","children":["a1","a2","a3"]},
+		"a1":{"id":"a1","message":{"id":"a1","author":{"role":"assistant"},"create_time":1700000002,"content":{"content_type":"text","parts":["A dog."]},"metadata":{"model_slug":"gpt-x"},"recipient":"all"},"parent":"u1","children":["u2"]},
+		"u2":{"id":"u2","message":{"id":"u2","author":{"role":"user"},"create_time":1700000003,"content":{"content_type":"text","parts":["No."]}},"parent":"a1","children":[]},
+		"a2":{"id":"a2","message":{"id":"a2","author":{"role":"assistant"},"create_time":1700000004,"content":{"content_type":"text","parts":["A cat."]},"metadata":{"model_slug":"gpt-x","finish_details":{"type":"stop"}},"recipient":"all"},"parent":"u1","children":[]},
+		"a3":{"id":"a3","message":{"id":"a3","author":{"role":"assistant"},"create_time":1700000005,"content":{"content_type":"thoughts","thoughts":[{"summary":"s","content":"hmm"}]}},"parent":"u1","children":["a4"]},
+		"a4":{"id":"a4","message":{"id":"a4","author":{"role":"assistant"},"create_time":1700000006,"content":{"content_type":"code","language":"python","text":"1+1"},"recipient":"python"},"parent":"a3","children":["t4"]},
+		"t4":{"id":"t4","message":{"id":"t4","author":{"role":"tool","name":"python"},"create_time":1700000007,"content":{"content_type":"execution_output","text":"2"}},"parent":"a4","children":["a5"]},
+		"a5":{"id":"a5","message":{"id":"a5","author":{"role":"assistant"},"create_time":1700000008,"content":{"content_type":"text","parts":["Two."]}},"parent":"t4","children":[]}}}`}, true, [][]string{
+		{`"session_id":"g1"`, `"id":"u1"`, `"timestamp":"2023-11-14T22:13:21.250000+00:00"`, `"user":"What?"`, `"assistant":"A dog."`, `"parent":""`, `"model":"gpt-x"`, `"attachments":[{"uri":"file-service://x","size":7}]`, `"title":"Cats"`, `"completed_at":"2023-11-14T22:13:22.000000+00:00"`},
+		{`"id":"u2"`, `"user":"No."`, `"status":"pending"`, `"parent":"u1"`},
+		{`"id":"a2"`, `"user":"What?"`, `"assistant":"A cat."`, `"supersedes":"u1"`, `"parent":""`, `"finish_reason":"stop"`, `"timestamp":"2023-11-14T22:13:25.000001+00:00"`}, // the active one is the newest
+		{`"id":"a5"`, `"user":"What?"`, `"assistant":"Two."`, `"supersedes":"a2"`, `"tool_calls":[{"name":"python","arguments":"1+1","result":"2"}]`, `"content":"hmm"`, `"language":"python"`},
+	}},
+	"claude": {[]string{`{"uuid":"k1","name":"Talk","created_at":"2023-11-14T22:13:20.000000Z","updated_at":"2023-11-14T22:14:20.000000Z","account":{"uuid":"x"},"chat_messages":[
+		{"uuid":"h1","text":"Read this","content":[{"type":"text","text":"Read this","citations":[]}],"sender":"human","created_at":"2023-11-14T22:13:21.000001Z","updated_at":"2023-11-14T22:13:21.000001Z","attachments":[{"file_name":"a.txt","file_size":3,"file_type":"txt","extracted_content":"abc"}],"files":[{"file_name":"a.txt"}]},
+		{"uuid":"r1","text":"Fine.","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"f","input":{"q":"x"}},{"type":"tool_result","tool_use_id":"t1","name":"f","content":[{"type":"text","text":"found"}]},{"type":"text","text":"Fine."}],"sender":"assistant","created_at":"2023-11-14T22:13:25.000000Z","attachments":[],"files":[]},
+		{"uuid":"h2","text":"Old","sender":"human","created_at":"2023-11-14T22:13:26Z"}]}`}, true, [][]string{
+		{`"session_id":"k1"`, `"id":"h1"`, `"user":"Read this"`, `"assistant":"Fine."`, `"timestamp":"2023-11-14T22:13:21.000001+00:00"`, `"uri":"a.txt","media_type":"txt","size":3`, `"extracted_content":"abc"`, `"thinking":"hm"`, `"arguments":{"q":"x"},"result":"found"`, `"name":"Talk"`},
+		{`"id":"h2"`, `"user":"Old"`, `"status":"pending"`},
+	}},
+	"langchain": {[]string{`[{"type":"system","data":{"content":"S","additional_kwargs":{}}},{"type":"human","data":{"content":"a","additional_kwargs":{},"type":"human","name":null,"id":null,"example":false}},
+		{"type":"ai","data":{"content":"","additional_kwargs":{"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"q\": 1}"}}]},"tool_calls":[{"name":"f","args":{"q":1},"id":"c1","type":"tool_call"}],"invalid_tool_calls":[],"response_metadata":{"model_name":"m","finish_reason":"tool_calls"},"usage_metadata":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}},
+		{"type":"tool","data":{"content":"r","tool_call_id":"c1","status":"success"}},{"type":"ai","data":{"content":[{"type":"text","text":"b"}]}}]`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"system":"S"`, `"tool_calls":[{"id":"c1","name":"f","arguments":"{\"q\": 1}","result":"r"}]`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`},
+	}},
+	"langchain constructors": {[]string{`{"lc":1,"type":"constructor","id":["langchain","schema","messages","HumanMessage"],"kwargs":{"content":"a","type":"human"}}`, `{"lc":1,"type":"constructor","id":["langchain","schema","messages","AIMessage"],"kwargs":{"content":"b","tool_calls":[{"name":"f","args":{"q":1},"id":"c1"}]}}`, `{"type":"human","content":"c"}`, `{"type":"ai","content":"d"}`}, true, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"arguments":{"q":1}`}, {`"user":"c"`, `"assistant":"d"`},
+	}},
+	"sharegpt": {[]string{`{"id":"x1","conversations":[{"from":"system","value":"S"},{"from":"human","value":"a"},{"from":"function_call","value":"{\"name\": \"f\", \"arguments\": {\"q\": 1}}"},{"from":"observation","value":"r"},{"from":"gpt","value":"b","weight":1}]}`, `{"conversations":[{"from":"user","value":" c "},{"from":"chatgpt","value":"d"}]}`}, true, [][]string{
+		{`"session_id":"x1"`, `"user":"a"`, `"assistant":"b"`, `"name":"f"`, `"result":"r"`, `"verbatim":"{\"name\": \"f\", \"arguments\": {\"q\": 1}}"`, `"weight":1`}, {`"session_id":"file-2"`, `"user":" c "`, `"assistant":"d"`},
+	}},
+	"responses": {[]string{`{"id":"resp_1","object":"response","created_at":1700000000,"model":"m","instructions":"I","input":[{"role":"user","content":"a"}],"output":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"hm"}]},{"type":"function_call","id":"fc_1","call_id":"c1","name":"f","arguments":"{ }","status":"completed"},{"type":"function_call_output","call_id":"c1","output":"r"},{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{"type":"output_text","text":"b","annotations":[{"type":"url_citation"}]}]}],"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}`}, false, [][]string{
+		{`"session_id":"resp_1"`, `"user":"a"`, `"assistant":"b"`, `"system":"I"`, `"arguments":"{ }","result":"r"`, `"text":"hm"`, `"url_citation"`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`, `"timestamp":"2023-11-14T22:13:20.000000+00:00"`},
+	}},
+}
+
+func TestSamples(t *testing.T) {
+	for name, s := range samples {
+		t.Run(name, func(t *testing.T) {
+			payloads := convert(t, s.several, s.elements...)
+			if !slices.Equal(payloads, convert(t, s.several, s.elements...)) {
+				t.Error("it is not the same each time")
+			}
+			sessions := make(map[string][]string)
+			var all []string
+			for _, p := range payloads {
+				snap, err := transcript.Decode([]byte(p), 0)
+				if err != nil {
+					t.Fatalf("%v: %s", err, p)
+				}
+				sessions[snap.SessionID] = append(sessions[snap.SessionID], p)
+				all = append(all, string(snap.Payload()))
+			}
+			if len(all) != len(s.turns) {
+				t.Fatalf("%d turns, not %d:\n%s", len(all), len(s.turns), strings.Join(all, "\n"))
+			}
+			for i, wants := range s.turns {
+				for _, want := range wants {
+					if !strings.Contains(all[i], want) {
+						t.Errorf("turn %d has no %s:\n%s", i+1, want, all[i])
+					}
+				}
+			}
+			for session, payloads := range sessions {
+				turns := stored(t, payloads)
+				for _, f := range formats {
+					exported, err := Append(nil, f.name, session, turns)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if again := stored(t, convert(t, true, string(exported))); !slices.Equal(canonical(turns), canonical(again)) {
+						t.Errorf("through %s\n%s\nbecame\n%s\nby %s", f.name, strings.Join(canonical(turns), "\n"), strings.Join(canonical(again), "\n"), exported)
+					}
+				}
+			}
+		})
+	}
+}
+
+// What is not understood is refused by its place, and nothing that was said is quoted.
+func TestRefuses(t *testing.T) {
+	for element, want := range map[string]string{
+		`{"messages":[{"role":"user","content":"secret"},{"role":"secret","content":"secret"}]}`: "/messages/1/role is no role that is known",
+		`[{"role":"user","content":5}]`:                                                                                "/0/content must be a string or an array of parts, not a number",
+		`[{"role":"user"}]`:                                                                                            "/0/content is missing",
+		`[{"role":"user","content":"secret"},{"secret":"secret"}]`:                                                     "/1 is no message that is known",
+		`{"messages":[{"role":"user","content":[{"secret":1}]}]}`:                                                      "/messages/0/content/0/type is missing",
+		`{"messages":[{"role":"assistant","content":"a","tool_calls":{"secret":1}}]}`:                                  "/messages/0/tool_calls must be an array, not an object",
+		`{"messages":[{"role":"user","content":"a","timestamp":"secret"}]}`:                                            "/messages/0/timestamp must be an RFC 3339 time",
+		`{"mapping":{"a/b":{"message":{"author":{"role":"secret"},"content":{"content_type":"text","parts":["x"]}}}}}`: "/mapping/a~1b/message/author/role is no role",
+		`{"mapping":{"a":{"message":{"author":{"role":"user"}}}}}`:                                                     "/mapping/a/message/content is missing",
+		`{"chat_messages":[{"sender":"secret","text":"secret"}]}`:                                                      "/chat_messages/0/sender is no role",
+		`{"chat_messages":[{"sender":"human"}]}`:                                                                       "/chat_messages/0/text is missing",
+		`{"conversations":[{"from":"human","value":7}]}`:                                                               "/conversations/0/value must be a string, not a number",
+		`{"conversations":["secret"]}`:                                                                                 "/conversations/0 must be an object, not a string",
+		`{"type":"human","data":{}}`:                                                                                   "/data/content is missing",
+		`{"lc":1,"type":"constructor","id":["x","Secret"],"kwargs":{"content":"a"}}`:                                   "/id is no message that is known",
+		`{"output":[{"type":"secret_call"}]}`:                                                                          "/output/0/type is no item that is known",
+		`{"foo":"secret"}`:                                                                                             "it is not recognised; expected is a turn",
+		`"secret"`:                                                                                                     "it is not recognised",
+	} {
+		c := &Converter{Session: "file", Take: func(p []byte) error { t.Errorf("%s gives %s", element, p); return nil }}
+		_, err := c.Add(jsontext.Value(element), false)
+		var refused *FormatError
+		if !errors.As(err, &refused) || !strings.HasPrefix(err.Error(), want) || strings.Contains(strings.ReplaceAll(err.Error(), "secret_", ""), "secret") {
+			t.Errorf("%s: %v", element, err)
+		}
+	}
+}
+
+// A file is read element by element, and its text is UTF-8.
+func TestElements(t *testing.T) {
+	read := func(text string) (numbers int, err error) {
+		r, err := Text(strings.NewReader(text))
+		if err != nil {
+			return 0, err
+		}
+		return numbers, Elements(r, 1<<20, func(e Element) error { numbers = e.Number; return nil })
+	}
+	for text, want := range map[string]int{`[1,2, {"a":1}]`: 3, `{"a":1}` + "\n" + `{"b":1}`: 2, "\xef\xbb\xbf[]": 0, "": 0, " \n": 0, "\xef\xbb\xbf{}": 1} {
+		if n, err := read(text); err != nil || n != want {
+			t.Errorf("%q: %d elements: %v", text, n, err)
+		}
+	}
+	for text, want := range map[string]string{
+		"[1,\"a\xff\"]": "at byte 5: invalid UTF-8", `["\ud800"]`: "at byte 2: invalid escape sequence, or lone surrogate", `[1,`: "it ends too early", `[{"a":1,"a":2}]`: "twice",
+		"[1] 2": "there is more", "\xff\xfe[\x00": "it is UTF-16: only UTF-8 is read", "\xfe\xff\x00[": "UTF-16", "[\x00]\x00": "UTF-16LE", "\x00[\x00]": "UTF-16BE", "\xff\xfe\x00\x00": "UTF-32",
+		`["` + strings.Repeat("x", 2<<20) + `"]`: "element 1, from byte 1 on, is longer than the 1048576 bytes",
+	} {
+		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.20q: %v", text, err)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package exchange
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/afterword-io/afterword/transcript"
+)
+
+// turn is a turn that is put together, or taken apart.
+type turn struct {
+	id        string
+	at        transcript.Instant
+	user      string
+	assistant string
+	status    string // "" is complete
+	calls     []turnCall
+	links     [][]int // of each message of which it was folded, the calls that it makes or answers
+	members   []field // others, by their names, without meta
+	meta      []field // members of meta
+}
+
+// turnCall is a tool call of a turn.
+type turnCall struct {
+	call
+	result jsontext.Value // nil when there is none
+}
+
+func (t *turn) set(name string, value jsontext.Value) {
+	t.members = append(t.members, field{name: name, value: value})
+}
+
+func (t *turn) setMeta(name string, value jsontext.Value) {
+	t.meta = append(t.meta, field{name: name, value: value})
+}
+
+// answered reports whether a recent history has the turn.
+func (t *turn) answered() bool { return t.status == "" && (t.assistant != "" || len(t.calls) > 0) }
+
+// payload is the turn as it is published.
+func (t *turn) payload(session string) []byte {
+	b := appendField(nil, "session_id", quoted(session))
+	b = appendField(b, "id", quoted(t.id))
+	b = appendField(b, "timestamp", quoted(t.at.String()))
+	return t.close(b)
+}
+
+// content is the turn without session, id and time.
+func (t *turn) content() []byte { return t.close(nil) }
+
+func (t *turn) close(b []byte) []byte {
+	b = appendField(b, "user", quoted(t.user))
+	b = appendField(b, "assistant", quoted(t.assistant))
+	if t.status != "" {
+		b = appendField(b, "status", quoted(t.status))
+	}
+	if len(t.calls) > 0 {
+		b = appendField(b, "tool_calls", t.toolCalls())
+	}
+	for _, f := range t.members {
+		b = appendField(b, f.name, f.value)
+	}
+	var meta []byte
+	for _, f := range t.meta {
+		meta = appendField(meta, f.name, f.value)
+	}
+	if meta != nil {
+		b = appendField(b, "meta", closeObject(meta))
+	}
+	return closeObject(b)
+}
+
+func (t *turn) toolCalls() jsontext.Value {
+	b := []byte{'['}
+	for i := range t.calls {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, t.calls[i].object()...)
+	}
+	return append(b, ']')
+}
+
+func (c *turnCall) object() jsontext.Value {
+	var b []byte
+	if c.id != "" {
+		b = appendField(b, "id", quoted(c.id))
+	}
+	if c.name != "" {
+		b = appendField(b, "name", quoted(c.name))
+	}
+	if c.arguments != nil {
+		b = appendField(b, "arguments", c.arguments)
+	}
+	if c.result != nil {
+		b = appendField(b, "result", c.result)
+	}
+	for _, f := range c.more {
+		b = appendField(b, f.name, f.value)
+	}
+	if b == nil {
+		return jsontext.Value("{}")
+	}
+	return closeObject(b)
+}
+
+// hashID is an id that is made of the session, the number of the turn's first message in the
+// conversation, and the content: the same input always gives the same.
+func (t *turn) hashID(session string, number int) string {
+	h := sha256.New()
+	var n [8]byte
+	binary.BigEndian.PutUint64(n[:], uint64(len(session)))
+	h.Write(n[:])
+	h.Write([]byte(session))
+	binary.BigEndian.PutUint64(n[:], uint64(number))
+	h.Write(n[:])
+	h.Write(t.content())
+	return "msg-" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// idOf returns the id of a message as that of a turn, "" when it cannot be one.
+func idOf(m *message) string {
+	if m.id == "" || transcript.CheckTurnID(m.id) != nil {
+		return ""
+	}
+	return m.id
+}
+
+func number(n int) jsontext.Value { return strconv.AppendInt(nil, int64(n), 10) }
