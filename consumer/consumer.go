@@ -149,9 +149,6 @@ func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 	if err := stream.Ensure(rctx, c.cfg.JS, stream.StreamConfig{}); err != nil {
 		return nil, err
 	}
-	if c.cfg.PayloadLimit == 0 {
-		c.cfg.PayloadLimit = stream.PayloadLimit(c.cfg.JS.Conn().MaxPayload())
-	}
 	if c.cfg.Rebind && !c.rebound {
 		c.setReady(errors.New("replaying the stream into this folder"))
 		if err := c.countUnread(rctx); err != nil { // before the replay: what goes meanwhile was perhaps read
@@ -169,6 +166,15 @@ func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 		c.rebound = true
 	}
 	return c.join(ctx)
+}
+
+// payloadLimit bounds the encoding of a turn by what the server allows now: after a reconnect
+// it may be another one.
+func (c *Consumer) payloadLimit() int {
+	if c.cfg.PayloadLimit > 0 {
+		return c.cfg.PayloadLimit
+	}
+	return stream.PayloadLimit(c.cfg.JS.Conn().MaxPayload())
 }
 
 // worthWaiting says whether the error can pass by itself.

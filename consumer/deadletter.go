@@ -93,12 +93,21 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 			h.Del(name)
 		}
 	}
-	data := d.msg.Data()
-	if limit := c.cfg.PayloadLimit; len(data) > limit {
-		h.Set(headerTruncated, strconv.Itoa(len(data)))
-		data = data[:limit]
+	send := func(limit int) error {
+		data := d.msg.Data()
+		if len(data) > limit {
+			h.Set(headerTruncated, strconv.Itoa(len(data)))
+			data = data[:limit]
+		}
+		_, err := stream.PublishOnce(ctx, c.cfg.JS, &nats.Msg{Subject: subject, Header: h, Data: data}, c.cfg.Request, stream.HeaderTime)
+		return err
 	}
-	_, err = stream.PublishOnce(ctx, c.cfg.JS, &nats.Msg{Subject: subject, Header: h, Data: data}, c.cfg.Request, stream.HeaderTime)
+	if err = send(c.payloadLimit()); tooLong(err) { // the dead-letter stream has a limit of its own
+		var size int64
+		if size, err = stream.MaxMsgSize(ctx, c.cfg.JS); err == nil {
+			err = send(stream.PayloadLimit(c.cfg.JS.Conn().MaxPayload(), size))
+		}
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
 		c.stats.deadLate.Add(1)
 	}
@@ -106,4 +115,10 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 		c.cfg.Logger.Warn("dead letter", "subject", d.msg.Subject(), "sequence", meta.Sequence.Stream, "reason", d.reason)
 	}
 	return err
+}
+
+// tooLong reports whether a message was refused for its length.
+func tooLong(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == jetstream.JSErrCodeStreamMessageExceedsMaximum
 }

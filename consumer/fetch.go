@@ -30,6 +30,7 @@ type pipeline struct {
 	written chan *batch
 	stop    context.CancelCauseFunc // ends fetching; a cause is what Run returns
 
+	limit       int    // of the encoding of a turn in the batch that is fetched
 	averageSize int    // of a message in the last batch
 	carry       *batch // turns whose session was locked; they go with the next batch
 }
@@ -79,6 +80,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 // fetch returns one batch, decoded. It may return a batch and an error.
 func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, error) {
 	b := &batch{}
+	p.limit = p.payloadLimit()
 	first, err := cons.Next(jetstream.FetchMaxWait(waitForFirst))
 	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
 		return b, nil
@@ -133,7 +135,7 @@ func (p *pipeline) take(b *batch, m jetstream.Msg) {
 		}
 	}
 	var err error
-	if it.turn, err = decode(m, it.stored, p.cfg.PayloadLimit); err != nil {
+	if it.turn, err = decode(m, it.stored, p.limit); err != nil {
 		p.bury(m, err.Error())
 		return
 	}

@@ -127,11 +127,15 @@ func short(id string) string {
 	return id[:min(8, len(id))]
 }
 
+// sameConsumer reports whether an update would change nothing that matters: have may have been
+// made, or changed, by others.
 func sameConsumer(have, want jetstream.ConsumerConfig) bool {
+	strange := have.FilterSubject != "" || len(have.FilterSubjects) > 0 || have.HeadersOnly || have.InactiveThreshold != 0 || len(have.BackOff) > 0 ||
+		have.MaxRequestBatch > 0 || have.MaxRequestExpires > 0 || have.MaxRequestMaxBytes > 0
 	own := maps.Clone(have.Metadata)
 	maps.DeleteFunc(own, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
 	own[stream.MetaHost] = want.Metadata[stream.MetaHost] // whoever came last; not worth an update
-	return maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
+	return !strange && maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
 }
 
 // machineID tells this machine from others: its machine id, which outlives

@@ -128,7 +128,7 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64
 	h.Set(stream.HeaderRequeuedFrom, strconv.FormatUint(seq, 10))
 	ack, err := stream.PublishOnce(ctx, d.JS, &nats.Msg{Subject: subject, Header: h, Data: payload}, stream.RequestBound(d.Request, d.JS))
 	switch {
-	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, nats.ErrBadSubject):
+	case tooLong(err), errors.Is(err, nats.ErrBadSubject):
 		return 0, &KeptError{seq, err.Error()}
 	case err != nil:
 		return 0, fmt.Errorf("requeue dead letter %d, which stays: %w", seq, err)

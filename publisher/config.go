@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -53,9 +54,13 @@ type Config struct {
 	AckTimeout time.Duration
 	// RetryMin and RetryMax bound the backoff between tries.
 	RetryMin, RetryMax time.Duration
-	// MaxPayload bounds the encoding of a turn, in bytes; 0 means
-	// [transcript.MaxPayload]. What the connected server allows bounds it too.
+	// MaxPayload bounds the encoding of a turn, in bytes; 0 means what the connected server
+	// allows: its max_payload less 16 KiB, [transcript.MaxPayload] until it is known. That,
+	// BufferBytes and half of SpoolMaxBytes bound it in any case.
 	MaxPayload int
+	// MaxMsgSize, if set, returns what the streams allow a message to be, in bytes; 0 means no
+	// limit of their own. It is asked now and then on the publishing goroutine, and must not block.
+	MaxMsgSize func() int64
 
 	// SpoolDir is a folder of this publisher alone in which turns are kept until they are
 	// stored; "" means no spool. See the package comment.
@@ -99,7 +104,6 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.AckTimeout, DefaultAckTimeout)
 	orDefault(&c.RetryMin, DefaultRetryMin)
 	orDefault(&c.RetryMax, DefaultRetryMax)
-	orDefault(&c.MaxPayload, transcript.MaxPayload)
 	orDefault(&c.ClockSessions, DefaultClockSessions)
 	orDefault(&c.SettleFor, DefaultSettleFor)
 	orDefault(&c.SettleTurns, DefaultSettleTurns)
@@ -143,11 +147,12 @@ func (c *Config) validate() error {
 	if c.RetryMin > c.RetryMax {
 		return fmt.Errorf("publisher: Config.RetryMin %s is over RetryMax %s", c.RetryMin, c.RetryMax)
 	}
-	if c.BufferBytes < int64(c.MaxPayload) {
-		return fmt.Errorf("publisher: Config.BufferBytes %d is under MaxPayload %d, so the longest turns could never be accepted", c.BufferBytes, c.MaxPayload)
+	longest := cmp.Or(c.MaxPayload, transcript.MaxPayload)
+	if c.BufferBytes < int64(longest) {
+		return fmt.Errorf("publisher: Config.BufferBytes %d is under MaxPayload %d, so the longest turns could never be accepted", c.BufferBytes, longest)
 	}
-	if c.SpoolDir != "" && c.SpoolMaxBytes < 2*int64(c.MaxPayload) {
-		return fmt.Errorf("publisher: Config.SpoolMaxBytes %d is under twice MaxPayload %d, so the longest turns could never be spooled", c.SpoolMaxBytes, c.MaxPayload)
+	if c.SpoolDir != "" && c.SpoolMaxBytes < 2*int64(longest) {
+		return fmt.Errorf("publisher: Config.SpoolMaxBytes %d is under twice MaxPayload %d, so the longest turns could never be spooled", c.SpoolMaxBytes, longest)
 	}
 	return nil
 }

@@ -56,6 +56,9 @@ func New(cfg Config) (*Publisher, error) {
 	return p, nil
 }
 
+// MaxPayload is how long the encoding of a turn may be now, in bytes.
+func (p *Publisher) MaxPayload() int { return int(p.sender.maxPayload.Load()) }
+
 // Publish accepts a whole turn and returns. See the package comment for what
 // its error can be. ctx serves [Config.Trace] only.
 func (p *Publisher) Publish(ctx context.Context, t transcript.Turn) (*Receipt, error) {
@@ -99,7 +102,7 @@ func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, 
 	if d.ID == "" {
 		d.ID = p.cfg.NewID()
 	}
-	snap, err := d.Snapshot(int(p.sender.maxPayload.Load()))
+	snap, err := d.Snapshot(p.MaxPayload())
 	if err != nil {
 		return nil, err
 	}

@@ -205,8 +205,21 @@ func (s *sender) hurry() {
 	s.retries.release(true)
 }
 
+// hearMaxPayload asks anew how long a turn may be: the server may be another one, or have
+// another configuration, and so may the streams.
 func (s *sender) hearMaxPayload() {
-	s.maxPayload.Store(int64(max(1, min(s.cfg.MaxPayload, stream.PayloadLimit(s.nc.MaxPayload())))))
+	var size int64
+	if s.cfg.MaxMsgSize != nil {
+		size = s.cfg.MaxMsgSize()
+	}
+	most := min(int64(stream.PayloadLimit(s.nc.MaxPayload(), size)), s.cfg.BufferBytes)
+	if s.cfg.MaxPayload > 0 {
+		most = min(most, int64(s.cfg.MaxPayload))
+	}
+	if s.cfg.SpoolDir != "" {
+		most = min(most, s.cfg.SpoolMaxBytes/2)
+	}
+	s.maxPayload.Store(max(1, most))
 }
 
 // look sends what there is, and returns how long there is nothing to do unless
@@ -376,6 +389,7 @@ func (s *sender) upkeep(now time.Time) {
 	if now.Before(s.nextUpkeep) {
 		return
 	}
+	s.hearMaxPayload()
 	s.nextUpkeep = now.Add(min(upkeepEvery, s.cfg.SettleFor/upkeepFraction+1, s.cfg.AckTimeout))
 	if s.buffer.expire(now) {
 		s.nextUpkeep = now

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -97,7 +98,7 @@ func newSpool(cfg *Config, b *buffer, observe func(string, transcript.Instant)) 
 		cfg: cfg, log: cfg.Logger.With("spool", cfg.SpoolDir), buffer: b, observe: observe, started: time.Now(),
 		wake: make(chan struct{}, 1), opened: make(chan error, 1), stop: make(chan struct{}), ended: make(chan struct{}),
 		writes: trouble{backoff: cfg.backoff()}, reads: trouble{backoff: cfg.backoff()},
-		segmentMax: min(maxSegment, max(cfg.SpoolMaxBytes/segmentsAtFull, int64(cfg.MaxPayload))),
+		segmentMax: min(maxSegment, max(cfg.SpoolMaxBytes/segmentsAtFull, int64(cmp.Or(cfg.MaxPayload, transcript.MaxPayload)))),
 		loadTurns:  max(1, min(2*cfg.Window, cfg.BufferTurns/4)),
 		loadBytes:  max(1, min(maxSegment, cfg.BufferBytes/4)),
 	}

@@ -21,7 +21,7 @@ const blockedFor = 10 * time.Second
 // answer makes the publisher, the histories and what shows live turns.
 func (b *builder) answer() error {
 	cfg := b.o.publisher.config()
-	cfg.Conn, cfg.Logger = b.js.Conn(), b.log
+	cfg.Conn, cfg.Logger, cfg.MaxMsgSize = b.js.Conn(), b.log, b.watching.MaxMsgSize
 	cfg.SpoolDir, cfg.SpoolMaxBytes, cfg.SpoolTimeout = b.spoolDir(), b.o.spool.maxBytes, b.o.store.fileTimeout
 	took := metrics.PublishDuration()
 	cfg.OnStored = func(d time.Duration) { took.Observe(d.Seconds()) }
@@ -110,7 +110,7 @@ func (b *builder) serveHTTP() {
 	}
 	if b.publisher != nil {
 		cfg.Publisher, cfg.History, cfg.Events = b.publisher, b.history, b.events
-		cfg.Stream = b.fromStream
+		cfg.Stream, cfg.MaxPayload = b.fromStream, b.publisher.MaxPayload
 		cfg.Dead = consumer.DeadReader{JS: b.js}
 		if b.store != nil {
 			cfg.Store = b.store

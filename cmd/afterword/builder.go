@@ -60,6 +60,7 @@ type builder struct {
 	server     *embedded.NATS
 	nc         *nats.Conn
 	js         jetstream.JetStream
+	watching   *stream.Watch
 	fromStream *consumer.StreamReader // transcripts, where no files are at hand
 	memory     *transcript.Memory     // of all that read transcripts
 	redis      *cache.Redis           // nil without a cache
@@ -168,16 +169,16 @@ func (b *builder) connect() error {
 	}
 	b.fromStream = consumer.NewStreamReader(b.js, 0)
 	b.fromStream.Memory = b.memory
+	b.watching = stream.NewWatch(stream.WatchConfig{JS: b.js, Every: b.o.watch, Logger: b.log})
 	b.registry.MustRegister(metrics.NATS(nc.IsConnected))
 	return nil
 }
 
 // watchStreams looks at the streams now and then, for /metrics.
 func (b *builder) watchStreams() {
-	w := stream.NewWatch(stream.WatchConfig{JS: b.js, Every: b.o.watch, Logger: b.log})
-	b.registry.MustRegister(metrics.Streams(w.Last))
-	b.parts.Streams = w.Last
-	b.background(partWatch, 25, w.Run)
+	b.registry.MustRegister(metrics.Streams(b.watching.Last))
+	b.parts.Streams = b.watching.Last
+	b.background(partWatch, 25, b.watching.Run)
 }
 
 // natsDir is where an embedded NATS server keeps the stream.

@@ -27,7 +27,7 @@ func fillIn(d *transcript.Draft, number int, base transcript.Instant) error {
 		if !dated {
 			content.SetTimestamp(0)
 		}
-		snap, err := content.Snapshot(0)
+		snap, err := content.Snapshot(maxLine)
 		if err != nil {
 			return err
 		}

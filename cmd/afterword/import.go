@@ -199,7 +199,7 @@ func (im *importer) publish(ctx context.Context) error {
 	if err := stream.Ensure(ctx, js, im.o.limits.config()); err != nil {
 		return err
 	}
-	pub, err := newFeeder(js, im.o.publisher)
+	pub, err := newFeeder(ctx, js, im.o.publisher)
 	if err != nil {
 		return err
 	}

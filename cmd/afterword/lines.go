@@ -9,9 +9,9 @@ import (
 	"github.com/afterword-io/afterword/internal/exchange"
 )
 
-// maxLine bounds a line of turns, in bytes: the longest payload, all of it
-// written with \u escapes, and some white space.
-const maxLine = 8 << 20
+// maxLine bounds a line of input, in bytes: the longest payload of a server whose max_payload is
+// 8 MiB, all of it written with \u escapes, and some white space.
+const maxLine = 48 << 20
 
 // errLongLine says that a line is longer than maxLine; it was passed over.
 var errLongLine = errors.New("the line is too long")

@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"nats":        cmdNATS,
 			"redis":       cmdRedis,
 			"asyncstream": cmdAsyncStream,
+			"limitstream": cmdLimitStream,
 			"rawpublish":  cmdRawPublish,
 			"http":        cmdHTTP,
 			"ready":       cmdReady,

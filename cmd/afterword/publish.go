@@ -129,7 +129,7 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 	if err := stream.Ensure(ctx, js, o.limits.config()); err != nil {
 		return err
 	}
-	pub, err := newFeeder(js, o.publisher)
+	pub, err := newFeeder(ctx, js, o.publisher)
 	if err != nil {
 		return err
 	}
@@ -173,8 +173,13 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 	return badLines(bad, in.turns, "stored")
 }
 
-func newFeeder(js jetstream.JetStream, o publisherOptions) (*publisher.Publisher, error) {
+func newFeeder(ctx context.Context, js jetstream.JetStream, o publisherOptions) (*publisher.Publisher, error) {
+	size, err := stream.MaxMsgSize(ctx, js)
+	if err != nil {
+		return nil, err
+	}
 	cfg := o.config()
+	cfg.MaxMsgSize = func() int64 { return size }
 	cfg.Conn = js.Conn()
 	cfg.SettleTurns, cfg.SettleBytes = 1, 1 // nobody reads what is pending
 	return publisher.New(cfg)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -165,6 +166,28 @@ func cmdAsyncStream(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// limitstream URL: gives the streams limits that nobody needs.
+func cmdLimitStream(ts *testscript.TestScript, _ bool, args []string) {
+	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
+		ctx := sceneOf(ts).t.Context()
+		for name, change := range map[string]func(*jetstream.StreamConfig){
+			stream.Turns: func(c *jetstream.StreamConfig) { c.MaxMsgs, c.MaxConsumers, c.MaxMsgSize = 10, 1, 64<<10 },
+			stream.Dead:  func(c *jetstream.StreamConfig) { c.MaxAge = 24 * time.Hour },
+		} {
+			s, err := js.Stream(ctx, name)
+			if err != nil {
+				return err
+			}
+			cfg := s.CachedInfo().Config
+			change(&cfg)
+			if _, err := js.UpdateStream(ctx, cfg); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // rawpublish URL SUBJECT PAYLOAD: stores any message.
 func cmdRawPublish(ts *testscript.TestScript, _ bool, args []string) {
 	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
@@ -173,12 +196,16 @@ func cmdRawPublish(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// http STATUS METHOD URL [BODY]: asks once; the answer is the standard output.
+// http STATUS METHOD URL [BODY|@FILE]: asks once; the answer is the standard output.
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: http STATUS METHOD URL [BODY]")
 	}
-	status, body, err := request(args[1], args[2], strings.Join(args[3:], " "))
+	send := strings.Join(args[3:], " ")
+	if file, ok := strings.CutPrefix(send, "@"); ok {
+		send = ts.ReadFile(file)
+	}
+	status, body, err := request(args[1], args[2], send)
 	ts.Check(err)
 	fmt.Fprintln(ts.Stdout(), body)
 	if strconv.Itoa(status) != args[0] {
@@ -226,14 +253,20 @@ func request(method, url, body string) (status int, answer string, err error) {
 	return resp.StatusCode, string(b), err
 }
 
-// lines FILE N: writes N turns of ten sessions.
+// lines FILE N [BYTES]: writes N turns of ten sessions, with so much text in each.
 func cmdLines(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
+	long := ""
+	if len(args) > 2 {
+		bytes, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		long = strings.Repeat("x", bytes)
+	}
 	f, err := os.Create(ts.MkAbs(args[0]))
 	ts.Check(err)
 	for i := range n {
-		fmt.Fprintf(f, `{"session_id":"s%d","user":"question %d","assistant":"answer %d"}`+"\n", i%10, i, i)
+		fmt.Fprintf(f, `{"session_id":"s%d","user":"question %d%s","assistant":"answer %d"}`+"\n", i%10, i, long, i)
 	}
 	ts.Check(f.Close())
 }

@@ -55,6 +55,9 @@ what a service refuses.`,
 				for _, s := range infos {
 					fmt.Fprintf(c.stdout, "%s: %s\n", s.Name, limitsOf(s))
 				}
+				if left := problems(infos); left != nil { // init may not change it
+					fmt.Fprintf(c.stderr, "left as it was: %s\n", oneLine(left))
+				}
 				return nil
 			})
 		},
@@ -75,8 +78,9 @@ func (c *cli) streamInfo() *cobra.Command {
 		Use:   "info",
 		Short: "Show the streams and who consumes them",
 		Long: `Show both streams, their limits and consumers; readers without a name of their own are
-counted, and listed with --json. A stream with a setting under
-which turns could be lost is shown, and the exit code is 1.`,
+counted, and listed with --json. Each setting of a stream or a group under which turns are
+refused or lost, or commands fail, is named with the command that repairs it, and the exit
+code is 1.`,
 		Example: "  afterword stream info --json",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -121,8 +125,13 @@ func (c *cli) withStreams(ctx context.Context, nats natsOptions, logs logOptions
 func problems(infos []stream.StreamInfo) error {
 	var found []string
 	for _, s := range infos {
-		if s.Problem != "" {
-			found = append(found, s.Problem)
+		for _, p := range s.Problems {
+			found = append(found, s.Name+": "+p.String())
+		}
+		for _, k := range s.Consumers {
+			for _, p := range k.Problems {
+				found = append(found, "group "+k.Name+": "+p.String())
+			}
 		}
 	}
 	if len(found) == 0 {
@@ -177,6 +186,7 @@ func (c *cli) printStreams(infos []stream.StreamInfo) error {
 	if groups > 0 {
 		text += "\n" + consumers.Render() + "\n"
 	}
+	text += fmt.Sprintf("\na turn may be %d bytes long: max_payload of the server, or max_msg_size of a stream, less %d\n", infos[0].PayloadLimit, stream.PayloadReserve)
 	if readers > 0 {
 		text += fmt.Sprintf("\nreaders that are gone when they have read (events, consoles, replays): %d\n", readers)
 	}

@@ -74,7 +74,7 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 // takeLines takes lines in until they end or it has to stop, and returns why, and how
 // many it refused.
 func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnswer) (stopped *problem, bad int) {
-	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.MaxBody)}
+	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.maxBody())}
 	for n := 1; lines.next(); n++ {
 		if line := bytes.TrimSpace(lines.line); len(line) > 0 || lines.long {
 			if len(b.Results) == g.cfg.MaxBatchTurns {

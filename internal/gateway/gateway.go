@@ -115,7 +115,11 @@ type Config struct {
 	// Tracer makes spans of requests; nil makes none.
 	Tracer trace.Tracer
 
-	// MaxBody is the payload limit in bytes; 0 means [transcript.MaxPayload].
+	// MaxPayload returns the longest encoding of a turn that Publisher accepts now, in bytes. Nil
+	// means [transcript.MaxPayload].
+	MaxPayload func() int
+	// MaxBody bounds the text of a turn as it was sent, in bytes; 0 means what the longest turn
+	// takes when all of it is written with \u escapes, and some white space.
 	MaxBody int64
 	// MaxBatchBytes and MaxBatchTurns bound a batch of turns.
 	MaxBatchBytes int64
@@ -158,7 +162,9 @@ func (c Config) withDefaults() Config {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	c.MaxBody = cmp.Or(c.MaxBody, transcript.MaxPayload)
+	if c.MaxPayload == nil {
+		c.MaxPayload = func() int { return transcript.MaxPayload }
+	}
 	c.MaxBatchBytes = cmp.Or(c.MaxBatchBytes, DefaultMaxBatchBytes)
 	c.MaxBatchTurns = cmp.Or(c.MaxBatchTurns, DefaultMaxBatchTurns)
 	c.MaxKeys = cmp.Or(c.MaxKeys, DefaultMaxKeys)
@@ -175,6 +181,16 @@ func (c Config) withDefaults() Config {
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
 	return c
 }
+
+// maxBody bounds the text of a turn now.
+func (c *Config) maxBody() int64 {
+	return cmp.Or(c.MaxBody, longestEscape*int64(c.MaxPayload())+bodySpace)
+}
+
+const (
+	longestEscape = 6         // \u0041 for a letter
+	bodySpace     = 256 << 10 // white space
+)
 
 // Gateway answers HTTP. It is safe for concurrent use.
 type Gateway struct {

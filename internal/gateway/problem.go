@@ -82,7 +82,7 @@ func badSession(err error) *problem {
 
 func tooLarge(limit int64) *problem {
 	return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
-		"A turn is at most "+strconv.FormatInt(limit, 10)+" bytes long.")
+		"The text of a turn is at most "+strconv.FormatInt(limit, 10)+" bytes long.")
 }
 
 // absent is what this gateway has no source for.

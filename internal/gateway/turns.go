@@ -104,10 +104,11 @@ func (g *Gateway) waitStored(ctx context.Context, receipt *publisher.Receipt, wa
 
 // body reads the body whole.
 func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > g.cfg.MaxBody {
-		return nil, tooLarge(g.cfg.MaxBody)
+	most := g.cfg.maxBody()
+	if r.ContentLength > most {
+		return nil, tooLarge(most)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, g.cfg.MaxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	var large *http.MaxBytesError
 	switch {
 	case err == nil:

@@ -73,10 +73,13 @@ func (r *Report) reached(url, name, version string) {
 }
 
 func (r *Report) streamChecks(s *stream.StreamInfo) {
-	if s.Problem == "" {
-		r.add(CheckStream, s.Name, OK, "its settings lose nothing", "")
-	} else {
+	switch {
+	case s.Problem != "":
 		r.add(CheckStream, s.Name, Critical, s.Problem, "afterword stream info")
+	case len(s.Problems) > 0:
+		r.add(CheckStream, s.Name, Warning, stream.Texts(s.Problems), "afterword stream info")
+	default:
+		r.add(CheckStream, s.Name, OK, "its settings lose nothing", "")
 	}
 	full, of := 0.0, ""
 	if s.MaxBytes > 0 {
@@ -208,6 +211,9 @@ func (g *Gatherer) groupChecks(r *Report, k *Group, turns *stream.StreamInfo) {
 		r.add(CheckRetention, k.Name, level, found, do)
 	}
 
+	if len(k.Problems) > 0 {
+		r.add(CheckConsumers, k.Name, Warning, stream.Texts(k.Problems), "afterword stream info")
+	}
 	if k.Redelivered > 0 {
 		r.add(CheckRedeliver, k.Name, Warning, fmt.Sprintf("%s came more than once and are not written", count(uint64(k.Redelivered), "turn")),
 			"the log of the consumers says which session cannot be written")

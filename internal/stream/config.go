@@ -70,8 +70,8 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error
 }
 
 // Init creates the streams that do not exist and repairs those that do, where
-// that loses nothing: subjects, discard policy, per-subject limits, direct and
-// atomic access. Limits set in cfg are applied to an existing stream too. It fails as [Ensure]
+// that loses nothing: subjects, discard policy, limits of messages and consumers, direct and
+// atomic access. Age, bytes and replicas set in cfg are applied to an existing stream too. It fails as [Ensure]
 // does for what an update cannot repair, and then leaves that stream as it was.
 func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error {
 	for _, want := range cfg.streams() {
@@ -135,10 +135,16 @@ func (c StreamConfig) repaired(have, want jetstream.StreamConfig) jetstream.Stre
 			have.Subjects = append(rest, s)
 		}
 	}
+	if have.Retention == jetstream.InterestPolicy { // the server lets nobody leave a work queue
+		have.Retention = want.Retention
+	}
 	have.Discard = want.Discard
 	have.DiscardNewPerSubject = false
 	have.MaxMsgsPerSubject = want.MaxMsgsPerSubject
 	have.MaxMsgSize = want.MaxMsgSize
+	have.MaxMsgs, have.MaxConsumers = want.MaxMsgs, want.MaxConsumers
+	have.ConsumerLimits = want.ConsumerLimits
+	have.AllowRollup = have.AllowRollup && have.AllowMsgCounter // a counter needs it
 	have.NoAck = false
 	have.SubjectTransform = nil
 	have.SubjectDeleteMarkerTTL = 0
@@ -158,40 +164,9 @@ func (c StreamConfig) repaired(have, want jetstream.StreamConfig) jetstream.Stre
 	return have
 }
 
-const (
-	byInit     = "run `afterword stream init`"
-	byRecreate = "copy its messages away, delete it and run `afterword stream init`"
-)
-
-// check reports every setting of have that a promise depends on and that is
-// not so, in one line. Limits are the operator's business.
+// check refuses a stream of which a problem is [Problem.Refused].
 func check(have, want jetstream.StreamConfig) error {
-	var found []string
-	bad := func(is bool, what, remedy string) {
-		if is {
-			found = append(found, what+": "+remedy)
-		}
-	}
-	bad(have.PersistMode == jetstream.AsyncPersistMode, "persist_mode is async, which loses acknowledged turns on kill -9", byRecreate)
-	bad(have.Storage != jetstream.FileStorage, "storage is not file, so a restart loses it", byRecreate)
-	bad(have.Retention != jetstream.LimitsPolicy, "retention is "+strings.ToLower(have.Retention.String())+", not limits, so it cannot be replayed", byRecreate)
-	bad(have.Mirror != nil, "it is a mirror, which takes no publishes", "use the stream that it mirrors, or delete it")
-	bad(have.Sealed, "it is sealed, so it takes no turns", byRecreate)
-	bad(have.Discard != jetstream.DiscardNew, "discard is old, which drops turns that nobody has read", byInit)
-	bad(have.MaxMsgsPerSubject > 0, fmt.Sprintf("max_msgs_per_subject is %d, which limits the turns of a session", have.MaxMsgsPerSubject), byInit)
-	bad(have.MaxMsgSize > 0, fmt.Sprintf("max_msg_size is %d; turns are limited by the server's max_payload only", have.MaxMsgSize), byInit)
-	bad(have.NoAck, "no_ack is set, so nobody knows what is stored", byInit)
-	bad(have.SubjectTransform != nil, "subject_transform changes the subjects of turns", byInit)
-	bad(have.SubjectDeleteMarkerTTL > 0, "subject_delete_marker_ttl adds messages that are no turns", byInit)
-	for _, s := range want.Subjects {
-		bad(!covered(have.Subjects, s), fmt.Sprintf("subjects are %q, without %s", have.Subjects, s), byInit)
-	}
-	bad(!have.AllowDirect, "allow_direct is off", byInit)
-	bad(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic is off", byInit+", on nats-server 2.12 or later")
-	if len(found) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%w: %s: %s", ErrMisconfigured, want.Name, strings.Join(found, "; "))
+	return refuse(want.Name, problemsOf(have, want))
 }
 
 // covered reports whether one of the subjects matches everything that want does.

@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -98,7 +99,7 @@ func TestMisconfigured(t *testing.T) {
 			c.PersistMode, c.AllowAtomicPublish = jetstream.AsyncPersistMode, false
 		}, "persist_mode is async", false},
 		"storage":     {func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }, "storage is not file", false},
-		"interest":    {func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention is interest", false},
+		"interest":    {func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }, "retention is interest", true},
 		"work queue":  {func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }, "retention is workqueue", false},
 		"sealed":      {func(c *jetstream.StreamConfig) { c.Sealed = true }, "sealed", false},
 		"discard":     {func(c *jetstream.StreamConfig) { c.Discard = jetstream.DiscardOld }, "discard is old", true},
@@ -248,7 +249,7 @@ func TestInfo(t *testing.T) {
 		}
 		c.OldestTime, c.LagAge, c.LastDelivered, c.LastAcked = nil, 0, nil, nil
 	}
-	if len(got.Consumers) != 1 || got.Consumers[0] != want || got.Consumers[0].Lag() != 2 {
+	if len(got.Consumers) != 1 || !reflect.DeepEqual(got.Consumers[0], want) || got.Consumers[0].Lag() != 2 {
 		t.Errorf("consumers: %+v, want %+v", got.Consumers, want)
 	}
 

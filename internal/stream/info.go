@@ -24,8 +24,14 @@ type StreamInfo struct {
 	MaxAge   time.Duration `json:"max_age_ns"`
 	MaxBytes int64         `json:"max_bytes"`
 	MaxMsgs  int64         `json:"max_msgs"`
+	// MaxMsgSize is of a message with its headers, in bytes.
+	MaxMsgSize int64 `json:"max_msg_size"`
+	// PayloadLimit is the longest turn that is accepted now, in bytes: see [PayloadLimit].
+	PayloadLimit int `json:"payload_limit"`
 	// Problem is what [Ensure] would refuse; empty when nothing.
-	Problem   string         `json:"problem,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	// Problems are all settings under which turns are refused or lost, or commands fail.
+	Problems  []Problem      `json:"problems"`
 	Consumers []ConsumerInfo `json:"consumers"`
 }
 
@@ -56,6 +62,8 @@ type ConsumerInfo struct {
 	// folder took it over: their turns are in the folder only if they were copied there.
 	Unread uint64 `json:"unread,omitempty"`
 	Leader string `json:"leader,omitempty"`
+	// Problems are its settings under which turns are lost; of a group only.
+	Problems []Problem `json:"problems,omitempty"`
 }
 
 // Lag is the number of turns that the consumer has not acknowledged.
@@ -72,6 +80,10 @@ func Info(ctx context.Context, js jetstream.JetStream) ([]StreamInfo, error) {
 			return nil, err
 		}
 		infos = append(infos, info)
+	}
+	limit := PayloadLimit(js.Conn().MaxPayload(), infos[0].MaxMsgSize, infos[1].MaxMsgSize)
+	for i := range infos {
+		infos[i].PayloadLimit = limit
 	}
 	return infos, nil
 }
@@ -96,13 +108,15 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 		Replicas:  si.Config.Replicas,
 		MaxAge:    si.Config.MaxAge,
 		MaxBytes:  max(si.Config.MaxBytes, 0),
-		MaxMsgs:   max(si.Config.MaxMsgs, 0),
+		MaxMsgs:   max(si.Config.MaxMsgs, 0), MaxMsgSize: int64(max(si.Config.MaxMsgSize, 0)),
 		Consumers: []ConsumerInfo{},
 	}
 	if si.Cluster != nil {
 		info.Leader = si.Cluster.Leader
 	}
-	if err := check(si.Config, want); err != nil {
+	info.Problems = append([]Problem{}, problemsOf(si.Config, want)...)
+	info.Problems = append(info.Problems, clusterProblems(si)...)
+	if err := refuse(want.Name, info.Problems); err != nil {
 		info.Problem = err.Error()
 	}
 	var at []time.Time // when the server described each
@@ -122,6 +136,9 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 			Host:        ci.Config.Metadata[MetaHost],
 		}
 		c.Unread, _ = strconv.ParseUint(ci.Config.Metadata[MetaUnread], 10, 64) // 0 without
+		if c.Folder != "" {
+			c.Problems = groupProblems(ci.Config)
+		}
 		if t := ci.Delivered.Last; t != nil {
 			c.LastDelivered = present(*t)
 		}

@@ -144,12 +144,17 @@ func RequeueMsgID(deadSeq uint64, stored time.Time) string {
 }
 
 // PayloadLimit is the longest payload of a turn, in bytes, on a server whose
-// max_payload is serverMax: [PayloadReserve] less, and never negative. A
-// serverMax that is not known yet (0, before the first connection) counts as
-// [DefaultMaxPayload].
-func PayloadLimit(serverMax int64) int {
+// max_payload is serverMax, and in streams with these max_msg_size: [PayloadReserve] less than
+// the smallest of them, and never negative. A serverMax that is not known yet (0, before the first
+// connection) counts as [DefaultMaxPayload]; a stream's 0 or -1 means that it has no limit.
+func PayloadLimit(serverMax int64, maxMsgSizes ...int64) int {
 	if serverMax <= 0 {
 		serverMax = DefaultMaxPayload
+	}
+	for _, size := range maxMsgSizes {
+		if size > 0 {
+			serverMax = min(serverMax, size)
+		}
 	}
 	return int(max(serverMax-PayloadReserve, 0))
 }

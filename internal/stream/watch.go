@@ -31,6 +31,7 @@ type Watch struct {
 	cfg  WatchConfig
 	last atomic.Pointer[Observation]
 	late atomic.Uint64
+	size atomic.Int64
 }
 
 // Observation is what a look has found.
@@ -60,6 +61,10 @@ func (w *Watch) Last() Observation {
 	return o
 }
 
+// MaxMsgSize is the smaller max_msg_size of the streams, as last seen; 0 is none, or not known
+// yet. It does not wait.
+func (w *Watch) MaxMsgSize() int64 { return w.size.Load() }
+
 // Run looks until ctx ends. That streams cannot be looked at is no error of it.
 func (w *Watch) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
@@ -87,5 +92,31 @@ func (w *Watch) look(ctx context.Context) (ok bool) {
 		}
 	}
 	w.last.Store(&Observation{Streams: streams})
+	if err == nil {
+		w.size.Store(smallest(streams))
+	}
 	return err == nil
+}
+
+// MaxMsgSize is the smaller max_msg_size of the streams; 0 is none. Errors are those of [Info].
+func MaxMsgSize(ctx context.Context, js jetstream.JetStream) (int64, error) {
+	var infos []StreamInfo
+	for _, name := range []string{Turns, Dead} {
+		cfg, err := lookUp(ctx, js, name)
+		if err != nil {
+			return 0, err
+		}
+		infos = append(infos, StreamInfo{MaxMsgSize: int64(cfg.MaxMsgSize)})
+	}
+	return smallest(infos), nil
+}
+
+// smallest is the smallest max_msg_size that is a limit; 0 when none is.
+func smallest(streams []StreamInfo) (size int64) {
+	for _, s := range streams {
+		if s.MaxMsgSize > 0 && (size == 0 || s.MaxMsgSize < size) {
+			size = s.MaxMsgSize
+		}
+	}
+	return size
 }
