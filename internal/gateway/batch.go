@@ -83,7 +83,7 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 			}
 			var receipt *publisher.Receipt
 			var warnings []warning
-			err := error(tooLarge(g.cfg.MaxBody))
+			err := error(tooLarge(int64(lines.most)))
 			if !lines.long {
 				receipt, warnings, err = g.takeLine(r.Context(), line, b.strict)
 			}
