@@ -16,6 +16,7 @@ import (
 
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/internal/terminal"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -116,7 +117,7 @@ func sessions(ctx context.Context, _ *cli, cmd *cobra.Command, begins string) (i
 	}
 	withTranscripts(ctx, store, func(ctx context.Context, s *transcript.Store) error {
 		return s.EachSession(ctx, begins, func(_, session string, err error) error {
-			if err == nil {
+			if err == nil && terminal.Harmless(session) { // shells print proposals as they are
 				ids = append(ids, session)
 			}
 			if len(ids) == completeMost {

@@ -8,9 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
@@ -33,7 +31,7 @@ func (c *cli) dlqShow() *cobra.Command {
 		Use:   "show NUMBER",
 		Short: "Print a dead letter",
 		Long: `Print the headers of a dead letter, an empty line, and its payload, byte for byte as
-it was published: what somebody said is in it. A line with Doubt says why the letter is
+it was published (but on a terminal, see --raw): what somebody said is in it. A line with Doubt says why the letter is
 not known to be the message of the stream of turns that it says it is.`,
 		Example: `  afterword dlq show 7
   afterword dlq show 7 --payload | jq .`,
@@ -58,11 +56,11 @@ not known to be the message of the stream of turns that it says it is.`,
 				if !payload {
 					fmt.Fprintf(out, "Number: %d\nGroup: %s\nSince: %s\n", l.Seq, l.Group, l.Stored.Format(time.RFC3339Nano))
 					if l.Doubt != "" {
-						fmt.Fprintf(out, "Doubt: %s\n", printable(l.Doubt))
+						fmt.Fprintf(out, "Doubt: %s\n", l.Doubt)
 					}
 					for _, name := range slices.Sorted(maps.Keys(h)) {
 						for _, value := range h[name] {
-							fmt.Fprintf(out, "%s: %s\n", printable(name), printable(value))
+							fmt.Fprintf(out, "%s: %s\n", name, value)
 						}
 					}
 					fmt.Fprintln(out)
@@ -78,14 +76,4 @@ not known to be the message of the stream of turns that it says it is.`,
 	server.add(f, ownNATS)
 	logs.add(f, "warn")
 	return cmd
-}
-
-// printable takes out of a header what a terminal would act on.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, s)
 }

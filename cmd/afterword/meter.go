@@ -1,12 +1,12 @@
 package main
 
 import (
-	"os"
 	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
-	"golang.org/x/term"
+
+	"github.com/afterword-io/afterword/internal/terminal"
 )
 
 // meter shows on a terminal how far a long command has come, with rate and ETA.
@@ -20,8 +20,8 @@ type meter struct {
 
 // meter starts a meter that counts what, nil when nobody is looking.
 func (c *cli) meter(what string) *meter {
-	f, ok := c.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f := terminal.File(c.stderr)
+	if f == nil {
 		return nil
 	}
 	m := &meter{w: progress.NewWriter(), ended: make(chan struct{})}

@@ -10,7 +10,7 @@ import (
 )
 
 // terminal opens a pseudo-terminal: what is written to tty is read from screen.
-func terminal(t *testing.T) (screen, tty *os.File) {
+func openTerminal(t *testing.T) (screen, tty *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -45,7 +45,7 @@ func readUntil(t *testing.T, screen *os.File, enough func(shown []byte) bool) (s
 }
 
 func TestMeter(t *testing.T) {
-	screen, tty := terminal(t)
+	screen, tty := openTerminal(t)
 	m := (&cli{stderr: tty}).meter("turns stored")
 	m.set(500, 1000)
 	shown := readUntil(t, screen, func(shown []byte) bool {

@@ -45,6 +45,7 @@ Exit codes: 0 done, 1 failed or differs, 2 usage or trouble, 130 interrupted.`,
 		return c.settle(cmd)
 	}
 	flags{root.PersistentFlags()}.text(&c.configFile, "", configFlag, "", "`FILE` with settings, one a line")
+	root.PersistentFlags().BoolVar(&c.raw, "raw", false, "on a terminal, print control and invisible characters as they are")
 	root.SetIn(c.stdin)
 	root.SetOut(c.stdout)
 	root.SetErr(c.stderr)

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"io"
+
+	"github.com/afterword-io/afterword/internal/terminal"
 )
 
 // cli is what a command has of the outside world.
@@ -12,6 +14,7 @@ type cli struct {
 	env            lookup
 
 	configFile string // --config
+	raw        bool   // --raw
 }
 
 // lookup finds a variable of the environment.
@@ -19,8 +22,16 @@ type lookup func(name string) (value string, ok bool)
 
 // run is the program: it returns the exit code.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env lookup) int {
-	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr, env: env}
-	ctx, stop := untilSignal(ctx, stderr)
+	c := &cli{stdin: stdin, stdout: stdout, env: env}
+	says := terminal.NewWriter(stderr, nil) // a log is read on a terminal sooner or later
+	defer says.Flush()
+	c.stderr = says
+	if terminal.File(stdout) != nil {
+		out := terminal.NewWriter(stdout, &c.raw)
+		defer out.Flush()
+		c.stdout = out
+	}
+	ctx, stop := untilSignal(ctx, c.stderr)
 	defer stop()
 	root := c.root()
 	root.SetArgs(args)

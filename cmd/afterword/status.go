@@ -7,17 +7,16 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/internal/status"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/internal/terminal"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -149,8 +148,10 @@ func statusError(r status.Report) error {
 
 // watchStatus looks again and again: on a terminal in place.
 func (c *cli) watchStatus(ctx context.Context, g *status.Gatherer, o statusOptions) error {
-	f, ok := c.stdout.(*os.File)
-	redraw := ok && term.IsTerminal(int(f.Fd())) && !o.json
+	screen := terminal.File(c.stdout)
+	if o.json {
+		screen = nil
+	}
 	tick := time.NewTicker(o.interval)
 	defer tick.Stop()
 	for {
@@ -158,8 +159,8 @@ func (c *cli) watchStatus(ctx context.Context, g *status.Gatherer, o statusOptio
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if redraw {
-			if _, err := io.WriteString(c.stdout, clearScreen); err != nil {
+		if screen != nil {
+			if _, err := io.WriteString(screen, clearScreen); err != nil {
 				return err
 			}
 		}

@@ -15,7 +15,7 @@ import (
 
 // On a terminal each look stands where the one before was.
 func TestStatusIsWatchedInPlace(t *testing.T) {
-	screen, tty := terminal(t)
+	screen, tty := openTerminal(t)
 	looks := 0
 	g, err := status.New(status.Config{NATSURL: "nats://nobody", Connect: func(context.Context) (jetstream.JetStream, error) {
 		looks++

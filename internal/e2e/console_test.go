@@ -230,8 +230,8 @@ func TestConsole(t *testing.T) {
 		b := b.of(t)
 		b.visit("tail")
 		b.seesText(".view-tail .state", "live")
-		s.publish("garden-4", "t-1", "Is it "+secret+"?", "It is.")
-		b.seesText(".tail li", "garden-4")
+		s.publish("garden-4\u202e", "t-1", "Is it "+secret+"?", "It is.")
+		b.seesText(".tail li", `garden-4\u202e`) // its number: the character itself would turn the rest of the line around
 		b.sees(`!document.body.textContent.includes("` + secret + `")`)
 		b.fill("#tail-prefix", "garden-5")
 		b.seesText(".view-tail .state", "live")

@@ -2,13 +2,20 @@
 
 const SVG = 'http://www.w3.org/2000/svg'
 
+/** visible shows characters that steer how a text is shown, or do not show, by their number, as the commands do on a terminal. */
+export const visible = t => String(t).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, c => c === '\n' || c === '\t' || c === '\r' ? c
+  : Array.from({ length: c.length }, (_, i) => '\\u' + c.charCodeAt(i).toString(16).padStart(4, '0')).join(''))
+
+const nodes = children => children.flat(Infinity).filter(c => c !== undefined && c !== null && c !== false && c !== '')
+  .map(c => c instanceof Node ? c : visible(c))
+
 function fill(el, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === undefined || value === null || value === false) continue
     if (name.startsWith('on')) el.addEventListener(name.slice(2), value)
-    else el.setAttribute(name, value === true ? '' : value)
+    else el.setAttribute(name, value === true ? '' : name === 'title' || name === 'aria-label' ? visible(value) : value)
   }
-  el.append(...children.flat(Infinity).filter(c => c !== undefined && c !== null && c !== false))
+  el.append(...nodes(children))
   return el
 }
 
@@ -19,7 +26,7 @@ export const h = (name, props, ...children) => fill(document.createElement(name)
 export const s = (name, props, ...children) => fill(document.createElementNS(SVG, name), props, children)
 
 /** put replaces what is in an element. */
-export const put = (el, ...children) => el.replaceChildren(...children.flat(Infinity).filter(c => c !== undefined && c !== null && c !== false && c !== ''))
+export const put = (el, ...children) => el.replaceChildren(...nodes(children))
 
 /** set replaces what is in an element, when key is not what it was made of last time. */
 export function set(el, key, make) {
@@ -31,6 +38,7 @@ export function set(el, key, make) {
 
 /** text sets the text of an element if it differs, so that nothing is announced twice. */
 export function text(el, value) {
+  value = visible(value)
   if (el.textContent !== value) el.textContent = value
 }
 
@@ -40,7 +48,7 @@ export function say(message, bad) {
   const region = document.getElementById('said')
   region.textContent = ''
   clearTimeout(sayTimer)
-  sayTimer = setTimeout(() => { region.textContent = message }, 50)
+  sayTimer = setTimeout(() => { region.textContent = visible(message) }, 50)
   const toast = h('p', { class: bad ? 'toast bad' : 'toast' }, message)
   document.getElementById('toasts').append(toast)
   setTimeout(() => toast.remove(), bad ? 12000 : 6000)

@@ -1,7 +1,7 @@
 // Sessions: search, read a transcript, compare its copies, replay it.
 
 import { get, post } from './api.js'
-import { bytes, command, count, empty, failure, h, plural, put, say, span, when } from './dom.js'
+import { bytes, command, count, empty, failure, h, plural, put, say, span, visible, when } from './dom.js'
 
 export function sessions(root, shared, params) {
   let asked = 0, opened = ''
@@ -41,7 +41,7 @@ export function sessions(root, shared, params) {
     opened = id
     split.classList.toggle('is-open', Boolean(id))
     for (const a of list.querySelectorAll('a')) {
-      if (a.querySelector('.id')?.textContent === id) a.setAttribute('aria-current', 'true')
+      if (a.querySelector('.id')?.textContent === visible(id)) a.setAttribute('aria-current', 'true')
       else a.removeAttribute('aria-current')
     }
     put(reader, id ? read(id, shared) : [empty('Choose a session.', h('p', { class: 'muted' }, 'What was said stays hidden until you ask for it.'))])
