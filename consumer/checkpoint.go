@@ -60,7 +60,7 @@ func openProgress(ctx context.Context, cfg *ReplayConfig) (*progress, error) {
 	}
 	var old checkpoint
 	if err := json.Unmarshal(note, &old); err != nil {
-		return nil, fmt.Errorf("%w: it cannot be read: %w", ErrCheckpoint, err)
+		return nil, fmt.Errorf("%w: its file is not what a replay wrote", ErrCheckpoint)
 	}
 	same := p.at
 	same.Sequence = old.Sequence

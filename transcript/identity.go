@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
@@ -67,6 +68,11 @@ func readIdentity(root *os.Root) (id Identity, err error) {
 	}
 	defer f.Close()
 	if err := json.UnmarshalRead(f, &id); err != nil {
+		var syntax *jsontext.SyntacticError
+		var semantic *json.SemanticError
+		if errors.As(err, &syntax) || errors.As(err, &semantic) {
+			err = errors.New(jsonReason(err))
+		}
 		return id, fmt.Errorf("%s is not readable: %w", identityFile, err)
 	}
 	if id.ID == "" || id.Layout != Sharded && id.Layout != Flat || id.Schema < 1 {

@@ -52,8 +52,11 @@ func (c *cli) fromContext(flags *pflag.FlagSet, name string) error {
 		return fmt.Errorf("--nats-context %s: %w", name, err)
 	}
 	var members map[string]any
-	if err := json.Unmarshal(b, &members); err != nil { // its error shows nothing of the file but one character
-		return fmt.Errorf("--nats-context %s: %s is not JSON: %w", name, path, err)
+	if err := json.Unmarshal(b, &members); err != nil {
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			return fmt.Errorf("--nats-context %s: %s is not JSON at byte %d: give a context that `nats context` wrote", name, path, syntax.Offset)
+		}
+		return fmt.Errorf("--nats-context %s: %s is not JSON of an object: give a context that `nats context` wrote", name, path)
 	}
 	var given []string // otherwise, or instead of what is
 	for _, group := range together() {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/httpio"
@@ -93,12 +94,27 @@ func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
 		return newProblem(http.StatusRequestEntityTooLarge, fmt.Sprintf("A request is at most %d bytes long.", large.Limit))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		return newProblem(http.StatusBadRequest, "The request is not what is expected here: "+err.Error())
+		return newProblem(http.StatusBadRequest, "The request is not what is expected here: "+jsonReason(err)+".")
 	}
 	if err != nil {
 		return newProblem(http.StatusBadRequest, "The request is empty.")
 	}
 	return nil
+}
+
+// jsonReason says what is wrong with a request without the types of this program.
+func jsonReason(err error) string {
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind) && kind.Field != "":
+		return kind.Field + " is of another type"
+	case errors.As(err, &kind):
+		return "it is no object"
+	case errors.As(err, &syntax):
+		return fmt.Sprintf("it is not JSON at byte %d", syntax.Offset)
+	}
+	return strings.TrimPrefix(err.Error(), "json: ")
 }
 
 // number reads a parameter from low to high.

@@ -136,6 +136,9 @@ func TestBadRequests(t *testing.T) {
 	for _, body := range []string{`{}`, `{"session":"a","all":true}`, `{"session":"\n"}`, `{"all":true,"rate":-1}`, `{"all":true,"since":"yesterday"}`} {
 		w.post("/console/api/replays", body).is(http.StatusBadRequest)
 	}
+	for body, detail := range map[string]string{`{"seqs":"x"}`: "seqs is of another type.", `[1]`: "it is no object.", `{"other":1}`: `unknown field "other".`, `{x`: "it is not JSON at byte 2."} {
+		w.post("/console/api/letters/requeue", body).is(http.StatusBadRequest, "The request is not what is expected here: "+detail)
+	}
 	w.post("/console/api/replays/7/cancel", "{}").is(http.StatusNotFound)
 	w.get("/console/api/transcript?session=nobody").is(http.StatusNotFound)
 	w.get("/console/api/agreement?session=nobody").is(http.StatusNotFound)
