@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -61,7 +62,7 @@ func encodeEntry(e Entry, limit int) (encoded, error) {
 	if v.ErasedThrough < 0 || v.LastTimestamp < 0 || v.Revision < 0 {
 		return encoded{}, fmt.Errorf("cache: the version of a transcript is negative")
 	}
-	last := transcript.LastAnswered(e.Recent.Turns, limit)
+	last := e.Recent.Turns[max(0, len(e.Recent.Turns)-limit):]
 	size := 2
 	for i := range last {
 		size += last[i].Size() + 1
@@ -126,8 +127,10 @@ func decodeEntry(session, version, lines string) (transcript.Recent, error) {
 			return transcript.Recent{}, fmt.Errorf("%w: turn %d is of another session", ErrCorrupt, len(rec.Turns)+1)
 		case !s.Answered():
 			return transcript.Recent{}, fmt.Errorf("%w: turn %d is not answered", ErrCorrupt, len(rec.Turns)+1)
-		case len(rec.Turns) > 0 && rec.Turns[len(rec.Turns)-1].Compare(&s) >= 0:
+		case plain(&s) && len(rec.Turns) > 0 && rec.Turns[len(rec.Turns)-1].Compare(&s) >= 0:
 			return transcript.Recent{}, fmt.Errorf("%w: turn %d is out of order", ErrCorrupt, len(rec.Turns)+1)
+		case slices.ContainsFunc(rec.Turns, func(t transcript.Snapshot) bool { return t.ID == s.ID }):
+			return transcript.Recent{}, fmt.Errorf("%w: turn %d is there twice", ErrCorrupt, len(rec.Turns)+1)
 		}
 		rec.Turns = append(rec.Turns, s)
 	}

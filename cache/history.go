@@ -98,7 +98,7 @@ type Result struct {
 	// Revision is the sum of rev over the transcript where it was found; pending
 	// turns are not in it.
 	Revision int64
-	Turns    []transcript.Snapshot // the last answered ones, oldest first; never nil
+	Turns    []transcript.Snapshot // answered ones, from the first of them to the leaf; never nil
 }
 
 // History answers what was said last in a session.
@@ -173,7 +173,15 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 	if at := f.recent.Version.LastTimestamp; at > 0 {
 		h.cfg.Observe(session, at)
 	}
-	turns, shown := overlay(f.recent.Turns, pending, limit)
+	turns, shown, known := overlay(f.recent, pending, limit)
+	if !known && f.source != FromNone {
+		switch path, err := h.path(inner, session, transcript.PathQuery{Limit: limit, With: pending}); {
+		case err == nil:
+			turns = path.Turns
+		default: // what is shown may be cut short
+			f.degraded = true
+		}
+	}
 	if f.lasting {
 		for _, s := range shown {
 			h.cfg.Pending.Settle(session, s.ID, s.Rev)
@@ -181,6 +189,24 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 	}
 	h.counters.add(f.source, f.degraded)
 	return Result{session, f.source, f.degraded, f.recent.Version.Revision, turns}, nil
+}
+
+// path reads a path from the first source that has the session.
+func (h *History) path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
+	err := transcript.ErrNoSession
+	for _, r := range [...]*boundedReader{h.file, h.stream} {
+		if r == nil {
+			continue
+		}
+		path, rerr := r.Path(ctx, session, q)
+		if rerr == nil {
+			return path, nil
+		}
+		if err = rerr; !errors.Is(err, transcript.ErrNoSession) {
+			continue
+		}
+	}
+	return transcript.Recent{}, err
 }
 
 // Close waits for what is being written to Redis, or for ctx.
@@ -231,7 +257,7 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		if b.reader == nil {
 			continue
 		}
-		rec, err := b.reader.Recent(ctx, session, want)
+		rec, err := b.reader.Path(ctx, session, transcript.PathQuery{Limit: want})
 		asked = asked || !errors.Is(err, transcript.ErrNoTranscripts)
 		switch {
 		case errors.Is(err, transcript.ErrNoTranscripts):

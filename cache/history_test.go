@@ -333,15 +333,18 @@ func TestOverlay(t *testing.T) {
 		{"the same", []transcript.Snapshot{mk(3, 1, nil)}, 10, "[t0001/1 t0002/1 t0003/1]", "[t0003/1]"},
 		{"a newer revision", []transcript.Snapshot{mk(2, 2, nil)}, 10, "[t0001/1 t0002/2 t0003/1]", "[]"},
 		{"a revision that failed", []transcript.Snapshot{mk(2, 2, status(transcript.Failed))}, 10, "[t0001/1 t0003/1]", "[]"},
-		{"a redaction", []transcript.Snapshot{mk(2, transcript.RedactRev, status(transcript.Redacted))}, 10, "[t0001/1 t0003/1]", "[]"},
+		{"a redaction", []transcript.Snapshot{mk(2, transcript.RedactRev, func(x *transcript.Turn) { x.Status, x.User, x.Assistant, x.Meta = transcript.Redacted, "", "", nil })}, 10, "[t0001/1 t0003/1]", "[]"},
 		{"not answered yet", []transcript.Snapshot{mk(4, 1, func(x *transcript.Turn) { x.Status, x.Assistant = transcript.Pending, "" })}, 10, "[t0001/1 t0002/1 t0003/1]", "[]"},
 		{"begun and done, in any order", []transcript.Snapshot{mk(4, 2, nil), mk(4, 1, status(transcript.Pending))}, 10, "[t0001/1 t0002/1 t0003/1 t0004/2]", "[]"},
 		{"pending of one that is there", []transcript.Snapshot{mk(3, 1, status(transcript.Pending))}, 10, "[t0001/1 t0002/1 t0003/1]", "[t0003/1]"},
 		{"older and newer revision of one", []transcript.Snapshot{mk(3, 2, nil), mk(3, 1, nil)}, 10, "[t0001/1 t0002/1 t0003/2]", "[t0003/1]"},
 		{"supersedes", []transcript.Snapshot{mk(4, 1, func(x *transcript.Turn) { x.Supersedes = "t0003" })}, 10, "[t0001/1 t0002/1 t0004/1]", "[]"},
-		{"supersedes, not answered yet", []transcript.Snapshot{mk(4, 1, func(x *transcript.Turn) { x.Supersedes, x.Status = "t0003", transcript.Pending })}, 10, "[t0001/1 t0002/1]", "[]"},
+		{"supersedes, not answered yet", []transcript.Snapshot{mk(4, 1, func(x *transcript.Turn) { x.Supersedes, x.Status = "t0003", transcript.Pending })}, 10, "[t0001/1 t0002/1 t0003/1]", "[]"},
 	} {
-		got, shown := overlay(base, c.pending, c.limit)
+		got, shown, known := overlay(transcript.Recent{Turns: base}, c.pending, c.limit)
+		if !known {
+			t.Errorf("%s: not known", c.name)
+		}
 		if fmt.Sprint(ids(got)) != c.want || fmt.Sprint(ids(shown)) != c.shown {
 			t.Errorf("%s: %v, shown %v; want %s, %s", c.name, ids(got), ids(shown), c.want, c.shown)
 		}
@@ -351,44 +354,65 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
-// TestOverlayIsTheMerge: whatever part of a transcript the base is behind with,
-// base and pending together list the end of the whole, as far as base reaches.
+// TestOverlayIsTheMerge: whatever part of a transcript the base is behind with, base and pending
+// together list the end of the whole, or the overlay says that it takes more than they have.
 func TestOverlayIsTheMerge(t *testing.T) {
-	var pool []transcript.Snapshot
+	var pool, branching []transcript.Snapshot
 	for n := range 8 {
 		for rev := 1; rev <= 3; rev++ {
 			for _, s := range []transcript.Status{transcript.Complete, transcript.Failed, transcript.Pending} {
 				x := turn("s", n)
 				x.Rev, x.Status = rev, s
 				pool = append(pool, snap(t, x))
+				for _, other := range []string{"", "t0001", "t0003", "t0006", "missing"} {
+					named := x
+					named.Parent = &other
+					branching = append(branching, snap(t, named))
+					named.Parent, named.Supersedes = nil, other
+					branching = append(branching, snap(t, named))
+				}
 			}
 		}
 	}
-	rapid.Check(t, func(rt *rapid.T) {
+	sure := 0
+	check := func(rt *rapid.T, pool []transcript.Snapshot, limit, held int) {
 		subset := rapid.SliceOfN(rapid.SampledFrom(pool), 0, 20)
 		written, waiting := newStore(), newStore()
-		known, late := subset.Draw(rt, "written"), subset.Draw(rt, "pending")
-		written.put(known...)
-		waiting.put(known...)
+		stored, late := subset.Draw(rt, "written"), subset.Draw(rt, "pending")
+		written.put(stored...)
+		waiting.put(stored...)
 		waiting.put(late...)
-		base := transcript.LastAnswered(written.all("s"), 100)
+		base := recentOf(written.all("s"), held)
 		listed := make(map[string]bool)
-		for _, s := range base {
+		for _, s := range base.Turns {
 			listed[s.ID] = true
 		}
 		for _, s := range written.all("s") {
-			if !listed[s.ID] {
+			if !listed[s.ID] && slices.ContainsFunc(late, func(p transcript.Snapshot) bool { return p.ID == s.ID && s.Beats(&p) }) {
 				rt.Skip("base hides a turn that it has; pending may show an older state of it")
 			}
 		}
-		got, shown := overlay(base, late, 100)
-		if want := transcript.LastAnswered(waiting.all("s"), 100); fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) {
+		got, shown, known := overlay(base, late, limit)
+		if want := transcript.LastAnswered(waiting.all("s"), limit); known && fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) {
 			rt.Fatalf("got %v, want %v", ids(got), ids(want))
 		}
+		if known {
+			sure++
+		}
 		for _, s := range shown {
-			if !slices.ContainsFunc(base, func(b transcript.Snapshot) bool { return b.ID == s.ID && !s.Beats(&b) }) {
+			if !slices.ContainsFunc(base.Turns, func(b transcript.Snapshot) bool { return b.ID == s.ID && !s.Beats(&b) }) {
 				rt.Fatalf("%s/%d is not shown", s.ID, s.Rev)
 			}
 		}
-	})
+	}
+	for _, c := range []struct {
+		pool        []transcript.Snapshot
+		limit, held int
+	}{{pool, 100, 100}, {pool, 3, 3}, {slices.Concat(pool, branching), 100, 100}, {slices.Concat(pool, branching), 2, 3}} {
+		sure = 0
+		rapid.Check(t, func(rt *rapid.T) { check(rt, c.pool, c.limit, c.held) })
+		if sure == 0 {
+			t.Errorf("limit %d of %d: no overlay suffices", c.limit, c.held)
+		}
+	}
 }

@@ -58,13 +58,17 @@ func turns(t testing.TB, session string, from, to int) []transcript.Snapshot {
 
 // recentOf is what a store says of a transcript of these winners.
 func recentOf(all []transcript.Snapshot, n int) transcript.Recent {
-	rec := transcript.Recent{Turns: transcript.LastAnswered(all, n)}
-	for _, s := range all {
-		rec.Version.Revision += int64(s.Rev)
-	}
+	session := ""
 	if len(all) > 0 {
-		last := all[len(all)-1]
-		rec.Version.LastTimestamp, rec.Version.LastID = last.Timestamp, last.ID
+		session = all[0].SessionID
+	}
+	doc, err := transcript.MergeAll(session, all...)
+	if err != nil {
+		panic(err)
+	}
+	rec, err := doc.Recent(n)
+	if err != nil {
+		panic(err)
 	}
 	return rec
 }
@@ -82,7 +86,7 @@ type store struct {
 // noFiles is a machine without transcripts.
 type noFiles struct{}
 
-func (noFiles) Recent(context.Context, string, int) (transcript.Recent, error) {
+func (noFiles) Path(context.Context, string, transcript.PathQuery) (transcript.Recent, error) {
 	return transcript.Recent{}, transcript.ErrNoTranscripts
 }
 
@@ -121,7 +125,7 @@ func (s *store) all(session string) []transcript.Snapshot {
 	return slices.SortedFunc(maps.Values(s.sessions[session]), func(a, b transcript.Snapshot) int { return a.Compare(&b) })
 }
 
-func (s *store) Recent(_ context.Context, session string, n int) (transcript.Recent, error) {
+func (s *store) Path(_ context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
 	s.mu.Lock()
 	err, hang, partial := s.err, s.hang, s.partial
 	s.reads++
@@ -139,9 +143,13 @@ func (s *store) Recent(_ context.Context, session string, n int) (transcript.Rec
 	case len(all) == 0:
 		return transcript.Recent{}, transcript.ErrNoSession
 	}
-	rec := recentOf(all, n)
+	doc, err := transcript.MergeAll(session, all...)
+	if err != nil {
+		return transcript.Recent{}, err
+	}
+	rec, err := doc.Path(q)
 	rec.Partial = partial
-	return rec, nil
+	return rec, err
 }
 
 var errDisk = errors.New("disk on fire")

@@ -6,35 +6,145 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// overlay returns the last limit answered turns of base and pending together,
-// and which of pending base shows itself, in this revision or a newer one.
+// overlay returns the last limit turns of the recent history that base and pending make together,
+// and which of pending base shows itself, in this revision or a newer one. known is false when
+// that takes turns that base does not have, such as those of another branch; turns are then
+// what can be told without them.
 //
 // A pending turn that base would not list (not answered, too old) is never among
 // those: neither the list nor its version proves that base has it. Whoever keeps
 // pending turns lets those go by age.
-func overlay(base, pending []transcript.Snapshot, limit int) (turns, shown []transcript.Snapshot) {
+func overlay(base transcript.Recent, pending []transcript.Snapshot, limit int) (turns, shown []transcript.Snapshot, known bool) {
 	if len(pending) == 0 {
-		return append([]transcript.Snapshot{}, base[max(0, len(base)-limit):]...), nil
+		return append([]transcript.Snapshot{}, base.Turns[max(0, len(base.Turns)-limit):]...), nil, true
 	}
-	merged := make([]transcript.Snapshot, len(base), len(base)+len(pending))
-	copy(merged, base)
-	at := make(map[string]int, len(merged)+len(pending))
-	for i := range merged {
-		at[merged[i].ID] = i
+	l := layers{base: base, nodes: make([]node, 0, len(base.Turns)+len(pending)), plain: true, known: true}
+	at := make(map[string]int, cap(l.nodes))
+	for i := range base.Turns {
+		at[base.Turns[i].ID] = i
+		l.nodes = append(l.nodes, node{base.Turns[i], i})
+		l.plain = l.plain && plain(&base.Turns[i])
 	}
 	for i := range pending {
 		p := &pending[i]
-		n, known := at[p.ID]
+		n, there := at[p.ID]
 		switch {
-		case !known:
-			at[p.ID] = len(merged)
-			merged = append(merged, *p)
-		case p.Beats(&merged[n]):
-			merged[n] = *p
-		case n < len(base) && !p.Beats(&base[n]):
+		case !there:
+			at[p.ID] = len(l.nodes)
+			l.nodes = append(l.nodes, node{*p, beside})
+		case p.Beats(&l.nodes[n].Snapshot):
+			old := &l.nodes[n].Snapshot
+			l.known = l.known && (n >= len(base.Turns) || p.HasParent == old.HasParent && p.Parent == old.Parent && p.Supersedes == old.Supersedes)
+			*old = *p
+		case n < len(base.Turns) && !p.Beats(&base.Turns[n]):
 			shown = append(shown, *p)
 		}
 	}
-	slices.SortFunc(merged, func(a, b transcript.Snapshot) int { return a.Compare(&b) })
-	return transcript.LastAnswered(merged, limit), shown
+	for i := range base.Turns {
+		// Without it the path may be another branch.
+		l.known = l.known && (l.plain || l.nodes[i].Answered())
+	}
+	slices.SortFunc(l.nodes, func(a, b node) int { return a.Compare(&b.Snapshot) })
+	return l.path(limit), shown, l.known
+}
+
+func plain(s *transcript.Snapshot) bool { return !s.HasParent && s.Supersedes == "" }
+
+// beside is the place in base of a turn that is not there.
+const beside = -1
+
+type node struct {
+	transcript.Snapshot
+	base int
+}
+
+// layers are a path and turns that came after it was read, in transcript order. Of two turns of
+// base the later follows the earlier; what the turns say about their parents decides about the others.
+type layers struct {
+	base  transcript.Recent
+	nodes []node
+	plain bool // no turn of base names a parent, so that no other branch lies between two of them
+	known bool
+}
+
+func (l *layers) path(limit int) []transcript.Snapshot {
+	path := []transcript.Snapshot{}
+	been := make(map[int]bool, len(l.nodes))
+	for i := l.answeredBefore(len(l.nodes)); i >= 0 && !been[i]; i = l.parent(i) {
+		been[i] = true
+		if l.nodes[i].Answered() {
+			if path = append(path, l.nodes[i].Snapshot); len(path) == limit {
+				break
+			}
+		}
+	}
+	slices.Reverse(path)
+	return path
+}
+
+// parent returns the place of a turn's parent, -1 for none; known is then false if there may be one.
+func (l *layers) parent(i int) int {
+	for range l.nodes {
+		switch n := &l.nodes[i]; {
+		case n.HasParent && n.Parent == "":
+			return -1
+		case n.HasParent && n.base == beside:
+			return l.find(n.Parent)
+		case n.HasParent:
+			if p := l.index(n.Parent); p >= 0 && l.nodes[p].base == beside {
+				return p
+			}
+			return l.before(n.base)
+		case n.Supersedes != "" && n.base != beside:
+			return l.before(n.base)
+		case n.Supersedes != "":
+			if i = l.find(n.Supersedes); i < 0 {
+				return -1
+			}
+		default:
+			return l.answeredBefore(i)
+		}
+	}
+	return -1 // they supersede each other
+}
+
+// before returns the place of the turn of base before the one there.
+func (l *layers) before(base int) int {
+	if base > 0 {
+		return l.index(l.base.Turns[base-1].ID)
+	}
+	l.known = l.known && !l.base.More
+	return -1
+}
+
+// answeredBefore returns the newest answered turn before a place.
+func (l *layers) answeredBefore(i int) int {
+	within := 0 // turns of base before that place
+	p := -1
+	for k := i - 1; k >= 0; k-- {
+		if l.nodes[k].base != beside {
+			within++
+		}
+		if p < 0 && l.nodes[k].Answered() {
+			p = k
+		}
+	}
+	if within == 0 { // there may be turns before base
+		l.known = l.known && !l.base.More
+	}
+	if i < len(l.nodes) && l.nodes[i].base == beside && within < len(l.base.Turns) { // and of other branches
+		l.known = l.known && l.plain
+	}
+	return p
+}
+
+func (l *layers) index(id string) int {
+	return slices.IndexFunc(l.nodes, func(n node) bool { return n.ID == id })
+}
+
+// find is index for a turn that may be stored elsewhere.
+func (l *layers) find(id string) int {
+	i := l.index(id)
+	l.known = l.known && i >= 0
+	return i
 }

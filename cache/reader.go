@@ -10,13 +10,13 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// Reader reads the end of a transcript, from files or from the stream: the last
-// n answered turns and the version of the whole. [transcript.ErrNoSession] says
-// that there is none, and [transcript.ErrNoTranscripts] that there is no such source here.
-// Every other error means that nobody knows; in particular, what could not be read whole
+// Reader reads a part of a path through a transcript, from files or from the stream, and the
+// version of the whole transcript. [transcript.ErrNoSession] says that there is none,
+// [transcript.ErrNoTurn] that it does not have the leaf, and [transcript.ErrNoTranscripts] that there is no such
+// source here. Every other error means that nobody knows; in particular, what could not be read whole
 // and in time is never an empty history.
 type Reader interface {
-	Recent(ctx context.Context, session string, n int) (transcript.Recent, error)
+	Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error)
 }
 
 // ErrLate says that a reader did not answer in time.
@@ -35,7 +35,7 @@ func newBoundedReader(r Reader, timeout time.Duration, slots int) *boundedReader
 	return &boundedReader{reader: r, timeout: timeout, slots: make(chan struct{}, slots)}
 }
 
-func (b *boundedReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
+func (b *boundedReader) Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
 	rec, err := bounded(ctx, b.timeout, func(ctx context.Context) (transcript.Recent, error) {
 		select {
 		case b.slots <- struct{}{}:
@@ -43,7 +43,7 @@ func (b *boundedReader) Recent(ctx context.Context, session string, n int) (tran
 			return transcript.Recent{}, context.Cause(ctx)
 		}
 		defer func() { <-b.slots }()
-		return b.reader.Recent(ctx, session, n)
+		return b.reader.Path(ctx, session, q)
 	})
 	switch {
 	case err == nil:

@@ -123,6 +123,7 @@ func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Rece
 	if over := len(rec.Turns) - r.cfg.Limit; over > 0 {
 		rec.Turns = rec.Turns[over:]
 	}
+	rec.More = len(rec.Turns) == r.cfg.Limit
 	return rec, true, nil
 }
 

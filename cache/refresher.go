@@ -194,7 +194,7 @@ func (f *Refresher) refresh(ctx context.Context, batch []string) {
 			f.stale.retry(s, time.Now().Add(f.cfg.RetryAfter), false)
 			continue
 		}
-		rec, err := f.store.Recent(ctx, s, f.cfg.Redis.Limit())
+		rec, err := f.store.Path(ctx, s, transcript.PathQuery{Limit: f.cfg.Redis.Limit()})
 		switch {
 		case errors.Is(err, transcript.ErrNoSession):
 			// Erased. The script cannot say so, since nothing has a version.

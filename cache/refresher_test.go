@@ -240,8 +240,8 @@ type racingStore struct {
 	once   atomic.Bool
 }
 
-func (s *racingStore) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
-	rec, err := s.store.Recent(ctx, session, n)
+func (s *racingStore) Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
+	rec, err := s.store.Path(ctx, session, q)
 	if s.once.CompareAndSwap(false, true) {
 		s.change()
 	}

@@ -71,6 +71,7 @@ func TestKindsOfReasons(t *testing.T) {
 	f.send(stream.TurnSubject("s"), good, "note")
 	f.send(stream.TurnSubject("other"), good, "")
 	f.send(stream.TurnSubject("s"), dated(t, good, turn.Timestamp, time.Now().Add(transcript.MaxAhead+time.Hour)), "")
+	f.send(stream.TurnSubject("s"), bytes.Replace(good, []byte(`"complete","rev":1`), []byte(`"redacted","rev":1000000`), 1), "")
 	f.publish(makeTurn(t, "bad", 1, 1))
 	c, stop := f.start(Config{Store: store, Deliveries: 1, PayloadLimit: 4000})
 	f.drained(DefaultGroup)

@@ -161,6 +161,10 @@ func checkType(m jetstream.Msg) error {
 // decodeTurn reads a payload that came under the token of a session.
 func decodeTurn(payload []byte, token string, stored time.Time, limit int) (transcript.Snapshot, error) {
 	turn, err := transcript.Decode(payload, limit)
+	var said *transcript.RedactionError
+	if errors.As(err, &said) {
+		return transcript.Snapshot{}, fmt.Errorf("%s%w", redacted, err)
+	}
 	if err != nil {
 		return transcript.Snapshot{}, err
 	}

@@ -333,8 +333,13 @@ func (r *StreamReader) Turn(ctx context.Context, session, id string) (s transcri
 	return s, ok, err
 }
 
-// Recent returns the last n answered turns. Errors are those of View.
+// Recent returns the last n turns of the recent history. Errors are those of View.
 func (r *StreamReader) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
+	return r.Path(ctx, session, transcript.PathQuery{Limit: n})
+}
+
+// Path returns a part of a path. Errors are those of View, and [transcript.ErrNoTurn].
+func (r *StreamReader) Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
 	held := r.Memory.Hold()
 	defer held.Release()
 	turns, partial, err := r.known(ctx, session, held)
@@ -345,7 +350,7 @@ func (r *StreamReader) Recent(ctx context.Context, session string, n int) (trans
 	if err != nil {
 		return transcript.Recent{}, err
 	}
-	rec, err := doc.Recent(n)
+	rec, err := doc.Path(q)
 	rec.Partial = partial
 	return rec, err
 }

@@ -19,17 +19,21 @@ const (
 	KindType       ReasonKind = "type"               // an unknown type of event
 	KindSubject    ReasonKind = "subject"            // the subject of another session
 	KindFuture     ReasonKind = "future"             // more than [transcript.MaxAhead] ahead of the time at which the stream stored it
+	KindRedacted   ReasonKind = "redacted"           // a redacted turn that carries text
 	KindUnwritable ReasonKind = "session-unwritable" // the file of the session is at fault
 )
 
 // ReasonKinds are all of them.
-var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSubject, KindFuture, KindUnwritable}
+var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSubject, KindFuture, KindRedacted, KindUnwritable}
 
 // unwritable begins the reason of a turn that breaks no rule.
 const unwritable = string(KindUnwritable) + ": "
 
 // future begins the reason of a turn whose timestamp is too far ahead.
 const future = string(KindFuture) + ": "
+
+// redacted begins the reason of a redacted turn that carries text.
+const redacted = "redacted turn carries text: "
 
 // KindOf sorts a reason by how it begins, which is part of the wire contract: a
 // dead letter carries nothing else.
@@ -43,6 +47,7 @@ func KindOf(reason string) ReasonKind {
 		{"unknown " + stream.HeaderType, KindType},
 		{"subject of another session", KindSubject},
 		{future, KindFuture},
+		{redacted, KindRedacted},
 		{unwritable, KindUnwritable},
 	} {
 		if strings.HasPrefix(reason, k.begins) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"slices"
 	"time"
@@ -193,7 +192,7 @@ func (s *spool) damaged(g *segment, bad int, err error) {
 // decodeLine checks one line, newline included.
 func decodeLine(data []byte) (snap transcript.Snapshot, err error) {
 	whole, err := record.Scan(data, func(payload []byte) (err error) {
-		snap, err = transcript.Decode(payload, math.MaxInt)
+		snap, err = transcript.DecodeStored(payload)
 		return err
 	}, nil)
 	if err == nil && (whole != len(data) || snap.ID == "") {

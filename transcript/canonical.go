@@ -32,7 +32,8 @@ func decodeCanonical(raw []byte) (s Snapshot, ok bool) {
 		s.Rev > RedactRev || (s.Rev == RedactRev) != (s.Status == Redacted) {
 		return s, false
 	}
-	return s, s.Supersedes == "" || checkTurnID("supersedes", s.Supersedes) == nil
+	return s, (s.Supersedes == "" || checkTurnID("supersedes", s.Supersedes) == nil) &&
+		(s.Parent == "" || checkTurnID("parent", s.Parent) == nil)
 }
 
 // scan is scanCanonical for the session that is given. In strict mode it takes
@@ -89,6 +90,13 @@ func scan(session string, raw []byte, strict bool) (s Snapshot, ok bool) {
 			if s.CompletedAt, ok = parseCanonicalInstant(value[1 : len(value)-1]); !ok {
 				return s, false
 			}
+		case `"parent"`:
+			if len(value) < 2 || value[0] != '"' || len(value) > 2 && checkTurnID("parent", string(value[1:len(value)-1])) != nil {
+				return s, false
+			}
+			s.Parent, s.HasParent = string(value[1:len(value)-1]), true
+		case `"tool_calls"`:
+			s.tools = len(value) > len(`[]`) && value[0] == '['
 		case `"supersedes"`:
 			if len(value) < 3 || value[0] != '"' {
 				return s, false
@@ -102,13 +110,22 @@ func scan(session string, raw []byte, strict bool) (s Snapshot, ok bool) {
 	if s.to == 0 {
 		s.from, s.to = c.i, c.i
 	}
+	if s.Status == Redacted && !s.bare() {
+		return s, false
+	}
 	return s, !c.bad && c.i == len(raw)-1 && raw[c.i] == '}' && s.Status != "" && s.Rev >= 1
+}
+
+// bare reports whether a redacted turn carries nothing: it is as long as what it has to have.
+func (s *Snapshot) bare() bool {
+	return s.texts-s.text == len(`"user":"","assistant":""`) &&
+		len(s.raw)-(s.to-s.from) == s.texts+len(`,"status":"redacted","rev":1000000}`)
 }
 
 // textMember reports whether a member that a turn need not have is a text, by its quoted name.
 func textMember(name []byte) bool {
 	switch string(name) {
-	case `"completed_at"`, `"error"`, `"finish_reason"`, `"model"`, `"session_id"`, `"supersedes"`, `"trace_id"`, `"user_id"`:
+	case `"completed_at"`, `"error"`, `"finish_reason"`, `"model"`, `"parent"`, `"session_id"`, `"supersedes"`, `"trace_id"`, `"user_id"`:
 		return true
 	}
 	return false

@@ -69,6 +69,11 @@ func (d *Document) Turns() ([]Snapshot, error) {
 	return turns, nil
 }
 
+// id and at are how [walkPath] reads a document.
+func (d *Document) id(i int) []byte { return d.lines[i].id }
+
+func (d *Document) at(i int) (Snapshot, error) { return decodeMessage(d.SessionID, d.lines[i].raw) }
+
 // Turn returns the turn with an id; ok is false when there is none.
 func (d *Document) Turn(id string) (s Snapshot, ok bool, err error) {
 	for i := range d.lines {
@@ -80,27 +85,30 @@ func (d *Document) Turn(id string) (s Snapshot, ok bool, err error) {
 	return Snapshot{}, false, nil
 }
 
-// Recent returns the last n answered turns.
-func (d *Document) Recent(n int) (Recent, error) {
-	var tail []Snapshot
-	for i := len(d.lines); i > 0 && len(LastAnswered(tail, n)) < n; {
-		from := max(0, i-2*n-8)
-		more := make([]Snapshot, 0, i-from+len(tail))
-		for ; from < i; from++ {
-			s, err := decodeMessage(d.SessionID, d.lines[from].raw)
-			if err != nil {
-				return Recent{}, err
-			}
-			more = append(more, s)
+// Recent returns the last n turns of the recent history.
+func (d *Document) Recent(n int) (Recent, error) { return d.Path(PathQuery{Limit: n}) }
+
+// Path returns a part of a path. It is [ErrNoTurn] when the transcript does not have the turn
+// in which it is to end. q.With is not part of the Version.
+func (d *Document) Path(q PathQuery) (Recent, error) {
+	of := d
+	if len(q.With) > 0 {
+		with := *d
+		with.lines = slices.Clone(d.lines)
+		if _, err := with.Merge(q.With...); err != nil {
+			return Recent{}, err
 		}
-		i -= len(more)
-		tail = append(more, tail...)
+		of = &with
 	}
-	last := LastAnswered(tail, n)
-	for i := range last {
-		last[i] = last[i].clone()
+	path, err := walkPath(of, d.before == 0, q)
+	if err != nil {
+		return Recent{}, err
 	}
-	return Recent{Turns: last, Version: d.Version()}, nil
+	for i := range path.Turns {
+		path.Turns[i] = path.Turns[i].clone()
+	}
+	path.Version = d.Version()
+	return path, nil
 }
 
 // Merge takes snapshots of the document's session, in any order and any number

@@ -27,11 +27,14 @@ type Draft struct {
 	assistantText string
 	completedAt   Instant
 	supersedes    string
+	parent        string
+	hasParent     bool
+	tools         bool      // it has tool calls
 	few           [4]member // every other member; most turns have no more than these
 	fewUsed       int
 	more          []member
 	unknown       []string // paths of members that are not of the wire contract, at most maxUnknown
-	unchecked     bool     // known members that nobody looks into are taken as they are
+	unchecked     bool     // stored before: known members that nobody looks into are taken as they are
 }
 
 // member is a value in its canonical encoding, or a text that is not quoted yet.
@@ -107,7 +110,35 @@ func (d *Draft) check() error {
 		}
 	}
 	if d.supersedes != "" {
-		return checkTurnID("supersedes", d.supersedes)
+		if err := checkTurnID("supersedes", d.supersedes); err != nil {
+			return err
+		}
+	}
+	if d.parent != "" {
+		if err := checkTurnID("parent", d.parent); err != nil {
+			return err
+		}
+	}
+	if d.Status == Redacted && !d.unchecked {
+		return d.checkRedaction()
+	}
+	return nil
+}
+
+// checkRedaction reports the first member of a redacted turn that may carry what was said.
+func (d *Draft) checkRedaction() error {
+	switch {
+	case d.userText != "" || len(d.user) > len(`""`):
+		return &RedactionError{"user"}
+	case d.assistantText != "" || len(d.assistant) > len(`""`):
+		return &RedactionError{"assistant"}
+	}
+	for _, m := range d.sorted() {
+		switch m.name {
+		case "completed_at", "finish_reason", "model", "parent", "supersedes", "trace_id", "usage", "user_id":
+		default:
+			return &RedactionError{m.name}
+		}
 	}
 	return nil
 }
@@ -172,6 +203,9 @@ func (d *Draft) Snapshot(limit int) (Snapshot, error) {
 // encode writes the canonical form: six members in fixed order, then the others,
 // the session among them, by name.
 func (d *Draft) encode() Snapshot {
+	if d.Status == Redacted {
+		d = d.redacted()
+	}
 	members := d.sorted()
 	size := 160 + len(d.ID) + quotedSize(d.user, d.userText) + quotedSize(d.assistant, d.assistantText) + 2*len(d.SessionID)
 	for _, m := range members {
@@ -217,10 +251,18 @@ func (d *Draft) encode() Snapshot {
 
 	return Snapshot{
 		SessionID: d.SessionID, ID: d.ID, Timestamp: d.timestamp, Rev: d.Rev, Status: d.Status,
-		CompletedAt: d.completedAt, Supersedes: d.supersedes,
+		CompletedAt: d.completedAt, Parent: d.parent, HasParent: d.hasParent, Supersedes: d.supersedes,
 		raw: b, from: from, to: to,
 		text: text, texts: texts,
-		empty: texts-answer == len(`""`),
+		empty: texts-answer == len(`""`), tools: d.tools,
+	}
+}
+
+// redacted is all of a redacted turn that is kept, whatever it carries.
+func (d *Draft) redacted() *Draft {
+	return &Draft{
+		SessionID: d.SessionID, ID: d.ID, Rev: d.Rev, Status: d.Status,
+		timestamp: d.timestamp, hasTimestamp: d.hasTimestamp, plain: true,
 	}
 }
 

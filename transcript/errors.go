@@ -14,6 +14,23 @@ type RuleError struct {
 
 func (e *RuleError) Error() string { return e.Member + " " + e.Rule }
 
+// RedactionError is a redacted turn that carries what may have been said. It is a
+// [*RuleError] too.
+type RedactionError struct {
+	Member string // the member that must be empty, or left out
+}
+
+func (e *RedactionError) Error() string { return e.rule().Error() }
+func (e *RedactionError) Unwrap() error { return e.rule() }
+
+func (e *RedactionError) rule() *RuleError {
+	rule := "must be left out of a redacted turn"
+	if e.Member == "user" || e.Member == "assistant" {
+		rule = "must be empty in a redacted turn"
+	}
+	return &RuleError{Member: e.Member, Rule: rule + ": it keeps id, timestamp and rev, and nothing that was said"}
+}
+
 // SyntaxError is input that is not acceptable JSON: bad syntax, a name twice in
 // one object, invalid UTF-8, a lone surrogate, nesting over [MaxDepth].
 type SyntaxError struct {

@@ -187,7 +187,7 @@ func decodeTail(session, token string, data []byte) ([]Snapshot, error) {
 			turns = append(turns, t)
 			return nil
 		}
-		t, err := Decode(payload, len(payload))
+		t, err := DecodeStored(payload)
 		if err != nil {
 			return err
 		}

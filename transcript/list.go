@@ -91,7 +91,7 @@ func (s *Store) summary(ctx context.Context, name fileName) (Session, error) {
 	sum := Session{ID: session}
 	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
 		_, err := s.view(ctx, "list", session, held, func(dir *os.Root, tail []Snapshot) (*Document, error) {
-			doc, _, err := s.readEnd(dir, session, tail, 0, held)
+			doc, _, err := s.readEnd(dir, session, tail, PathQuery{}, held)
 			if err != nil {
 				return nil, err
 			}
@@ -138,7 +138,7 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 			return err
 		}
 		_, err = record.Scan(data, func(payload []byte) error {
-			if t, err := Decode(payload, len(payload)); err == nil && Token(t.SessionID) == name.token {
+			if t, err := DecodeStored(payload); err == nil && Token(t.SessionID) == name.token {
 				session = t.SessionID
 				return fs.SkipAll
 			}

@@ -43,7 +43,7 @@ func (d *Draft) noteUnknown(path string) {
 
 // topMembers are the members of a turn.
 var topMembers = func() []string {
-	names := []string{"id", sessionMember, "timestamp", "user", "assistant", "status", "rev", "completed_at", "supersedes"}
+	names := []string{"id", sessionMember, "timestamp", "user", "assistant", "status", "rev", "completed_at", "parent", "supersedes"}
 	for name := range optional {
 		names = append(names, name)
 	}

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"sync"
 
@@ -19,6 +20,23 @@ func Decode(payload []byte, limit int) (Snapshot, error) {
 		return s, nil
 	}
 	return decodeAny(payload, limit)
+}
+
+// DecodeStored is Decode for an event that afterword itself has stored, perhaps an older
+// version that was less strict: what breaks a rule since then is no reason to lose the turn.
+// A redacted turn comes without what it carries. There is no limit.
+func DecodeStored(payload []byte) (Snapshot, error) {
+	if s, ok := decodeCanonical(payload); ok {
+		return s, nil
+	}
+	p := parsers.Get().(*parser)
+	defer p.release()
+	p.reset(payload)
+	d := Draft{Rev: 1, Status: Complete, unchecked: true}
+	if err := p.object(func(name string, value jsontext.Value) error { return d.set(name, value) }); err != nil {
+		return Snapshot{}, err
+	}
+	return d.Snapshot(math.MaxInt)
 }
 
 // decodeAny is Decode for whatever may have come.
@@ -227,6 +245,20 @@ func (d *Draft) set(name string, value jsontext.Value) error {
 			d.completedAt = t
 			d.add(name, quoted(t))
 		}
+	case "tool_calls":
+		d.tools = value.Kind() == '[' && !emptyArray(value)
+		err = d.addOther(name, value)
+	case "parent":
+		var id string
+		if id, err = stringOf(name, value); err == nil && id != "" {
+			err = checkTurnID(name, id)
+		}
+		if err == nil {
+			d.parent, d.hasParent = id, true
+		}
+		if err == nil || d.unchecked { // older versions kept any parent, as a member that they did not know
+			err = d.addOther(name, value)
+		}
 	case "supersedes":
 		var id string
 		if id, err = turnIDOf(name, value); err == nil {
@@ -291,7 +323,7 @@ func isCount(name string, v jsontext.Value) ([]string, error) {
 
 func knownMember(name string) bool {
 	switch name {
-	case "id", sessionMember, "timestamp", "user", "assistant", "status", "rev", "completed_at", "supersedes":
+	case "id", sessionMember, "timestamp", "user", "assistant", "status", "rev", "completed_at", "parent", "supersedes":
 		return true
 	}
 	return optional[name] != nil
@@ -364,6 +396,11 @@ func checkArray(element checker) checker {
 		}
 		return unknown, nil
 	}
+}
+
+// emptyArray reports whether an array has no elements.
+func emptyArray(v jsontext.Value) bool {
+	return len(bytes.TrimSpace(v[1:len(v)-1])) == 0
 }
 
 func stringOf(name string, v jsontext.Value) (string, error) {

@@ -34,13 +34,18 @@ func (s *Store) Read(ctx context.Context, session string) (*Document, error) {
 	})
 }
 
-// Recent returns the last n answered turns of a session. It reads the tail and
-// the end of the document, not all of it. Errors are those of Read.
+// Recent returns the last n turns of a session's recent history. Errors are those of Read.
 func (s *Store) Recent(ctx context.Context, session string, n int) (Recent, error) {
-	var recent Recent
+	return s.Path(ctx, session, PathQuery{Limit: n})
+}
+
+// Path returns a part of a path through a session. It reads the tail and so much of the
+// document's end as the path needs. Errors are those of Read, [ErrMemory] and [ErrNoTurn].
+func (s *Store) Path(ctx context.Context, session string, q PathQuery) (Recent, error) {
+	var path Recent
 	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
 		_, err := s.view(ctx, "read history of", session, held, func(dir *os.Root, tail []Snapshot) (doc *Document, err error) {
-			doc, recent, err = s.readEnd(dir, session, tail, n, held)
+			doc, path, err = s.readEnd(dir, session, tail, q, held)
 			return doc, err
 		})
 		return err
@@ -49,7 +54,7 @@ func (s *Store) Recent(ctx context.Context, session string, n int) (Recent, erro
 		return Recent{}, err
 	}
 	held.Release() // what it returns are copies
-	return recent, nil
+	return path, nil
 }
 
 // view calls base with the tail of a session, to be merged into its document.
@@ -170,14 +175,14 @@ func readSize(f *os.File, size int64) ([]byte, error) {
 	return data[:n], nil
 }
 
-// readEnd reads so much of a document's end that it has n answered turns and
-// everything the tail may have a newer snapshot of, and merges the tail. The
-// document it returns holds only that end, with the version of the whole.
-func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int, held *Held) (*Document, Recent, error) {
+// readEnd reads so much of a document's end that it has the path, and everything the tail may
+// have a newer snapshot of, and merges the tail. The document it returns holds only that end, with
+// the version of the whole.
+func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, q PathQuery, held *Held) (*Document, Recent, error) {
 	name := Token(session) + documentSuffix
 	f, info, err := openFile(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return mergeRecent(NewDocument(session), tail, n)
+		return mergePath(NewDocument(session), tail, q)
 	}
 	if err != nil {
 		return nil, Recent{}, err
@@ -186,6 +191,9 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int, he
 	oldest := maxInstant
 	for i := range tail {
 		oldest = min(oldest, tail[i].Timestamp)
+	}
+	for i := range q.With {
+		oldest = min(oldest, q.With[i].Timestamp)
 	}
 	size := info.Size()
 	for length := int64(endSize); length < size; length *= 2 {
@@ -203,9 +211,9 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int, he
 		if doc.Len() == 0 || doc.lines[0].at >= oldest {
 			continue
 		}
-		doc, recent, err := mergeRecent(doc, tail, n)
-		if err != nil || len(recent.Turns) >= n {
-			return doc, recent, named(err, name)
+		doc, path, err := mergePath(doc, tail, q)
+		if !errors.Is(err, errEarlier) {
+			return doc, path, named(err, name)
 		}
 	}
 	if err := held.take(2 * size); err != nil {
@@ -219,24 +227,27 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, n int, he
 	if err != nil {
 		return nil, Recent{}, named(err, name)
 	}
-	doc, recent, err := mergeRecent(doc, tail, n)
-	return doc, recent, named(err, name)
+	doc, path, err := mergePath(doc, tail, q)
+	return doc, path, named(err, name)
 }
 
-func mergeRecent(doc *Document, tail []Snapshot, n int) (*Document, Recent, error) {
+func mergePath(doc *Document, tail []Snapshot, q PathQuery) (*Document, Recent, error) {
 	if _, err := doc.Merge(tail...); err != nil {
 		return nil, Recent{}, err
 	}
-	recent, err := doc.Recent(n)
-	if err != nil || !doc.partial {
-		return doc, recent, err
+	if doc.Len() == 0 {
+		return doc, Recent{Version: doc.Version()}, nil // the caller says that there is no session
 	}
-	for i := range recent.Turns { // no sum vouches for an end alone
-		if !jsontext.Value(recent.Turns[i].raw).IsValid() {
-			return nil, Recent{}, corrupt("message %s is not readable", recent.Turns[i].ID)
+	path, err := doc.Path(q)
+	if err != nil || !doc.partial {
+		return doc, path, err
+	}
+	for i := range path.Turns { // no sum vouches for an end alone
+		if !jsontext.Value(path.Turns[i].raw).IsValid() {
+			return nil, Recent{}, corrupt("message %s is not readable", path.Turns[i].ID)
 		}
 	}
-	return doc, recent, nil
+	return doc, path, nil
 }
 
 // parseEnd reads the last messages of a document from its last bytes. The sum is

@@ -1,9 +1,6 @@
 package transcript
 
-import (
-	"cmp"
-	"slices"
-)
+import "cmp"
 
 // Version orders the states of one transcript, so that an older one never
 // replaces a newer one in a cache.
@@ -23,32 +20,19 @@ func (v Version) Compare(o Version) int {
 		cmp.Compare(v.Revision, o.Revision))
 }
 
-// Recent is the end of a transcript.
+// Recent is the end of a path through a transcript.
 type Recent struct {
-	Turns   []Snapshot // the last answered turns, oldest first
-	Version Version
+	Turns   []Snapshot // answered turns, from the first of them to the leaf
+	Version Version    // of the whole transcript
+	// More says that the path may go on before the first of Turns.
+	More bool
 	// Partial says that turns may be missing: it was read from a stream that has removed messages.
 	Partial bool
 }
 
-// LastAnswered returns the last n answered turns of turns, which are in
-// transcript order: those that are [Snapshot.Answered] and that no later turn
-// supersedes.
+// LastAnswered returns the last n turns of the recent history of a session: of the
+// path from the newest answered turn to its first turn. turns are in transcript order.
 func LastAnswered(turns []Snapshot, n int) []Snapshot {
-	var superseded map[string]bool
-	kept := make([]Snapshot, 0, min(n, len(turns)))
-	for i := len(turns) - 1; i >= 0 && len(kept) < n; i-- {
-		s := &turns[i]
-		if s.Answered() && !superseded[s.ID] {
-			kept = append(kept, *s)
-		}
-		if s.Supersedes != "" {
-			if superseded == nil {
-				superseded = make(map[string]bool)
-			}
-			superseded[s.Supersedes] = true
-		}
-	}
-	slices.Reverse(kept)
-	return kept
+	path, _ := walkPath(snapshots(turns), true, PathQuery{Limit: n}) // a slice can be read
+	return path.Turns
 }

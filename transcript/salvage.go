@@ -273,7 +273,7 @@ func olderMessage(value []byte) bool {
 func salvageTail(session string, data []byte) *salvaged {
 	v := &salvaged{session: session, whole: true, count: -1}
 	take := func(payload []byte) bool {
-		s, err := Decode(payload, len(payload))
+		s, err := DecodeStored(payload)
 		if err != nil || s.SessionID != session {
 			return false
 		}

@@ -17,12 +17,15 @@ type Snapshot struct {
 	Rev         int
 	Status      Status
 	CompletedAt Instant // 0 means absent
+	Parent      string  // "" with HasParent: it begins the conversation
+	HasParent   bool    // it names its parent
 	Supersedes  string  // "" means absent
 
 	raw         []byte // canonical; raw[from:to] is the session member, if it has one
 	from, to    int
 	text, texts int  // raw[text:texts] is "user":…,"assistant":…
 	empty       bool // the assistant said nothing
+	tools       bool // it has tool calls
 }
 
 // AppendPayload appends the canonical event: what the stream and the tail hold.
@@ -84,10 +87,10 @@ func (s Snapshot) clone() Snapshot {
 // Size is the length of the canonical event in bytes, near enough for budgets.
 func (s *Snapshot) Size() int { return len(s.raw) }
 
-// Answered reports whether a recent history lists the turn, unless a later turn
-// supersedes it: complete, partial or cancelled, with an answer.
+// Answered reports whether a history that the turn is part of lists it: complete,
+// partial or cancelled, with an answer or with tool calls.
 func (s *Snapshot) Answered() bool {
-	return !s.empty && (s.Status == Complete || s.Status == Partial || s.Status == Cancelled)
+	return (!s.empty || s.tools) && (s.Status == Complete || s.Status == Partial || s.Status == Cancelled)
 }
 
 // At returns when the turn last changed: the later of completed_at and timestamp.

@@ -27,7 +27,7 @@ const (
 	Partial   Status = "partial"   // the answer was cut short
 	Failed    Status = "failed"    // there is no answer, see error
 	Cancelled Status = "cancelled" // the user stopped it
-	Redacted  Status = "redacted"  // erased on request
+	Redacted  Status = "redacted"  // erased on request; it keeps id, timestamp and rev, and nothing else
 )
 
 func (s Status) valid() bool {
@@ -62,7 +62,8 @@ type Turn struct {
 	Attachments  []Attachment   `json:"attachments,omitempty"`
 	UserID       string         `json:"user_id,omitzero"`
 	TraceID      string         `json:"trace_id,omitzero"`
-	Supersedes   string         `json:"supersedes,omitzero"` // id of the earlier turn that this one replaces in histories
+	Parent       *string        `json:"parent,omitzero"`     // id of the turn that this one follows; "" for the first of a conversation; nil for what [Path] says
+	Supersedes   string         `json:"supersedes,omitzero"` // id of the turn that this one replaces: without Parent, this one follows what that one follows
 	Meta         map[string]any `json:"meta,omitempty"`
 
 	// Extra holds members this version does not know. They are kept as they are.
@@ -129,6 +130,12 @@ func (t *Turn) Draft() (Draft, error) {
 			return Draft{}, err
 		}
 	}
+	if t.Parent != nil {
+		d.parent, d.hasParent = *t.Parent, true
+		if err := d.addText("parent", d.parent); err != nil {
+			return Draft{}, err
+		}
+	}
 	if err := t.draftNested(&d); err != nil {
 		return Draft{}, err
 	}
@@ -157,7 +164,7 @@ func (t *Turn) draftNested(d *Draft) error {
 			return err
 		}
 	}
-	if len(t.ToolCalls) > 0 {
+	if d.tools = len(t.ToolCalls) > 0; d.tools {
 		if err := marshal("tool_calls", t.ToolCalls); err != nil {
 			return err
 		}

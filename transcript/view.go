@@ -185,8 +185,8 @@ func (v *View) Turn(ctx context.Context, id string) (s Snapshot, ok bool, err er
 func (v *View) changed() bool { return len(v.lost) < len(v.sorted) }
 
 // plan reads the document once, checks it, and finds out what the merged one says at its end. It
-// goes through it again in two rare cases: a turn was counted that turns out to be
-// older than the document's, or the turn that was updated last was replaced.
+// goes through it again in three rare cases: a turn was counted that turns out to be
+// older than the document's, the turn that was updated last was replaced, or a redacted turn carries text.
 func (v *View) plan(ctx context.Context) error {
 	v.lost = nil
 	for recount := false; ; {
@@ -223,8 +223,8 @@ func (p *pass) plan(e *encoder) (again bool, err error) {
 	v := p.View
 	if v.base != nil && len(v.sorted) == 0 { // as it is: nothing to write anew
 		p.fn = func(*line) error { e.n++; return nil }
-		if err := p.run(); err != nil {
-			return false, err
+		if err := p.run(); err != nil || p.again {
+			return p.again, err
 		}
 		v.count, v.revision, v.updated, v.size = e.n, v.base.own.Revision, v.base.updated, v.base.size
 		v.tag = tagOf(v.base.member)
@@ -336,6 +336,20 @@ func (p *pass) merge() error {
 // replaces reports whether a turn beside the document takes the place of a line of it.
 func (p *pass) replaces(l *line) (bool, error) {
 	s := p.byID[string(l.id)]
+	bare, carries, err := bareOf(p.SessionID, l)
+	if err != nil {
+		return false, err
+	}
+	if carries {
+		if s == nil || bare.Beats(s) {
+			p.View.add([]Snapshot{bare.clone()}) // it takes the place of its line in the next pass
+		}
+		if p.check && !p.recount { // the document's updated_at may be that of what the line carries
+			p.again, p.recount = true, true
+		}
+		p.replaced += int64(bare.Rev)
+		return true, nil
+	}
 	if s == nil || p.lost[s.ID] {
 		return false, nil
 	}

@@ -118,13 +118,13 @@ func (l *lateStore) Turn(ctx context.Context, session, id string) (turn transcri
 	return s.Turn(ctx, session, id)
 }
 
-// Recent implements [cache.Reader].
-func (l *lateStore) Recent(ctx context.Context, session string, n int) (transcript.Recent, error) {
+// Path implements [cache.Reader].
+func (l *lateStore) Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
 	s, err := l.wait(ctx)
 	if err != nil {
 		return transcript.Recent{}, err
 	}
-	return s.Recent(ctx, session, n)
+	return s.Path(ctx, session, q)
 }
 
 // List implements [gateway.Store].

@@ -190,5 +190,21 @@ func unusual(t *testing.T) string {
 		}
 		add("unusual-superseded", fmt.Sprint("question ", i), fmt.Sprint("answer ", i), more)
 	}
+	for i := range 12 {
+		more := map[string]any{"id": fmt.Sprintf("b%02d", i), "timestamp": fmt.Sprintf("2026-02-02T00:00:%02d.5Z", i)}
+		switch answer := fmt.Sprint("answer ", i); i {
+		case 5: // back to an older branch
+			more["parent"] = "b02"
+			add("unusual-branches", fmt.Sprint("question ", i), answer, more)
+		case 8: // only tools were called
+			more["tool_calls"] = []map[string]any{{"name": "look", "arguments": map[string]any{"at": i}}}
+			add("unusual-branches", fmt.Sprint("question ", i), "", more)
+		case 11: // a regeneration that failed
+			more["supersedes"], more["status"] = "b10", "failed"
+			add("unusual-branches", fmt.Sprint("question ", i), "", more)
+		default:
+			add("unusual-branches", fmt.Sprint("question ", i), answer, more)
+		}
+	}
 	return writeLines(t, "unusual.jsonl", lines...)
 }

@@ -160,18 +160,42 @@ type exchange struct {
 	Assistant string `json:"assistant"`
 }
 
-// recent returns the last ten answered turns.
+// recent returns the last ten turns of the path from the newest answered turn to its first turn.
 func recent(snapshots []turn) []turn {
 	turns := winners(snapshots)
-	replaced := make(map[string]bool)
-	for _, w := range turns {
-		replaced[w.text("supersedes")] = true
+	answered := func(w turn) bool {
+		said := w.Assistant != "" || w.Others["tool_calls"] != nil && string(w.Others["tool_calls"]) != "[]"
+		return said && (w.Status == "complete" || w.Status == "partial" || w.Status == "cancelled")
 	}
-	turns = slices.DeleteFunc(turns, func(w turn) bool {
-		answered := w.Status == "complete" || w.Status == "partial" || w.Status == "cancelled"
-		return !answered || w.Assistant == "" || replaced[w.ID]
-	})
-	return turns[max(0, len(turns)-10):]
+	find := func(id string) int { return slices.IndexFunc(turns, func(w turn) bool { return w.ID == id }) }
+	newest := func(before int) int {
+		for before--; before >= 0 && !answered(turns[before]); before-- {
+		}
+		return before
+	}
+	var parent func(i, depth int) int
+	parent = func(i, depth int) int {
+		if turns[i].Others["parent"] != nil {
+			return find(turns[i].text("parent"))
+		}
+		if turns[i].text("supersedes") == "" {
+			return newest(i)
+		}
+		if i = find(turns[i].text("supersedes")); i < 0 || depth > len(turns) {
+			return -1
+		}
+		return parent(i, depth+1)
+	}
+	var path []turn
+	been := make(map[int]bool)
+	for i := newest(len(turns)); i >= 0 && !been[i] && len(path) < 10; i = parent(i, 0) {
+		been[i] = true
+		if answered(turns[i]) {
+			path = append(path, turns[i])
+		}
+	}
+	slices.Reverse(path)
+	return path
 }
 
 // conversation is what Redis holds for existing chat services.

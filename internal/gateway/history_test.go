@@ -59,7 +59,7 @@ func (b broken) View(context.Context, string) (*transcript.View, error) { return
 func (b broken) List(context.Context, string, string, int) (transcript.Page, error) {
 	return transcript.Page{}, b.err
 }
-func (b broken) Recent(context.Context, string, int) (transcript.Recent, error) {
+func (b broken) Path(context.Context, string, transcript.PathQuery) (transcript.Recent, error) {
 	return transcript.Recent{}, b.err
 }
 func (b broken) Turn(context.Context, string, string) (s transcript.Snapshot, ok bool, err error) {
