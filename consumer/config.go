@@ -41,6 +41,10 @@ type Config struct {
 	JS    jetstream.JetStream
 	Store *transcript.Store
 
+	// Streams looks at the streams before the group is joined, and makes them if that is its
+	// caller's business; nil is [stream.Ensure] with its defaults.
+	Streams func(ctx context.Context) error
+
 	// Group is the durable consumer that members share. 1 to 64 of [A-Za-z0-9_-].
 	Group string
 	// Machine tells this machine from others; "" asks the system.
@@ -110,6 +114,9 @@ func (c Config) withDefaults() Config {
 	c.WalkEvery = cmp.Or(c.WalkEvery, DefaultWalkEvery)
 	c.ProbeMax = cmp.Or(c.ProbeMax, DefaultProbeMax)
 	c.Deliveries = cmp.Or(c.Deliveries, DefaultDeliveries)
+	if c.Streams == nil {
+		c.Streams = func(ctx context.Context) error { return stream.Ensure(ctx, c.JS, stream.StreamConfig{}) }
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -130,13 +130,17 @@ func (c *Consumer) Run(ctx context.Context) error {
 // start waits for the server, checks the streams, takes the group over if asked,
 // and joins it.
 func (c *Consumer) start(ctx context.Context) (jetstream.Consumer, error) {
+	said := false
 	for wait := newBackoff(c.cfg.ProbeMax); ; {
 		cons, err := c.tryStart(ctx)
 		if err == nil || !worthWaiting(err) || ctx.Err() != nil {
 			return cons, err
 		}
 		c.setReady(fmt.Errorf("waiting for the stream: %w", err))
-		c.cfg.Logger.Warn("waiting for the stream", "error", err)
+		if !said {
+			c.cfg.Logger.Warn("waiting for the stream", "error", err)
+			said = true
+		}
 		if !sleep(ctx, wait.NextBackOff()) {
 			return nil, ctx.Err()
 		}
@@ -146,7 +150,7 @@ func (c *Consumer) start(ctx context.Context) (jetstream.Consumer, error) {
 func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 	rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
 	defer cancel()
-	if err := stream.Ensure(rctx, c.cfg.JS, stream.StreamConfig{}); err != nil {
+	if err := c.cfg.Streams(rctx); err != nil {
 		return nil, err
 	}
 	if c.cfg.Rebind && !c.rebound {

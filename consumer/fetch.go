@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 	defer close(p.fetched)
 	defer p.pulse.rest(fetching)
 	wait := newBackoff(p.cfg.ProbeMax)
+	var failed fetchTrouble
 	for ctx.Err() == nil {
 		p.pulse.begin(fetching)
 		if err := p.Ready(); err != nil { // the environment is at fault
@@ -57,23 +59,50 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 		switch {
 		case err == nil:
 			wait.Reset()
+			failed.over(p.cfg.Logger)
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, nats.ErrNoResponders):
-			p.cfg.Logger.Warn("the durable consumer is gone or has no leader; joining again", "group", p.cfg.Group, "error", err)
+			failed.again(p.cfg.Logger, "the durable consumer is gone or has no leader; joining again", err)
 			if !sleep(ctx, wait.NextBackOff()) {
 				return
 			}
-			if again, err := p.join(ctx); err == nil {
-				cons = again
-			} else if !worthWaiting(err) {
-				p.stop(err)
+			p.pulse.rest(fetching)
+			again, err := p.start(ctx) // the stream may be gone with it
+			if err != nil {
+				if ctx.Err() == nil {
+					p.stop(err)
+				}
 				return
 			}
+			cons = again
+			p.setReady(nil)
 		default:
-			p.cfg.Logger.Warn("fetch failed", "error", err)
+			if p.cfg.JS.Conn().IsConnected() { // else the connection says so, once
+				failed.again(p.cfg.Logger, "fetch failed", err)
+			}
 			if !sleep(ctx, wait.NextBackOff()) {
 				return
 			}
 		}
+	}
+}
+
+// fetchTrouble logs the beginning and the end of failures, however many there are.
+type fetchTrouble struct {
+	since time.Time
+	times int
+}
+
+func (t *fetchTrouble) again(log *slog.Logger, what string, err error) {
+	if t.times++; t.times == 1 {
+		t.since = time.Now()
+		log.Warn(what, "error", err)
+	}
+}
+
+func (t *fetchTrouble) over(log *slog.Logger) {
+	if t.times > 0 {
+		log.Info("turns are fetched again", "after", time.Since(t.since).Round(time.Millisecond), "failures", t.times)
+		t.times = 0
 	}
 }
 

@@ -14,6 +14,13 @@ import (
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
+const (
+	// recreateAfter is how long a stream is missing before it is made anew.
+	recreateAfter = 5 * time.Second
+	// checkAgain is when streams that could not be used are looked at again.
+	checkAgain = time.Second
+)
+
 // streamRetryMax is the longest wait between two looks at streams that cannot be reached.
 const streamRetryMax = 5 * time.Second
 
@@ -25,6 +32,7 @@ func (b *builder) consume() error {
 		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind, Version: thisBuild().Version, Exposed: b.exposed,
 		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, ProbeMax: b.o.probeMax, WalkEvery: b.o.walk, Drain: b.drain, Logger: b.log,
 	}
+	cfg.Streams = func(ctx context.Context) error { return stream.Check(ctx, b.js) } // keepStreams makes them
 	batches := metrics.NewBatches()
 	cfg.OnCommit = batches.Committed
 	if b.tracing != nil {
@@ -53,18 +61,68 @@ func (b *builder) consume() error {
 	b.registry.MustRegister(batches, metrics.Consumer(c.Stats, c.Ready))
 	b.parts.Consumer = c.Stats
 	b.ready[partConsumer] = func(context.Context) error { return c.Ready() }
+	made := b.keepStreams()
 	b.background(partConsumer, 90, func(ctx context.Context) error {
-		if err := b.ensureStreams(ctx); err != nil {
-			return err
+		select {
+		case <-made: // with the limits that were asked for
+		case <-ctx.Done():
+			return nil
 		}
 		return c.Run(ctx)
 	})
 	return nil
 }
 
-// checkStreams makes the streams in the background.
-func (b *builder) checkStreams() {
-	b.background(partStreams, 75, b.ensureStreams)
+// keepStreams makes the streams in the background, and looks after them from then on. made is
+// closed when they are there.
+func (b *builder) keepStreams() (made <-chan struct{}) {
+	done := make(chan struct{})
+	b.background(partStreams, 75, func(ctx context.Context) error {
+		if err := b.ensureStreams(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+		close(done)
+		b.watchOver(ctx)
+		return nil
+	})
+	return done
+}
+
+// watchOver keeps readiness true of the streams, and makes anew those that were deleted. Who
+// deletes one to restore it from a backup has recreateAfter to do so.
+func (b *builder) watchOver(ctx context.Context) {
+	var since time.Time // of trouble; zero while there is none
+	wait := b.o.watch
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		err := stream.Check(ctx, b.js)
+		if errors.Is(err, stream.ErrNoStream) && !since.IsZero() && time.Since(since) >= recreateAfter {
+			err = stream.Ensure(ctx, b.js, b.o.limits.config())
+		}
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			if !since.IsZero() {
+				b.log.Info("the streams are there again", "after", time.Since(since).Round(time.Millisecond))
+			}
+			since, wait = time.Time{}, b.o.watch
+			b.streams.Store(new(error))
+			continue
+		case errors.Is(err, stream.ErrUnreachable) && !b.nc.IsConnected(): // that is not about the streams
+		case since.IsZero():
+			since = time.Now()
+			b.log.Error("the streams cannot be used", "error", err)
+			fallthrough
+		default:
+			b.streams.Store(&err)
+		}
+		wait = min(b.o.watch, checkAgain)
+	}
 }
 
 // ensureStreams makes the streams where they do not exist, and tries again while

@@ -27,7 +27,7 @@ SIGTERM, SIGINT or SIGHUP stops it: requests are answered and accepted turns sto
 				if err := b.connect(); err != nil {
 					return err
 				}
-				b.checkStreams()
+				b.keepStreams()
 				if err := b.answer(); err != nil {
 					return err
 				}

@@ -188,6 +188,33 @@ func cmdLimitStream(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
+// removestream URL NAME: deletes a stream.
+func cmdRemoveStream(ts *testscript.TestScript, _ bool, args []string) {
+	withJetStream(ts, args[0], func(js jetstream.JetStream) error { return js.DeleteStream(sceneOf(ts).t.Context(), args[1]) })
+}
+
+// removeconsumer URL GROUP: deletes the durable consumer of a group.
+func cmdRemoveConsumer(ts *testscript.TestScript, _ bool, args []string) {
+	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
+		return js.DeleteConsumer(sceneOf(ts).t.Context(), stream.Turns, args[1])
+	})
+}
+
+// sealstream URL: seals the stream of turns.
+func cmdSealStream(ts *testscript.TestScript, _ bool, args []string) {
+	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
+		ctx := sceneOf(ts).t.Context()
+		s, err := js.Stream(ctx, stream.Turns)
+		if err != nil {
+			return err
+		}
+		cfg := s.CachedInfo().Config
+		cfg.Sealed = true
+		_, err = js.UpdateStream(ctx, cfg)
+		return err
+	})
+}
+
 // rawpublish URL SUBJECT PAYLOAD: stores any message.
 func cmdRawPublish(ts *testscript.TestScript, _ bool, args []string) {
 	withJetStream(ts, args[0], func(js jetstream.JetStream) error {

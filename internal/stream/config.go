@@ -69,6 +69,20 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error
 	return nil
 }
 
+// Check is [Ensure] without making anything: [ErrNoStream] when one does not exist.
+func Check(ctx context.Context, js jetstream.JetStream) error {
+	for _, want := range (StreamConfig{}).streams() {
+		have, err := lookUp(ctx, js, want.Name)
+		if err == nil {
+			err = check(have, want)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Init creates the streams that do not exist and repairs those that do, where
 // that loses nothing: subjects, discard policy, limits of messages and consumers, direct and
 // atomic access. Age, bytes and replicas set in cfg are applied to an existing stream too. It fails as [Ensure]

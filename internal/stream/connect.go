@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -256,8 +257,9 @@ type watcher struct {
 	// where is what was connected to, redacted.
 	where string
 
-	mu    sync.Mutex
-	owned bool // Connect has returned the connection, so a refusal has to be reported by callback
+	mu     sync.Mutex
+	errors map[string]int // asynchronous ones since the last reconnect, by their text
+	owned  bool           // Connect has returned the connection, so a refusal has to be reported by callback
 }
 
 func (w *watcher) returned() {
@@ -278,6 +280,9 @@ func (w *watcher) disconnected(nc *nats.Conn, err error) {
 }
 
 func (w *watcher) reconnected(nc *nats.Conn) {
+	w.mu.Lock()
+	w.errors = nil // permissions may be others now
+	w.mu.Unlock()
 	w.log.Info("reconnected to NATS", "url", RedactURL(nc.ConnectedUrl()), "server", nc.ConnectedServerName())
 }
 
@@ -286,12 +291,32 @@ func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "error", err)
 		return
 	}
-	if sub != nil {
-		w.log.Error("NATS error", "subject", sub.Subject, "error", err)
+	text := inboxes.ReplaceAllString(err.Error(), "$1.…")
+	w.mu.Lock()
+	if w.errors == nil || len(w.errors) >= maxErrors {
+		w.errors = make(map[string]int)
+	}
+	w.errors[text]++
+	times := w.errors[text]
+	w.mu.Unlock()
+	if times&(times-1) != 0 { // 1, 2, 4, 8 …: a permission that is missing is reported at every try
 		return
 	}
-	w.log.Error("NATS error", "error", err)
+	attrs := []any{"error", err}
+	if sub != nil {
+		attrs = append(attrs, "subject", sub.Subject)
+	}
+	if times > 1 {
+		attrs = append(attrs, "times", times)
+	}
+	w.log.Error("NATS error", attrs...)
 }
+
+// maxErrors bounds how many texts of errors are told apart.
+const maxErrors = 256
+
+// inboxes are subjects that differ in each error of one kind.
+var inboxes = regexp.MustCompile(`(_INBOX|\$JS\.ACK)[^ "]*`)
 
 // closed reports a connection that nats.go gave up: it does so when one server
 // refuses twice in a row, which leaves a moment to replace a credentials file.

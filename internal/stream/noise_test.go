@@ -1,0 +1,50 @@
+package stream_test
+
+import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/afterword-io/afterword/internal/servertest"
+	"github.com/afterword-io/afterword/internal/stream"
+)
+
+// lockedBuffer is written by the connection's goroutine.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) count(s string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), s)
+}
+
+// A permission that is missing is reported at every try, and logged a few times.
+func TestRepeatedErrorsAreLoggedFewTimes(t *testing.T) {
+	srv := servertest.NATS(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"allowed"}}}}}
+	})
+	out := &lockedBuffer{}
+	nc := connect(t, stream.Config{URL: srv.URL(), Credentials: stream.Credentials{User: "u", Password: "p"}, Logger: slog.New(slog.NewTextHandler(out, nil))})
+	for range 64 {
+		if err := nc.Publish("denied", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	servertest.Eventually(t, patience, "the last error", func() bool { return out.count("times=64") == 1 })
+	if n := out.count("NATS error"); n != 7 { // 1, 2, 4 … 64
+		t.Errorf("%d lines for 64 errors", n)
+	}
+}
