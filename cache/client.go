@@ -13,12 +13,11 @@ import (
 const noRetries = -1
 
 // newClient makes the client of t; nothing is connected yet.
-func newClient(t target, c Config) redis.UniversalClient {
+func newClient(t target, c Config, tls *tls.Config) redis.UniversalClient {
 	o := &redis.UniversalOptions{
 		Addrs: t.addrs, DB: t.db, MasterName: t.master,
 		Username: t.user, Password: t.password,
 		SentinelUsername: t.sentinelUser, SentinelPassword: t.sentinelPassword,
-		ClientName: "afterword",
 
 		DialTimeout: c.DialTimeout, ReadTimeout: c.ReadTimeout, WriteTimeout: c.WriteTimeout,
 		ContextTimeoutEnabled: true,
@@ -28,12 +27,12 @@ func newClient(t target, c Config) redis.UniversalClient {
 		PoolTimeout:           c.PoolTimeout,
 		PipelinePoolSize:      -1, // or pipelines have ten connections of their own
 
-		IsClusterMode:            t.mode == cluster,
-		DisableIdentity:          true, // a round trip less when connecting
+		TLSConfig:     tls,
+		IsClusterMode: t.mode == cluster,
+		// Neither a name nor an identity: a round trip less when connecting, and a user
+		// whose ACL has no CLIENT can connect.
+		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	}
-	if t.tls {
-		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	if t.mode == cluster {
 		co := o.Cluster()

@@ -34,11 +34,18 @@ type Config struct {
 	//	redis+cluster://[user:password@]host[:port],host[:port],…
 	//	redis+sentinel://[user:password@]sentinel[:port],…/master[/db]
 	//
-	// with rediss in place of redis for TLS (the system's roots, or SSL_CERT_FILE).
+	// with rediss in place of redis for TLS (the system's roots, SSL_CERT_FILE, or CA).
 	// Ports are 6379, or 26379 for sentinels. User and password are those of Redis;
 	// sentinels with their own take ?sentinel_user= and ?sentinel_password=.
 	// Bytes other than letters, digits and - . _ ~ are percent-encoded in both.
 	URL string
+	// CA is a PEM file of who may have signed the server's certificate; Cert and CertKey are
+	// those of the client. They are for rediss.
+	CA, Cert, CertKey string
+	// Key signs what is written and proves what is read (HMAC-SHA-256). All processes that
+	// share a Redis have the same. Without one nothing is read or written until
+	// [Redis.SetKey]; [NewShared] gives it one that is kept in NATS.
+	Key []byte
 	// TTL is how long both keys of a session live after their last write.
 	TTL time.Duration
 	// Limit is how many turns are kept per session.
@@ -61,12 +68,13 @@ type Config struct {
 	// MaxEntry is how large, in bytes, both values of a session may be together.
 	// A larger one is not cached, and what is cached of the session is removed.
 	MaxEntry int
-	// BreakerFailures in a row open the circuit breaker. BreakerWait is how long
-	// it stays open before a ping asks again.
+	// BreakerFailures in a row open the circuit breaker of reads, or that of writes; a write
+	// that Redis refuses opens it at once. BreakerWait is how long it stays open
+	// before a check asks again.
 	BreakerFailures int
 	BreakerWait     time.Duration
-	// Logger gets one line when the breaker opens and one when it closes. Nil
-	// discards them.
+	// Logger gets one line when Redis stops answering, or refuses, and one when it does
+	// not any more. Nil discards them.
 	Logger *slog.Logger
 }
 

@@ -21,6 +21,7 @@ const (
 
 	fieldVersion = "version"
 	fieldTurns   = "turns"
+	fieldMAC     = "mac"
 )
 
 //go:embed recent.lua
@@ -53,11 +54,13 @@ type encoded struct {
 	version      string
 	conversation []byte
 	turns        []byte
+	mac          string
+	known        transcript.Version
 }
 
 func (e *encoded) size() int { return len(e.conversation) + len(e.turns) }
 
-func encodeEntry(e Entry, limit int) (encoded, error) {
+func encodeEntry(e Entry, limit int, key []byte) (encoded, error) {
 	v := e.Recent.Version
 	if v.ErasedThrough < 0 || v.LastTimestamp < 0 || v.Revision < 0 {
 		return encoded{}, fmt.Errorf("cache: the version of a transcript is negative")
@@ -77,7 +80,8 @@ func encodeEntry(e Entry, limit int) (encoded, error) {
 		conversation = last[i].AppendExchange(conversation)
 		turns = last[i].AppendPayload(turns) // canonical, so without a raw newline
 	}
-	return encoded{e.SessionID, formatVersion(v), append(conversation, ']'), turns}, nil
+	version := formatVersion(v)
+	return encoded{e.SessionID, version, append(conversation, ']'), turns, sign(key, e.SessionID, version, turns), v}, nil
 }
 
 func formatVersion(v transcript.Version) string {
@@ -108,7 +112,11 @@ func parseVersion(s string) (transcript.Version, bool) {
 }
 
 // decodeEntry reads what the script has written, and trusts none of it.
-func decodeEntry(session, version, lines string) (transcript.Recent, error) {
+func decodeEntry(session, version, lines, mac string, key []byte) (transcript.Recent, error) {
+	data := []byte(lines)
+	if !signed(key, session, version, data, mac) {
+		return transcript.Recent{}, ErrForged
+	}
 	v, ok := parseVersion(version)
 	if !ok {
 		return transcript.Recent{}, fmt.Errorf("%w: its version does not parse", ErrCorrupt)
@@ -118,7 +126,7 @@ func decodeEntry(session, version, lines string) (transcript.Recent, error) {
 		return rec, nil
 	}
 	rec.Turns = make([]transcript.Snapshot, 0, strings.Count(lines, "\n")+1)
-	for line := range bytes.SplitSeq([]byte(lines), []byte{'\n'}) {
+	for line := range bytes.SplitSeq(data, []byte{'\n'}) {
 		s, err := transcript.Decode(line, math.MaxInt)
 		switch {
 		case err != nil:

@@ -42,6 +42,23 @@ type PendingTurns interface {
 	Settle(session, id string, rev int)
 }
 
+// Trust says how far Redis can be believed about a session.
+type Trust int
+
+// Trusts.
+const (
+	// Trusted: as far as anybody knows, Redis is not behind.
+	Trusted Trust = iota
+	// Doubted: nobody knows now. Redis is read when the files do not have the
+	// session, and the answer is degraded.
+	Doubted
+	// Refused: Redis could not be told of a change. It is not read.
+	Refused
+	// Silent: the same, because Redis did not answer. What is found elsewhere is
+	// degraded, as when Redis does not answer this process.
+	Silent
+)
+
 // HistoryConfig says where histories are. The zero value of every member means
 // its default, or that there is no such source.
 type HistoryConfig struct {
@@ -50,7 +67,12 @@ type HistoryConfig struct {
 	Stream Reader // the session's subject in the stream
 	// Pending is overlaid on what was found.
 	Pending PendingTurns
-	// Observe is told the last timestamp of every history that was found.
+	// Trust says of a session how far Redis can be believed, as [Shared.Trust] does; it must
+	// not block. Nil means that it always can: for a process that knows of no
+	// other that writes to Redis.
+	Trust func(session string) Trust
+	// Observe is told the last timestamp of every history that was found in files or
+	// in the stream. Redis moves no clock.
 	Observe func(session string, at transcript.Instant)
 
 	// Timeout bounds a Load over all sources; FileTimeout and StreamTimeout bound
@@ -167,11 +189,16 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return Result{}, fmt.Errorf("load history: %w", context.Cause(ctx))
 	}
-	if f.repopulate {
-		h.repopulate.add(Entry{session, f.recent}, f.corrupt)
+	if f.source == FromFile || f.source == FromStream {
+		if h.cfg.Redis != nil && !f.recent.Partial {
+			h.cfg.Redis.know(session, f.recent.Version)
+		}
+		if at := f.recent.Version.LastTimestamp; at > 0 {
+			h.cfg.Observe(session, at)
+		}
 	}
-	if at := f.recent.Version.LastTimestamp; at > 0 {
-		h.cfg.Observe(session, at)
+	if f.repopulate {
+		h.repopulate.add(Entry{session, f.recent})
 	}
 	turns, shown, known := overlay(f.recent, pending, limit)
 	if !known && f.source != FromNone {
@@ -222,7 +249,6 @@ type found struct {
 	recent     transcript.Recent
 	source     Source
 	degraded   bool
-	corrupt    bool // Redis holds what does not parse
 	repopulate bool // Redis should hold recent, and nothing was in trouble on the way to it
 	// lasting says that the next Load finds at least this. While Redis may hold
 	// the session only Redis itself proves it, since it is asked first and may be
@@ -234,17 +260,27 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 	f := found{source: FromNone}
 	want := limit
 	missed, cacheable := false, h.cfg.Redis != nil && Cacheable(session)
-	if cacheable && limit <= h.cfg.Redis.Limit() {
+	ask := cacheable && limit <= h.cfg.Redis.Limit()
+	trust := Trusted
+	if ask {
+		trust = h.trust(session)
+		want = h.cfg.Redis.Limit() // what goes into Redis is whole
+	}
+	if ask && trust == Trusted {
 		rec, hit, err := h.cfg.Redis.Recent(ctx, session)
 		switch {
 		case hit:
 			return found{recent: rec, source: FromRedis, lasting: true}
-		case err == nil:
+		case err == nil, errors.Is(err, ErrForged), errors.Is(err, ErrOlder):
 			missed = true
+		case errors.Is(err, ErrCorrupt):
+			f.degraded, missed = true, true
 		default:
-			f.degraded, f.corrupt = true, errors.Is(err, ErrCorrupt)
+			f.degraded = true
 		}
-		want = h.cfg.Redis.Limit() // what goes into Redis is whole
+	} else if ask {
+		h.cfg.Redis.counters.add(OpRead, Behind)
+		f.degraded = trust == Silent
 	}
 
 	fallbacks := [...]struct {
@@ -254,6 +290,13 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 	asked, late := false, false
 	read := false // the files, which do not have the session: what is not written yet, the stream still has
 	for _, b := range fallbacks {
+		if trust == Doubted && b.source == FromStream { // it is NATS that says nothing
+			rec, hit, err := h.cfg.Redis.Recent(ctx, session)
+			if hit {
+				return found{recent: rec, source: FromRedis, degraded: true}
+			}
+			f.degraded = f.degraded || err != nil
+		}
 		if b.reader == nil {
 			continue
 		}
@@ -276,11 +319,23 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		f.lasting = !cacheable && (b.source == FromFile || h.file == nil)
 		whole := !rec.Partial || read
 		f.degraded = f.degraded || !whole
-		f.repopulate = (missed || f.corrupt) && !late && whole
+		f.repopulate = missed && !late && whole
 		return f
 	}
-	if !asked {
-		f.degraded = true // a cache that misses knows nothing
+	if !asked || !read && (trust == Refused || trust == Silent) {
+		f.degraded = true // a cache that misses knows nothing, and one that is behind may have the session
 	}
 	return f
+}
+
+// trust is how far Redis can be believed about a session.
+func (h *History) trust(session string) Trust {
+	t := Trusted
+	if h.cfg.Trust != nil {
+		t = h.cfg.Trust(session)
+	}
+	if t == Trusted && h.cfg.Redis.replica() {
+		t = Doubted
+	}
+	return t
 }

@@ -158,11 +158,16 @@ var errDisk = errors.New("disk on fire")
 // done and not of how long it takes.
 func patient(url string) Config {
 	const long = 20 * time.Second
-	return Config{URL: url, OpTimeout: 2 * long, DialTimeout: long, ReadTimeout: long, WriteTimeout: long, PoolTimeout: long}
+	return Config{URL: url, Key: testKey, OpTimeout: 2 * long, DialTimeout: long, ReadTimeout: long, WriteTimeout: long, PoolTimeout: long}
 }
+
+var testKey = []byte("a key that all of a test's processes have")
 
 func newRedis(t testing.TB, cfg Config) *Redis {
 	t.Helper()
+	if cfg.Key == nil {
+		cfg.Key = testKey
+	}
 	r, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@
 -- KEYS  1 chat:conversation:<session_id>
 --       2 afterword:recent:{chat:conversation:<session_id>}
 -- ARGV  1 version  2 value of the first key  3 turns  4 TTL in milliseconds
+--       5 signature  6 signature of an entry that is replaced whatever its
+--         version says, since it is not genuine; absent for none
 --
 -- Returns 1 when it was written, 0 when a newer version is there.
 --
@@ -49,6 +51,9 @@ if not new then
 end
 
 local stored = redis.pcall('HGET', KEYS[2], 'version')
+if type(stored) == 'string' and ARGV[6] and (redis.call('HGET', KEYS[2], 'mac') or '') == ARGV[6] then
+  stored = false
+end
 if type(stored) == 'table' then
   if not string.find(stored.err, 'WRONGTYPE', 1, true) then
     return redis.error_reply(stored.err)
@@ -61,7 +66,7 @@ elseif stored then
   end
 end
 
-redis.call('HSET', KEYS[2], 'version', ARGV[1], 'turns', ARGV[3])
+redis.call('HSET', KEYS[2], 'version', ARGV[1], 'turns', ARGV[3], 'mac', ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
 return 1

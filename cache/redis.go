@@ -1,25 +1,35 @@
 package cache
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/afterword-io/afterword/transcript"
 )
 
+// maxSeen is how many sessions' versions are remembered, against entries that are put back: some 2 MB.
+const maxSeen = 10_000
+
 // Redis holds recent histories. Its methods may be used by several goroutines
 // at once, and each returns within OpTimeout ([Redis.RefreshMany] within that for
 // every pipeline it takes, and at once when the breaker opens on the way).
 type Redis struct {
-	cfg      Config
-	target   target
-	client   redis.UniversalClient
-	breaker  *breaker
-	stall    stall
-	counters counters
+	cfg           Config
+	target        target
+	client        redis.UniversalClient
+	reads, writes *breaker
+	stall         stall
+	counters      counters
+	key           atomic.Pointer[[]byte] // of signatures; nil while it is not known
+	forged        sync.Once              // the first such entry is logged
+	seen          *lru.Cache[string, transcript.Version]
 }
 
 // New makes a Redis. It connects to nothing yet, so a server that is down is
@@ -33,10 +43,34 @@ func New(cfg Config) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg), stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}}
-	r.breaker = newBreaker(cfg, r.probe)
+	tls, err := cfg.tls(t)
+	if err != nil {
+		return nil, err
+	}
+	seen, err := lru.New[string, transcript.Version](maxSeen)
+	if err != nil {
+		return nil, err
+	}
+	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg, tls), stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
+	if len(cfg.Key) > 0 {
+		r.key.Store(&cfg.Key)
+	}
+	log := newTroubleLog(cfg.Logger)
+	r.reads = newBreaker(cfg, reads, log, down, r.background(r.probeRead))
+	r.writes = newBreaker(cfg, writes, log, unwritten, r.background(r.probeWrite))
 	return r, nil
 }
+
+// SetKey gives the key that entries are signed with. Until then nothing is read from
+// Redis, nor written.
+func (r *Redis) SetKey(key []byte) {
+	key = bytes.Clone(key)
+	r.key.Store(&key)
+	r.writes.announce()
+}
+
+// hasKey reports whether entries can be told from forged ones.
+func (r *Redis) hasKey() bool { return r.key.Load() != nil }
 
 // String is the URL without its secrets.
 func (r *Redis) String() string { return r.target.String() }
@@ -44,16 +78,37 @@ func (r *Redis) String() string { return r.target.String() }
 // Limit is how many turns are kept per session.
 func (r *Redis) Limit() int { return r.cfg.Limit }
 
-// Up reports whether Redis is asked at all, that is, whether the breaker is closed.
-func (r *Redis) Up() bool { return r.breaker.up() }
+// Up reports whether Redis is read at all, that is, whether the breaker of reads is closed.
+func (r *Redis) Up() bool { return r.reads.up() }
 
-// OnRecover has fn called whenever Redis answers again after the breaker had
-// opened. fn must not block.
-func (r *Redis) OnRecover(fn func()) { r.breaker.onRecover(fn) }
+// Writable reports whether Redis is written to at all: the breaker of writes is closed,
+// and the key is known.
+func (r *Redis) Writable() bool { return r.hasKey() && r.writes.up() }
+
+// replica reports whether the server said that it is a replica. What it holds may be
+// what the primary held long ago.
+func (r *Redis) replica() bool {
+	if r.writes.up() {
+		return false
+	}
+	c := code(r.writes.cause())
+	return c == "READONLY" || c == "MASTERDOWN"
+}
+
+// OnRecover has fn called whenever Redis takes reads or writes again after it had not, and when
+// the key becomes known. fn must not block.
+func (r *Redis) OnRecover(fn func()) {
+	r.reads.onRecover(fn)
+	r.writes.onRecover(fn)
+}
+
+// onTrip has fn called when Redis takes no more writes. fn must not block.
+func (r *Redis) onTrip(fn func()) { r.writes.onTrip(fn) }
 
 // Close closes the connections. Operations that are under way fail.
 func (r *Redis) Close() error {
-	r.breaker.close()
+	r.reads.close()
+	r.writes.close()
 	return r.client.Close()
 }
 
@@ -61,60 +116,50 @@ func (r *Redis) Close() error {
 func (r *Redis) Stats() Stats {
 	pool := r.client.PoolStats()
 	return Stats{
-		Counts: r.counters.list(), Breaker: r.breaker.cb.State().String(),
+		Counts: r.counters.list(), Breaker: r.reads.cb.State().String(), WriteBreaker: r.writes.cb.State().String(),
 		Connections: pool.TotalConns, IdleConnections: pool.IdleConns, PoolTimeouts: pool.Timeouts,
 	}
 }
 
-// Ping asks Redis for an answer.
-func (r *Redis) Ping(ctx context.Context) error {
-	_, err := do(ctx, r, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.client.Ping(ctx).Err()
-	})
-	r.count(OpPing, err)
-	return wrap("ping Redis", err)
-}
-
-// probe is a ping that asks no breaker.
-func (r *Redis) probe(ctx context.Context) error {
-	_, err := bounded(ctx, r.cfg.OpTimeout, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, r.client.Ping(ctx).Err()
-	})
-	r.count(OpPing, err)
-	return err
+// background is a probe of a breaker: it asks no breaker.
+func (r *Redis) background(ask func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := bounded(ctx, r.cfg.OpTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, ask(ctx) })
+		r.count(OpPing, err)
+		return err
+	}
 }
 
 // Recent returns what Redis holds of a session. hit is false, without an error,
 // only when Redis has answered that it holds nothing, or when the session is not
-// [Cacheable]. [ErrCorrupt] says that it holds what afterword did not write.
+// [Cacheable]. [ErrForged], [ErrOlder] and [ErrCorrupt] say that it holds what is not to be used.
 func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Recent, hit bool, err error) {
 	if !Cacheable(session) {
 		r.counters.add(OpRead, Skipped)
 		return transcript.Recent{}, false, nil
+	}
+	key := r.key.Load()
+	if key == nil {
+		r.count(OpRead, ErrNoKey)
+		return transcript.Recent{}, false, ErrNoKey
 	}
 	var fields []any
 	if r.Up() { // an open breaker says so at once
 		err = r.stall.check()
 	}
 	if err == nil {
-		fields, err = do(ctx, r, func(ctx context.Context) ([]any, error) {
-			return r.client.HMGet(ctx, RecentKey(session), fieldVersion, fieldTurns).Result()
+		fields, err = do(ctx, r, r.reads, func(ctx context.Context) ([]any, error) {
+			return r.client.HMGet(ctx, RecentKey(session), fieldVersion, fieldTurns, fieldMAC).Result()
 		})
 	}
 	switch {
 	case redis.HasErrorPrefix(err, "WRONGTYPE"):
 		err = fmt.Errorf("%w: its key is of another type", ErrCorrupt)
-	case err == nil && fields[0] == nil && fields[1] == nil:
+	case err == nil && fields[0] == nil && fields[1] == nil && fields[2] == nil:
 		r.counters.add(OpRead, Miss)
 		return transcript.Recent{}, false, nil
 	case err == nil:
-		version, ok1 := fields[0].(string)
-		turns, ok2 := fields[1].(string)
-		if !ok1 || !ok2 {
-			err = fmt.Errorf("%w: a part of it is missing", ErrCorrupt)
-		} else {
-			rec, err = decodeEntry(session, version, turns)
-		}
+		rec, err = r.verified(session, fields, *key)
 	}
 	r.count(OpRead, err)
 	if err != nil {
@@ -125,6 +170,34 @@ func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Rece
 	}
 	rec.More = len(rec.Turns) == r.cfg.Limit
 	return rec, true, nil
+}
+
+// verified is what Redis holds of a session, if it is genuine.
+func (r *Redis) verified(session string, fields []any, key []byte) (transcript.Recent, error) {
+	var text [3]string
+	for i := range text {
+		text[i], _ = fields[i].(string) // absent is as good as empty: neither is signed
+	}
+	rec, err := decodeEntry(session, text[0], text[1], text[2], key)
+	switch known, ok := r.seen.Get(session); {
+	case errors.Is(err, ErrForged):
+		r.forged.Do(func() {
+			r.cfg.Logger.Warn("an entry in Redis is not used, because it is not signed with the key of this service; it will be written anew, and others are only counted",
+				"session", session, "do", "see who else writes to Redis, or whether a process has another --cache-key-file")
+		})
+	case err == nil && ok && rec.Version.Compare(known) < 0:
+		return transcript.Recent{}, ErrOlder
+	case err == nil:
+		r.seen.Add(session, rec.Version)
+	}
+	return rec, err
+}
+
+// know notes what is true of a session, so that nothing older is taken from Redis.
+func (r *Redis) know(session string, v transcript.Version) {
+	if Cacheable(session) {
+		r.seen.Add(session, v)
+	}
 }
 
 // Refresh writes what is true of a transcript, unless Redis holds what was true
@@ -139,20 +212,23 @@ func (r *Redis) Forget(ctx context.Context, session string) error {
 		r.counters.add(OpForget, Skipped)
 		return nil
 	}
-	_, err := do(ctx, r, func(ctx context.Context) (struct{}, error) {
+	_, err := do(ctx, r, r.writes, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.client.Del(ctx, RecentKey(session), ConversationKey(session)).Err()
 	})
+	if err == nil {
+		r.seen.Remove(session)
+	}
 	r.count(OpForget, err)
 	return wrap("remove history from Redis", err)
 }
 
-// do runs one operation under the breaker and within OpTimeout.
-func do[T any](ctx context.Context, r *Redis, fn func(context.Context) (T, error)) (T, error) {
+// do runs one operation under a breaker and within OpTimeout.
+func do[T any](ctx context.Context, r *Redis, b *breaker, fn func(context.Context) (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
-	done, err := r.breaker.allow()
+	done, err := b.allow(r.definite)
 	if err != nil {
 		return none, err
 	}
@@ -167,6 +243,10 @@ func do[T any](ctx context.Context, r *Redis, fn func(context.Context) (T, error
 	return v, err
 }
 
+// definite reports whether every further try would get an error too. In a Cluster it may be
+// that of one node, or of one slot that moves.
+func (r *Redis) definite(err error) bool { return refused(err) && r.target.mode != cluster }
+
 func (r *Redis) count(op Op, err error) {
 	outcome := Failed
 	switch {
@@ -174,6 +254,10 @@ func (r *Redis) count(op Op, err error) {
 		outcome = OK
 	case errors.Is(err, ErrUnavailable):
 		outcome = Unavailable
+	case errors.Is(err, ErrForged):
+		outcome = Forged
+	case errors.Is(err, ErrOlder):
+		outcome = Older
 	case errors.Is(err, ErrCorrupt):
 		outcome = Corrupt
 	case timedOut(err):

@@ -48,7 +48,8 @@ func holds(t testing.TB, c getter, all []transcript.Snapshot, ttl time.Duration)
 	check(t, err)
 	v := want.Version
 	version := fmt.Sprintf("%d %d %s %d", v.ErasedThrough, v.LastTimestamp, v.LastID, v.Revision)
-	if hash["version"] != version || hash["turns"] != strings.Join(lines, "\n") || len(hash) != 2 {
+	if hash["version"] != version || hash["turns"] != strings.Join(lines, "\n") || len(hash) != 3 ||
+		!signed(testKey, session, version, []byte(hash["turns"]), hash["mac"]) {
 		t.Errorf("the recent turns are %v", hash)
 	}
 	for _, key := range []string{ConversationKey(session), RecentKey(session)} {
@@ -62,7 +63,7 @@ func holds(t testing.TB, c getter, all []transcript.Snapshot, ttl time.Duration)
 
 func testRoundTrip(t *testing.T, r *Redis, c getter) {
 	ctx := t.Context()
-	check(t, r.Ping(ctx))
+	check(t, r.Check(ctx))
 	for _, session := range []string{"abc", "with space/ü\":*>", strings.Repeat("x", 255)} {
 		if _, hit, err := r.Recent(ctx, session); hit || err != nil {
 			t.Fatalf("an empty Redis has %v, %v", hit, err)
@@ -107,10 +108,10 @@ func TestPassword(t *testing.T) {
 	s := servertest.Redis(t)
 	check(t, bare(t, s.Addr()).ConfigSet(t.Context(), "requirepass", "p@ss/wörd,:#?").Err())
 	r := newRedis(t, patient("redis://:p%40ss%2Fw%C3%B6rd%2C%3A%23%3F@"+s.Addr()+"/3"))
-	check(t, r.Ping(t.Context()))
+	check(t, r.Check(t.Context()))
 	check(t, r.Refresh(t.Context(), "s", recentOf(turns(t, "s", 1, 3), 10)))
 	r = newRedis(t, Config{URL: "redis://:secret@" + s.Addr()})
-	if err := r.Ping(t.Context()); err == nil || strings.Contains(err.Error(), "secret") {
+	if err := r.Check(t.Context()); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a wrong password: %v", err)
 	}
 }
@@ -319,7 +320,8 @@ func TestCorruptValueIsNotTrusted(t *testing.T) {
 		"unanswered":      string(unanswered.Payload()),
 		"empty line":      "\n",
 	} {
-		check(t, c.HSet(ctx, RecentKey("s"), "version", "0 5 a 1", "turns", turns).Err())
+		const version = "0 5 a 1"
+		check(t, c.HSet(ctx, RecentKey("s"), "version", version, "turns", turns, "mac", sign(testKey, "s", version, []byte(turns))).Err())
 		if _, hit, err := r.Recent(ctx, "s"); hit || !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v, %v", name, hit, err)
 		}
@@ -438,14 +440,14 @@ func TestOpTimeoutHoldsEvenIfTheClientDoesNot(t *testing.T) {
 		ReadTimeout: time.Minute, DialTimeout: time.Minute, WriteTimeout: time.Minute, BreakerFailures: 1000,
 	})
 	within(t, patience, "a ping", func() {
-		if err := r.Ping(t.Context()); !timedOut(err) {
+		if err := r.Check(t.Context()); !timedOut(err) {
 			t.Error(err)
 		}
 	})
 	hang := make(chan struct{})
 	defer close(hang)
 	within(t, patience, "a call that never returns", func() {
-		if _, err := do(t.Context(), r, func(context.Context) (int, error) { <-hang; return 0, nil }); !timedOut(err) {
+		if _, err := do(t.Context(), r, r.reads, func(context.Context) (int, error) { <-hang; return 0, nil }); !timedOut(err) {
 			t.Error(err)
 		}
 	})

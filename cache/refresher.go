@@ -21,8 +21,8 @@ const (
 	DefaultRetryMax     = time.Minute
 )
 
-// RefresherConfig says what a [Refresher] refreshes. Redis and Reader are asked
-// for; the zero value of every other member means its default.
+// RefresherConfig says what a [Refresher] refreshes. Redis and Reader are
+// required; the zero value of every other member means its default.
 type RefresherConfig struct {
 	Redis  *Redis
 	Reader Reader // the transcript store
@@ -99,6 +99,7 @@ func NewRefresher(cfg RefresherConfig) (*Refresher, error) {
 		cancel: cancel,
 	}
 	cfg.Redis.OnRecover(f.stale.hurry)
+	cfg.Redis.onTrip(f.stale.tell)
 	for range cfg.Workers {
 		f.work.Go(func() { f.worker(ctx) })
 	}
@@ -123,6 +124,27 @@ func (f *Refresher) ChangedWait(ctx context.Context, sessions ...string) error {
 // Waiting is how many sessions are still to be refreshed, and whether others
 // were missed since.
 func (f *Refresher) Waiting() (sessions int, missed bool) { return f.stale.size() }
+
+// Behind reports whether Redis is known to be behind with a session: a refresh of it has failed,
+// or waits for a Redis that takes no writes.
+func (f *Refresher) Behind(session string) bool {
+	return f.stale.isBehind(session, f.cfg.Redis.Writable())
+}
+
+// trust is what [Refresher.Behind] means for a reader.
+func (f *Refresher) trust(session string) Trust {
+	switch {
+	case !f.Behind(session):
+		return Trusted
+	case f.cfg.Redis.writes.quiet.Load():
+		return Silent
+	}
+	return Refused
+}
+
+// Walked says that a walk over all sessions that have changed (see [RefresherConfig.OnMissed]) is
+// complete, and when it began: what was missed before is not any more.
+func (f *Refresher) Walked(began time.Time) { f.stale.walkedSince(began) }
 
 // Flush waits until nothing is stale.
 func (f *Refresher) Flush(ctx context.Context) error {
@@ -161,7 +183,7 @@ func (f *Refresher) worker(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
-		batch, next, last := f.stale.take(f.cfg.Redis.cfg.Pipeline, f.cfg.Redis.Up(), time.Now())
+		batch, next, last := f.stale.take(f.cfg.Redis.cfg.Pipeline, f.cfg.Redis.Writable(), time.Now())
 		if last {
 			return
 		}

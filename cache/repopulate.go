@@ -13,36 +13,31 @@ type repopulation struct {
 	max   int
 
 	mu      sync.Mutex
-	waiting map[string]missing
+	waiting map[string]Entry
 	idle    chan struct{} // closed while nothing runs
 	closed  bool
 	dropped uint64
 }
 
-type missing struct {
-	entry  Entry
-	forget bool // first: what is there does not parse, so its version means nothing
-}
-
 func newRepopulation(r *Redis, limit int) *repopulation {
-	p := &repopulation{redis: r, max: limit, waiting: make(map[string]missing), idle: make(chan struct{})}
+	p := &repopulation{redis: r, max: limit, waiting: make(map[string]Entry), idle: make(chan struct{})}
 	close(p.idle)
 	return p
 }
 
 // add returns at once.
-func (p *repopulation) add(e Entry, forget bool) {
+func (p *repopulation) add(e Entry) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old, there := p.waiting[e.SessionID]
 	switch {
-	case there && old.entry.Recent.Version.Compare(e.Recent.Version) > 0:
+	case there && old.Recent.Version.Compare(e.Recent.Version) > 0:
 		return
 	case p.closed || !there && len(p.waiting) >= p.max:
 		p.dropped++
 		return
 	}
-	p.waiting[e.SessionID] = missing{e, forget || old.forget}
+	p.waiting[e.SessionID] = e
 	select {
 	case <-p.idle:
 		p.idle = make(chan struct{})
@@ -62,15 +57,12 @@ func (p *repopulation) run() {
 			return
 		}
 		batch := p.waiting
-		p.waiting = make(map[string]missing)
+		p.waiting = make(map[string]Entry)
 		p.mu.Unlock()
 
 		entries := make([]Entry, 0, len(batch))
-		for _, m := range batch {
-			if m.forget && p.redis.Forget(ctx, m.entry.SessionID) != nil {
-				continue // the next Load finds it again
-			}
-			entries = append(entries, m.entry)
+		for _, e := range batch {
+			entries = append(entries, e)
 		}
 		p.redis.RefreshMany(ctx, entries) // counted there; what fails is missed, and tried, again
 	}

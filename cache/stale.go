@@ -16,32 +16,40 @@ type staleSet struct {
 	wake chan struct{} // there may be something to take
 	stop chan struct{} // closed by close
 
-	mu      sync.Mutex
-	tasks   map[string]*task
-	queue   []string
-	later   map[string]*task // those of tasks that wait for another try
-	next    time.Time        // when the first of later is due; zero when there is none
-	hold    time.Time        // nothing is taken before: Redis refuses everything
-	missed  bool
-	written bool // Redis took something since the last outage
-	closing bool
-	empty   chan struct{} // closed while tasks is empty
-	room    chan struct{} // closed, and replaced, when a task goes away
+	mu     sync.Mutex
+	tasks  map[string]*task
+	queue  []string
+	later  map[string]*task // those of tasks that wait for another try
+	next   time.Time        // when the first of later is due; zero when there is none
+	hold   time.Time        // nothing is taken before: Redis refuses everything
+	missed bool
+	// behind says that sessions were missed, and that no walk that began later than
+	// missedAt has refreshed all of them.
+	behind   bool
+	missedAt time.Time
+	walked   time.Time     // when the last walk began that refreshed all it found
+	failing  int           // how many of tasks have failed
+	changed  chan struct{} // gets something when what Redis is behind with may have changed
+	written  bool          // Redis took something since the last outage
+	closing  bool
+	empty    chan struct{} // closed while tasks is empty
+	room     chan struct{} // closed, and replaced, when a task goes away
 }
 
 type task struct {
-	again bool // changed while a worker has it
-	taken bool
-	tries int // failed reads in a row
-	due   time.Time
-	redis bool // Redis did not take it, so it is tried when Redis recovers
+	again  bool // changed while a worker has it
+	taken  bool
+	failed bool // its refresh has failed, so that Redis is behind with it
+	tries  int  // failed reads in a row
+	due    time.Time
+	redis  bool // Redis did not take it, so it is tried when Redis recovers
 }
 
 func newStaleSet(limit int) *staleSet {
 	s := &staleSet{
 		max: limit, wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		tasks: make(map[string]*task), later: make(map[string]*task),
-		empty: make(chan struct{}), room: make(chan struct{}),
+		empty: make(chan struct{}), room: make(chan struct{}), changed: make(chan struct{}, 1),
 	}
 	close(s.empty)
 	return s
@@ -54,15 +62,24 @@ func (s *staleSet) signal() {
 	}
 }
 
+// tell says that what Redis is behind with may have changed.
+func (s *staleSet) tell() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
 func (s *staleSet) add(sessions []string) {
 	s.mu.Lock()
 	for _, session := range sessions {
 		if !s.addLocked(session) && !s.closing {
-			s.missed = true
+			s.missed, s.behind, s.missedAt = true, true, time.Now()
 		}
 	}
 	s.mu.Unlock()
 	s.signal()
+	s.tell()
 }
 
 // addLocked returns false when there is no room.
@@ -162,6 +179,10 @@ func (s *staleSet) done(session string) {
 	defer s.mu.Unlock()
 	s.written = true
 	t := s.tasks[session]
+	if t.failed {
+		s.failing--
+		defer s.tell()
+	}
 	if t.again {
 		*t = task{}
 		s.queue = append(s.queue, session)
@@ -192,6 +213,11 @@ func (s *staleSet) retry(session string, due time.Time, redis bool) {
 	defer s.mu.Unlock()
 	t := s.tasks[session]
 	t.taken, t.again = false, false
+	if !t.failed {
+		t.failed = true
+		s.failing++
+		s.tell()
+	}
 	if redis {
 		t.tries, s.written = 0, false
 	}
@@ -227,6 +253,60 @@ func (s *staleSet) caughtUp() bool {
 	}
 	s.missed = false
 	return true
+}
+
+// isBehind reports whether Redis is behind with a session. While Redis takes no writes,
+// it is with all that wait.
+func (s *staleSet) isBehind(session string, writable bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.behind {
+		return true
+	}
+	t := s.tasks[session]
+	return t != nil && (t.failed || !writable)
+}
+
+// behindWith lists the sessions that Redis is behind with; all is true instead when they are more
+// than limit, or when nobody knows which.
+func (s *staleSet) behindWith(limit int, writable bool) (sessions []string, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.failing
+	if !writable {
+		n = len(s.tasks)
+	}
+	switch {
+	case s.behind || n > limit:
+		return nil, true
+	case n == 0:
+		return nil, false
+	}
+	for session, t := range s.tasks {
+		if t.failed || !writable {
+			sessions = append(sessions, session)
+		}
+	}
+	return sessions, false
+}
+
+// walkedSince says that a walk over all sessions, which began at a time, has refreshed what it found.
+func (s *staleSet) walkedSince(began time.Time) {
+	s.mu.Lock()
+	if began.After(s.walked) {
+		s.walked = began
+	}
+	if began.After(s.missedAt) {
+		s.behind = false
+	}
+	s.mu.Unlock()
+	s.tell()
+}
+
+func (s *staleSet) lastWalk() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.walked
 }
 
 func (s *staleSet) size() (n int, missed bool) {

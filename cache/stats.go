@@ -10,7 +10,7 @@ const (
 	OpRead   Op = "read"
 	OpWrite  Op = "write" // counted per session
 	OpForget Op = "forget"
-	OpPing   Op = "ping"
+	OpPing   Op = "ping" // a check, of reads or of writes
 )
 
 // Outcome is how an operation ended.
@@ -24,6 +24,9 @@ const (
 	TooLarge    Outcome = "too_large"   // not written, over MaxEntry
 	Skipped     Outcome = "skipped"     // the session id cannot be cached
 	Corrupt     Outcome = "corrupt"     // what Redis holds does not parse
+	Forged      Outcome = "forged"      // what Redis holds is not signed with the key: no hit
+	Older       Outcome = "older"       // what Redis holds is older than what was known: no hit
+	Behind      Outcome = "behind"      // not asked: Redis is, or may be, behind with the session
 	Timeout     Outcome = "timeout"     // no answer in time
 	Unavailable Outcome = "unavailable" // not asked, the breaker is open or Redis stalls
 	Failed      Outcome = "error"       // every other error
@@ -31,7 +34,7 @@ const (
 
 var (
 	ops      = [...]Op{OpRead, OpWrite, OpForget, OpPing}
-	outcomes = [...]Outcome{OK, Miss, Newer, TooLarge, Skipped, Corrupt, Timeout, Unavailable, Failed}
+	outcomes = [...]Outcome{OK, Miss, Newer, TooLarge, Skipped, Corrupt, Forged, Older, Behind, Timeout, Unavailable, Failed}
 )
 
 // Count is how often an operation ended in one way.
@@ -43,8 +46,9 @@ type Count struct {
 
 // Stats is what [Redis] has counted since it was made.
 type Stats struct {
-	Counts  []Count // every operation with every outcome, zeros included
-	Breaker string  // "closed" (in use), "open" or "half-open"
+	Counts []Count // every operation with every outcome, zeros included
+	// Breaker is that of reads and WriteBreaker that of writes: "closed" (in use), "open" or "half-open".
+	Breaker, WriteBreaker string
 	// Of the client's pool:
 	Connections, IdleConnections uint32
 	PoolTimeouts                 uint32

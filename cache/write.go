@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -11,6 +12,14 @@ import (
 // one error, or nil, for each entry.
 func (r *Redis) RefreshMany(ctx context.Context, entries []Entry) []error {
 	errs := make([]error, len(entries))
+	key := r.key.Load()
+	if key == nil {
+		for i := range errs {
+			r.count(OpWrite, ErrNoKey)
+			errs[i] = ErrNoKey
+		}
+		return errs
+	}
 	var batch []encoded
 	var index []int // in entries, of each of batch
 	size := 0
@@ -18,7 +27,7 @@ func (r *Redis) RefreshMany(ctx context.Context, entries []Entry) []error {
 		if len(batch) == 0 {
 			return
 		}
-		for i, err := range r.write(ctx, batch) {
+		for i, err := range r.write(ctx, batch, *key) {
 			errs[index[i]] = err
 		}
 		batch, index, size = batch[:0:0], index[:0], 0 // a late pipeline still reads the old batch
@@ -28,7 +37,7 @@ func (r *Redis) RefreshMany(ctx context.Context, entries []Entry) []error {
 			r.counters.add(OpWrite, Skipped)
 			continue
 		}
-		e, err := encodeEntry(entries[i], r.cfg.Limit)
+		e, err := encodeEntry(entries[i], r.cfg.Limit, *key)
 		if err != nil {
 			errs[i] = err
 			continue
@@ -48,10 +57,27 @@ func (r *Redis) RefreshMany(ctx context.Context, entries []Entry) []error {
 }
 
 // write writes a batch in one round trip, or in two when a node does not know
-// the script.
-func (r *Redis) write(ctx context.Context, batch []encoded) []error {
-	results, err := do(ctx, r, func(ctx context.Context) ([]written, error) {
-		return r.pipeline(ctx, batch)
+// the script, and in two more where a newer version is there: what is not genuine
+// is replaced, whatever version it claims to have.
+func (r *Redis) write(ctx context.Context, batch []encoded, key []byte) []error {
+	results, err := do(ctx, r, r.writes, func(ctx context.Context) ([]written, error) {
+		results, err := r.pipeline(ctx, batch, nil)
+		if err != nil {
+			return results, err
+		}
+		if fakes := r.fakes(ctx, batch, results, key); len(fakes) > 0 {
+			again := make([]encoded, 0, len(fakes))
+			macs := make([]string, 0, len(fakes))
+			var index []int
+			for i, mac := range fakes {
+				again, macs, index = append(again, batch[i]), append(macs, mac), append(index, i)
+			}
+			redone, _ := r.pipeline(ctx, again, macs) // each has its error
+			for n, i := range index {
+				results[i] = redone[n]
+			}
+		}
+		return results, nil
 	})
 	errs := make([]error, len(batch))
 	for i := range batch {
@@ -63,10 +89,46 @@ func (r *Redis) write(ctx context.Context, batch []encoded) []error {
 			r.counters.add(OpWrite, Newer)
 			continue
 		}
+		if one == nil {
+			r.seen.Add(batch[i].session, batch[i].known)
+		}
 		r.count(OpWrite, one)
 		errs[i] = wrap("write history to Redis", one)
 	}
 	return errs
+}
+
+// fakes looks at what claims to be newer than a batch: it returns the signatures
+// of those that are not genuine, by their index.
+func (r *Redis) fakes(ctx context.Context, batch []encoded, results []written, key []byte) map[int]string {
+	var which []int
+	for i := range results {
+		if results[i].err == nil && !results[i].stored {
+			which = append(which, i)
+		}
+	}
+	if len(which) == 0 {
+		return nil
+	}
+	pipe := r.client.Pipeline()
+	cmds := make([]*redis.SliceCmd, len(which))
+	for n, i := range which {
+		cmds[n] = pipe.HMGet(ctx, RecentKey(batch[i].session), fieldVersion, fieldTurns, fieldMAC)
+	}
+	pipe.Exec(ctx) // each command has its error
+	fakes := make(map[int]string)
+	for n, i := range which {
+		fields, err := cmds[n].Result()
+		if err != nil {
+			results[i].err = err
+			continue
+		}
+		if _, err := r.verified(batch[i].session, fields, key); errors.Is(err, ErrForged) || errors.Is(err, ErrCorrupt) {
+			r.count(OpRead, err)
+			fakes[i], _ = fields[2].(string)
+		}
+	}
+	return fakes
 }
 
 type written struct {
@@ -75,8 +137,9 @@ type written struct {
 }
 
 // pipeline returns an error only when all of the batch failed: while a node of
-// a Cluster is down, the others are not.
-func (r *Redis) pipeline(ctx context.Context, batch []encoded) ([]written, error) {
+// a Cluster is down, the others are not. replaced are the signatures of entries
+// that are replaced whatever their version; nil for none.
+func (r *Redis) pipeline(ctx context.Context, batch []encoded, replaced []string) ([]written, error) {
 	results := make([]written, len(batch))
 	all := make([]int, len(batch))
 	for i := range all {
@@ -87,8 +150,11 @@ func (r *Redis) pipeline(ctx context.Context, batch []encoded) ([]written, error
 		cmds := make([]*redis.Cmd, len(which))
 		for n, i := range which {
 			e := &batch[i]
-			cmds[n] = queue(pipe, []string{ConversationKey(e.session), RecentKey(e.session)},
-				e.version, e.conversation, e.turns, r.cfg.TTL.Milliseconds())
+			args := []any{e.version, e.conversation, e.turns, r.cfg.TTL.Milliseconds(), e.mac}
+			if replaced != nil {
+				args = append(args, replaced[i])
+			}
+			cmds[n] = queue(pipe, []string{ConversationKey(e.session), RecentKey(e.session)}, args...)
 		}
 		pipe.Exec(ctx) // each command has its error
 		for n, i := range which {

@@ -60,6 +60,9 @@ type Config struct {
 	Rebind bool
 	// Cache is told of changes; nil means there is none.
 	Cache Refresher
+	// OnWalked is told when a walk began that has refreshed all that it found in the cache.
+	// It must not block. Nil tells nobody.
+	OnWalked func(began time.Time)
 
 	// BatchTurns and BatchBytes bound a batch. Three are under way at one time. The
 	// size of turns that were not fetched yet is guessed from the last batch.

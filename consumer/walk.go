@@ -77,6 +77,9 @@ func (c *Consumer) walk(ctx context.Context, stale time.Duration) error {
 	if cacheErr != nil {
 		return fmt.Errorf("refresh the cache: %w", cacheErr)
 	}
+	if c.cfg.Cache != nil && c.cfg.OnWalked != nil {
+		c.cfg.OnWalked(started)
+	}
 	c.stats.walks.Add(1)
 	return c.cfg.Store.MarkWalk(ctx, started)
 }

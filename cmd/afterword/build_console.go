@@ -37,7 +37,10 @@ func (b *builder) makeConsole() error {
 	if b.redis != nil {
 		cfg.Cache = b.redis
 	}
-	var err error
+	err := b.share(nil) // for the key of what Redis holds
+	if err != nil {
+		return err
+	}
 	if cfg.Status, err = b.makeStatus(); err != nil { // it closes nothing that is not its own
 		return err
 	}

@@ -50,8 +50,11 @@ func (b *builder) consume() error {
 		if err != nil {
 			return err
 		}
+		if err := b.share(f); err != nil {
+			return err
+		}
 		b.onStop(partRefresher, 95, f.Close)
-		cfg.Cache = f
+		cfg.Cache, cfg.OnWalked = f, f.Walked
 	}
 	c, err := consumer.New(cfg)
 	if err != nil {

@@ -63,6 +63,13 @@ func (b *builder) answer() error {
 	} else {
 		history.File = b.late
 	}
+	if err := b.share(nil); err != nil {
+		return err
+	}
+	if b.shared != nil {
+		b.shared.Wait(b.ctx)
+		history.Trust = b.shared.Trust
+	}
 	h, err := cache.NewHistory(history)
 	if err != nil {
 		return err

@@ -39,6 +39,7 @@ const (
 	partRefresher = "refresher"
 	partStore     = "store"
 	partRedis     = "redis"
+	partShared    = "shared"
 	partNATS      = "nats"
 	partStreams   = "streams"
 	partWatch     = "watch"
@@ -64,6 +65,7 @@ type builder struct {
 	fromStream *consumer.StreamReader // transcripts, where no files are at hand
 	memory     *transcript.Memory     // of all that read transcripts
 	redis      *cache.Redis           // nil without a cache
+	shared     *cache.Shared          // nil without a cache
 	publisher  *publisher.Publisher
 	history    *cache.History
 	events     *live.Feed

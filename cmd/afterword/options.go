@@ -84,6 +84,8 @@ func (o *streamOptions) config() stream.StreamConfig {
 // redisOptions say where Redis is and how long it may take.
 type redisOptions struct {
 	url                              string
+	ca, cert, key                    string // files, PEM
+	keyFile                          string // of the key of entries
 	timeout, dial, read, write, pool time.Duration
 	stall, breaker                   time.Duration
 	poolSize                         int
@@ -95,6 +97,10 @@ const noRedis = "none"
 func (o *redisOptions) add(f flags, without string) {
 	f.text(&o.url, "", "redis-url", "REDIS_URL", "`URL` of Redis, or \"none\" for no cache; none given means "+without)
 	f.secret("redis-url", redactRedis)
+	f.text(&o.ca, "", "redis-ca", "REDIS_CA", "PEM `FILE` of who may have signed the certificate of Redis, for rediss")
+	f.text(&o.cert, "", "redis-cert", "REDIS_CERT", "PEM `FILE` of the client's certificate")
+	f.text(&o.key, "", "redis-key", "REDIS_KEY", "PEM `FILE` of its key")
+	f.text(&o.keyFile, "", "cache-key-file", "", "`FILE` of the key that signs what Redis holds, the same for all processes; none means one kept in NATS")
 	f.wait(&o.timeout, cache.DefaultOpTimeout, "redis-timeout", "bound of one Redis operation")
 	f.wait(&o.dial, cache.DefaultDialTimeout, "redis-dial-timeout", "bound of connecting to Redis")
 	f.wait(&o.read, cache.DefaultReadTimeout, "redis-read-timeout", "bound of reading one answer of Redis")

@@ -115,9 +115,9 @@ func (c *cli) withStatus(ctx context.Context, o statusOptions, fn func(context.C
 	}()
 	if !o.redis.none() {
 		cache.LogClient(slog.New(slog.DiscardHandler)) // what goes wrong is a check
-		r, err := cache.New(o.redis.config())
+		r, err := o.redis.open(nil)
 		if err != nil {
-			return fmt.Errorf("--redis-url: %w", err)
+			return err
 		}
 		defer r.Close()
 		cfg.Redis = r

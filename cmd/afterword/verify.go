@@ -86,7 +86,7 @@ func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
 			defer done()
 			cfg := consumer.VerifyConfig{JS: js, Store: s, Scratch: scratch, Session: o.session, Settle: o.settle, Repair: o.repair}
 			if !o.redis.none() {
-				r, err := openCache(ctx, o.redis)
+				r, err := openCache(ctx, o.redis, js)
 				if err != nil {
 					return err
 				}
@@ -189,18 +189,28 @@ func (c *cli) printDifference(d consumer.Difference, asJSON bool) error {
 }
 
 // openCache connects a one-shot command to Redis.
-func openCache(ctx context.Context, o redisOptions) (*cache.Redis, error) {
+func openCache(ctx context.Context, o redisOptions, js jetstream.JetStream) (*cache.Redis, error) {
 	cache.LogClient(nil)
-	r, err := cache.New(o.config())
+	r, err := o.open(nil)
 	if err != nil {
-		return nil, fmt.Errorf("--redis-url: %w", err)
+		return nil, err
 	}
-	err = r.Ping(ctx)
+	err = r.Check(ctx)
 	switch {
 	case redis.IsAuthError(err):
 		err = redisRefused(r)
 	case err != nil:
-		err = fmt.Errorf("%w: start Redis, give its address with --redis-url, or leave it out with --redis-url none", err)
+		what := err.Error()
+		if trouble := (*cache.TroubleError)(nil); errors.As(err, &trouble) && !trouble.Refused() {
+			what = trouble.What + ": " + trouble.Why + ": start Redis"
+		}
+		err = fmt.Errorf("%s, give its address with --redis-url, or leave it out with --redis-url none", what)
+	case o.keyFile == "":
+		var key []byte
+		if key, err = cache.SharedKey(ctx, js); err == nil {
+			r.SetKey(key)
+			return r, nil
+		}
 	default:
 		return r, nil
 	}

@@ -64,7 +64,7 @@ func (g *growing) historyRedis(ctx context.Context, store *transcript.Store) (er
 	}
 	defer server.kill()
 	cache.LogClient(nil)
-	own, err := cache.New(cache.Config{URL: server.url()})
+	own, err := cache.New(cache.Config{URL: server.url(), Key: cache.NewKey()})
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ type publishingWriter struct {
 	store     *transcript.Store
 	publisher *publisher.Publisher
 	past      *cache.History
+	shared    *cache.Shared
 }
 
 // newPublishingWriter puts together what a chat API has of afterword, all with its
@@ -45,8 +46,12 @@ func newPublishingWriter(ctx context.Context, j partJob) (_ *publishingWriter, e
 	if w.publisher, err = publisher.New(publisher.Config{Conn: w.nc}); err != nil {
 		return nil, err
 	}
+	if w.shared, err = cache.NewShared(cache.SharedConfig{JS: js, Redis: w.redis}); err != nil {
+		return nil, err
+	}
+	w.shared.Wait(ctx)
 	cfg := cache.HistoryConfig{
-		Redis: w.redis, Stream: consumer.NewStreamReader(js, 0), Pending: w.publisher, Observe: w.publisher.Observe,
+		Redis: w.redis, Trust: w.shared.Trust, Stream: consumer.NewStreamReader(js, 0), Pending: w.publisher, Observe: w.publisher.Observe,
 	}
 	if j.Dir != "" {
 		if w.store, err = transcript.Open(transcript.Config{Dir: j.Dir, ReadOnly: true}); err != nil {
@@ -79,7 +84,7 @@ func (w *publishingWriter) save(ctx context.Context, session string, _ []chatTur
 }
 
 func (w *publishingWriter) close(ctx context.Context) error {
-	err := errors.Join(w.publisher.Close(ctx), w.past.Close(ctx), w.redis.Close())
+	err := errors.Join(w.publisher.Close(ctx), w.past.Close(ctx), w.shared.Close(ctx), w.redis.Close())
 	if w.store != nil {
 		err = errors.Join(err, w.store.Close(ctx))
 	}
@@ -109,7 +114,11 @@ func serveConsumers(ctx context.Context, j partJob, say func(partLine)) (err err
 	if err != nil {
 		return err
 	}
-	if c, err = consumer.New(consumer.Config{JS: js, Store: store, Cache: refresher}); err != nil {
+	shared, err := cache.NewShared(cache.SharedConfig{JS: js, Redis: redis, Refresher: refresher, Walk: func() { c.WalkNow() }})
+	if err != nil {
+		return err
+	}
+	if c, err = consumer.New(consumer.Config{JS: js, Store: store, Cache: refresher, OnWalked: refresher.Walked}); err != nil {
 		return err
 	}
 	say(partLine{Ready: true})
@@ -117,7 +126,7 @@ func serveConsumers(ctx context.Context, j partJob, say func(partLine)) (err err
 	bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), consumersDrain)
 	defer cancel()
 	// A Redis that hung until now is asked again only in a second or so.
-	return errors.Join(err, refresher.Flush(bound), store.Close(bound), refresher.Close(bound))
+	return errors.Join(err, refresher.Flush(bound), store.Close(bound), refresher.Close(bound), shared.Close(bound))
 }
 
 // drained waits until the consumers have made everything durable that the stream has.

@@ -96,7 +96,7 @@ func (l *lab) operations(ctx context.Context) (slowest, together time.Duration, 
 	}
 	defer server.kill()
 	cache.LogClient(nil)
-	redis, err := cache.New(cache.Config{URL: server.url()})
+	redis, err := cache.New(cache.Config{URL: server.url(), Key: cache.NewKey()})
 	if err != nil {
 		return 0, 0, err
 	}

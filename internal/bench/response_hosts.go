@@ -216,7 +216,7 @@ func probeLabel(n int) string   { return fmt.Sprintf("p%05d", n) }
 // until it has each.
 func probe(ctx context.Context, j partJob, say func(partLine)) (err error) {
 	say(partLine{Ready: true})
-	nc, _, err := connectSoon(ctx, j.NATS)
+	nc, js, err := connectSoon(ctx, j.NATS)
 	if err != nil {
 		return err
 	}
@@ -236,6 +236,11 @@ func probe(ctx context.Context, j partJob, say func(partLine)) (err error) {
 		return err
 	}
 	defer redis.Close()
+	shared, err := cache.NewShared(cache.SharedConfig{JS: js, Redis: redis}) // for the key
+	if err != nil {
+		return err
+	}
+	defer shared.Close(context.WithoutCancel(ctx))
 	once := func(session, text string) (time.Duration, error) {
 		ctx, cancel := context.WithTimeout(ctx, probeBound)
 		defer cancel()

@@ -111,7 +111,7 @@ func newWorld(t *testing.T, set func(*Config)) *world {
 
 // patientCache is the configuration of a cache that takes no busy machine for an outage.
 func patientCache(url string) cache.Config {
-	return cache.Config{URL: url, OpTimeout: patience, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience}
+	return cache.Config{URL: url, Key: []byte("a key of this test, and of no other one"), OpTimeout: patience, DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience, PoolTimeout: patience}
 }
 
 // run runs something until the test ends.

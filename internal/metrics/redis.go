@@ -13,7 +13,7 @@ var breakerStates = [...]string{"closed", "half-open", "open"}
 
 type redis struct {
 	figures[cache.Stats]
-	operations, breaker *prometheus.Desc
+	operations, breaker, writeBreaker *prometheus.Desc
 }
 
 // Redis shows the figures of what speaks Redis.
@@ -28,7 +28,9 @@ func Redis(stats func() cache.Stats) prometheus.Collector {
 		operations: prometheus.NewDesc("afterword_redis_operations_total",
 			"Operations, by what was asked and how it ended; a read that ended ok is a hit.", []string{"op", "outcome"}, nil),
 		breaker: prometheus.NewDesc("afterword_redis_breaker_state",
-			"1 for the state that the circuit breaker is in; closed means that Redis is in use.", []string{"state"}, nil),
+			"1 for the state that the circuit breaker of reads is in; closed means that Redis is read.", []string{"state"}, nil),
+		writeBreaker: prometheus.NewDesc("afterword_redis_write_breaker_state",
+			"1 for the state that the circuit breaker of writes is in; closed means that Redis takes them.", []string{"state"}, nil),
 	}
 }
 
@@ -37,6 +39,7 @@ func (r *redis) Describe(out chan<- *prometheus.Desc) {
 	r.figures.Describe(out)
 	out <- r.operations
 	out <- r.breaker
+	out <- r.writeBreaker
 }
 
 // Collect implements [prometheus.Collector].
@@ -47,12 +50,16 @@ func (r *redis) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(r.operations, prometheus.CounterValue, float64(c.N), string(c.Op), string(c.Outcome))
 	}
 	for _, state := range breakerStates {
-		in := 0.0
-		if s.Breaker == state {
-			in = 1
-		}
-		out <- prometheus.MustNewConstMetric(r.breaker, prometheus.GaugeValue, in, state)
+		out <- prometheus.MustNewConstMetric(r.breaker, prometheus.GaugeValue, one(s.Breaker == state), state)
+		out <- prometheus.MustNewConstMetric(r.writeBreaker, prometheus.GaugeValue, one(s.WriteBreaker == state), state)
 	}
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 type history struct {

@@ -22,12 +22,27 @@ type RedisServer struct {
 	t    testing.TB
 	proc *process
 	port int
+	tls  int // port; 0 for none
 }
 
 // Redis starts a redis-server; it is killed when the test ends.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
 	return startRedis(t, func([]int) []string { return append(withoutPersistence(), args...) })
+}
+
+// RedisTLS starts a redis-server that takes connections over TLS at TLSURL, from who has a
+// certificate of ca; those without TLS are for the test.
+func RedisTLS(t testing.TB, ca *Authority, args ...string) *RedisServer {
+	t.Helper()
+	cert, key := ca.Issue("redis")
+	var tls int
+	r := startRedis(t, func(ports []int) []string {
+		tls = ports[1]
+		return append(append(withoutPersistence(), "--tls-port", strconv.Itoa(tls), "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", ca.CA), args...)
+	})
+	r.tls = tls
+	return r
 }
 
 // RedisConfig starts a redis-server with a configuration file, of which only
@@ -74,6 +89,9 @@ func (r *RedisServer) Addr() string { return loopback(r.port) }
 
 // URL is the URL to connect to.
 func (r *RedisServer) URL() string { return "redis://" + r.Addr() }
+
+// TLSURL is the URL to connect to over TLS.
+func (r *RedisServer) TLSURL() string { return "rediss://" + loopback(r.tls) }
 
 // Hang stops the process where it is (SIGSTOP): connections are still accepted, nothing answers.
 func (r *RedisServer) Hang() { r.proc.signal(syscall.SIGSTOP) }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -33,9 +34,10 @@ const (
 // maxReadiness bounds what is read of an answer of /readyz, in bytes.
 const maxReadiness = 64 << 10
 
-// Pinger is a Redis: [cache.Redis] is one.
-type Pinger interface {
-	Ping(ctx context.Context) error
+// Cache is a Redis, as [cache.Redis] is.
+type Cache interface {
+	// Check returns what Redis does not do, as a [*cache.TroubleError], or nil.
+	Check(ctx context.Context) error
 	String() string // its URL without secrets
 }
 
@@ -45,8 +47,8 @@ type Config struct {
 	Connect func(ctx context.Context) (jetstream.JetStream, error)
 	// NATSURL is what a report calls the server that cannot be reached, without secrets.
 	NATSURL string
-	// Redis is asked for an answer; nil means no cache.
-	Redis Pinger
+	// Redis is asked to read and to write; nil means no cache.
+	Redis Cache
 	// Open opens the transcripts of this machine, once; nil, or a nil store, means that it has none.
 	Open func() (*transcript.Store, error)
 	// Publisher returns the figures of the publisher of this process; nil means that it has none.
@@ -128,13 +130,20 @@ func (g *Gatherer) redis(ctx context.Context, r *Report) {
 		return
 	}
 	r.Redis.URL = g.cfg.Redis.String()
-	if err := g.cfg.Redis.Ping(ctx); err != nil {
-		r.add(CheckRedis, "", Warning, fmt.Sprintf("%s does not answer, so histories are read from files: %v", r.Redis.URL, err),
-			"start it, or give its address with --redis-url; --redis-url none is for no cache")
+	err := g.cfg.Redis.Check(ctx)
+	if err == nil {
+		r.Redis.Reachable = true
+		r.add(CheckRedis, "", OK, r.Redis.URL+" answers and takes writes", "")
 		return
 	}
-	r.Redis.Reachable = true
-	r.add(CheckRedis, "", OK, r.Redis.URL+" answers", "")
+	what, why, do := "fails", err.Error(), ""
+	var trouble *cache.TroubleError
+	if errors.As(err, &trouble) {
+		what, why, do = strings.TrimPrefix(trouble.What, "Redis "), trouble.Why, trouble.Do+"; "
+		r.Redis.Reachable = trouble.Refused()
+	}
+	r.add(CheckRedis, "", Warning, fmt.Sprintf("%s %s, so histories are read from files: %s", r.Redis.URL, what, why),
+		do+"--redis-url gives the address, or none for no cache")
 }
 
 // services asks for readiness.

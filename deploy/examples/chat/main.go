@@ -71,7 +71,8 @@ func run(ctx context.Context, listen, natsURL, redisURL, spool string) (err erro
 	}()
 
 	// Histories: Redis, else the session's subject in the stream, and over both what
-	// this process has accepted a moment ago.
+	// this process has accepted a moment ago. The processes that share Redis tell each other
+	// through NATS what in it is genuine, and what is not up to date.
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -81,8 +82,13 @@ func run(ctx context.Context, listen, natsURL, redisURL, spool string) (err erro
 		return err
 	}
 	defer redis.Close()
+	shared, err := cache.NewShared(cache.SharedConfig{JS: js, Redis: redis})
+	if err != nil {
+		return err
+	}
+	defer shared.Close(context.Background())
 	h, err := cache.NewHistory(cache.HistoryConfig{
-		Redis: redis, Stream: consumer.NewStreamReader(js, 0), Pending: p, Observe: p.Observe,
+		Redis: redis, Trust: shared.Trust, Stream: consumer.NewStreamReader(js, 0), Pending: p, Observe: p.Observe,
 	})
 	if err != nil {
 		return err

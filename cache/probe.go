@@ -1,0 +1,172 @@
+package cache
+
+import (
+	"context"
+	_ "embed"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// DefaultCheckEvery is how often [Redis.Run] looks whether Redis takes reads and
+	// writes: how late trouble shows while nothing is asked of it.
+	DefaultCheckEvery = 5 * time.Second
+	// probeKeys is how many keys a check reads. One node of a Cluster has some of
+	// the slots, so that a single key says little of it.
+	probeKeys = 8
+)
+
+// What the keys of afterword match.
+const (
+	conversationPattern = conversationPrefix + "*"
+	recentPattern       = "afterword:recent:*"
+)
+
+//go:embed probe.lua
+var probeLua string
+
+var probeScript = redis.NewScript(probeLua)
+
+// missingError says what a Redis user may not do.
+type missingError struct{ what []string }
+
+func (e *missingError) Error() string {
+	return "NOPERM the user may not use " + strings.Join(e.what, ", ")
+}
+
+// probeID is the id of a session that cannot exist, since ids have no control
+// characters. The keys of some thousand of them are spread over all slots.
+func probeID() string { return "\x01probe" + strconv.Itoa(rand.IntN(1<<12)) }
+
+// Check asks Redis for all that afterword needs, on keys of its own pattern, and
+// leaves nothing there. It returns nil, or a [*TroubleError] that says what Redis
+// answered; while a breaker is open, what opened it, at once. What the Redis
+// user may not do is named.
+func (r *Redis) Check(ctx context.Context) error {
+	for _, c := range [...]struct {
+		b   *breaker
+		ask func(context.Context) error
+	}{{r.reads, r.probeRead}, {r.writes, r.probeWrite}} {
+		if why := c.b.cause(); why != nil {
+			return trouble(c.b.of, why)
+		}
+		_, err := do(ctx, r, c.b, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.ask(ctx) })
+		r.count(OpPing, err)
+		if err != nil {
+			if why := c.b.cause(); why != nil { // rather than that it is open
+				err = why
+			}
+			return trouble(c.b.of, err)
+		}
+	}
+	return nil
+}
+
+// Run checks Redis every [DefaultCheckEvery], so that trouble is known while nothing
+// is written or read, until ctx ends.
+func (r *Redis) Run(ctx context.Context) error {
+	tick := time.NewTicker(DefaultCheckEvery)
+	defer tick.Stop()
+	for {
+		r.Check(ctx) // the breakers keep, and log, what it finds
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// probeRead reads keys that do not exist.
+func (r *Redis) probeRead(ctx context.Context) error {
+	n := probeKeys
+	if r.target.mode == cluster {
+		n = 1 // the client finds the node of each key
+	}
+	pipe := r.client.Pipeline()
+	cmds := make([]*redis.SliceCmd, n)
+	for i := range cmds {
+		cmds[i] = pipe.HMGet(ctx, RecentKey(probeID()), fieldVersion)
+	}
+	_, err := pipe.Exec(ctx)
+	for _, c := range cmds {
+		switch err := c.Err(); {
+		case err == nil:
+		case redis.IsPermissionError(err) && aboutKeys(err):
+			return &missingError{[]string{"the keys " + recentPattern}}
+		case redis.IsPermissionError(err):
+			return &missingError{[]string{"HMGET"}}
+		default:
+			return err
+		}
+	}
+	return err
+}
+
+// probeWrite does what a refresh does.
+func (r *Redis) probeWrite(ctx context.Context) error {
+	if err := r.probeRead(ctx); err != nil { // of a node that is not the one for all keys
+		return err
+	}
+	id := probeID()
+	keys := []string{ConversationKey(id), RecentKey(id)}
+	var missing []string
+	denied := func(command string, err error) bool {
+		no := redis.IsPermissionError(err) && !aboutKeys(err)
+		if no && !slices.Contains(missing, command) {
+			missing = append(missing, command)
+		}
+		return no
+	}
+	denied("EVALSHA", probeScript.EvalSha(ctx, r.client, keys).Err())
+	got, err := probeScript.Eval(ctx, r.client, keys).StringSlice()
+	switch {
+	case err == nil, denied("EVAL", err):
+	case redis.IsPermissionError(err):
+		missing = append(missing, r.refusedKeys(ctx, keys)...)
+	default:
+		return err
+	}
+	for i := 0; i+1 < len(got); i += 2 {
+		said := got[i+1]
+		if !strings.HasPrefix(said, "NOPERM") && !strings.Contains(said, "can't run this command") { // as Redis before 7.2 has it
+			return answer(said)
+		}
+		denied(got[i], answer("NOPERM "+said))
+	}
+	denied("DEL", r.client.Del(ctx, keys...).Err())
+	if len(missing) > 0 {
+		return &missingError{missing}
+	}
+	return nil
+}
+
+// aboutKeys tells a key that a user may not use from a command.
+func aboutKeys(err error) bool { return strings.Contains(err.Error(), " key") }
+
+// refusedKeys says which of the keys may not be written.
+func (r *Redis) refusedKeys(ctx context.Context, keys []string) []string {
+	var l []string
+	for i, pattern := range [...]string{conversationPattern, recentPattern} {
+		if err := probeScript.Eval(ctx, r.client, keys[i:i+1]).Err(); redis.IsPermissionError(err) {
+			l = append(l, "the keys "+pattern)
+		}
+	}
+	if len(l) == 0 {
+		l = []string{"keys of afterword"}
+	}
+	return l
+}
+
+// answer is an error of a command in a script, as if Redis had answered with it.
+type answer string
+
+func (a answer) Error() string { return string(a) }
+
+// RedisError makes it a [redis.Error].
+func (a answer) RedisError() {}

@@ -1,0 +1,265 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/afterword-io/afterword/internal/servertest"
+)
+
+// logged keeps what was logged.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logged) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSuffix(l.b.String(), "\n"), "\n")
+}
+
+func (l *logged) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
+
+// quick is patient, but asks a Redis in trouble again soon.
+func quick(url string) Config {
+	cfg := patient(url)
+	cfg.BreakerWait = 50 * time.Millisecond
+	return cfg
+}
+
+// TestRedisThatRefusesWritesIsNotRead: a session that Redis could not be told of comes from the
+// file, without being degraded, until Redis has it; nobody has to write a turn for that. What
+// Redis said is named all the time, and logged once.
+func TestRedisThatRefusesWritesIsNotRead(t *testing.T) {
+	s := servertest.Redis(t)
+	c := bare(t, s.Addr())
+	do := func(args ...any) { t.Helper(); check(t, c.Do(t.Context(), args...).Err()) }
+	for _, f := range []struct {
+		name, cause string
+		fault, mend func()
+	}{
+		{"replica of nowhere", "READONLY", func() { do("replicaof", "127.0.0.1", "1") }, func() { do("replicaof", "no", "one") }},
+		{"full", "OOM", func() { do("config", "set", "maxmemory", "1") }, func() { do("config", "set", "maxmemory", "0") }},
+		{"no replicas", "NOREPLICAS", func() { do("config", "set", "min-replicas-to-write", "2") }, func() { do("config", "set", "min-replicas-to-write", "0") }},
+		{
+			"ACL", "NOPERM", func() { do("acl", "setuser", "default", "-eval", "-evalsha") }, func() { do("acl", "setuser", "default", "+@all") },
+		},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			do("flushall")
+			var log logged
+			cfg := quick(s.URL())
+			cfg.Logger = log.logger()
+			r, st := newRedis(t, cfg), newStore()
+			reader := newRedis(t, quick(s.URL())) // of a process that never writes
+			fresh := newRefresher(t, RefresherConfig{Redis: r, Reader: st, RetryAfter: 20 * time.Millisecond})
+			trust := func(session string) Trust {
+				if fresh.Behind(session) {
+					return Refused
+				}
+				return Trusted
+			}
+			h := newHistory(t, HistoryConfig{Redis: reader, File: st, Trust: trust})
+			all := turns(t, "s", 1, 6)
+			st.put(all[:3]...)
+			st.put(turns(t, "other", 1, 2)...)
+			fresh.Changed("s", "other")
+			flush(t, fresh)
+			load(t, h, "s", 0, FromRedis, false)
+			check(t, r.Check(t.Context()))
+
+			f.fault()
+			defer f.mend()
+			st.put(all[3:]...)
+			fresh.Changed("s")
+			eventually(t, "the refusal", func() bool { return fresh.Behind("s") })
+			sameTurns(t, load(t, h, "s", 0, FromFile, false).Turns, all)
+			if fresh.Behind("other") {
+				t.Error("a session that did not change is not read from Redis any more")
+			}
+			for range 5 {
+				err := r.Check(t.Context())
+				var trouble *TroubleError
+				if !errors.As(err, &trouble) || trouble.What != "Redis refuses writes" || !strings.HasPrefix(trouble.Why, f.cause) || trouble.Do == "" {
+					t.Fatalf("the check says %v, not %s", err, f.cause)
+				}
+				if r.Writable() {
+					t.Error("the breaker of writes is closed")
+				}
+				if err := r.Refresh(t.Context(), "s", recentOf(all, 10)); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), f.cause) {
+					t.Errorf("a write with the breaker open: %v", err)
+				}
+			}
+
+			f.mend()
+			flush(t, fresh)
+			check(t, r.Check(t.Context()))
+			sameTurns(t, load(t, h, "s", 0, FromRedis, false).Turns, all)
+			eventually(t, "the last line", func() bool { return len(log.lines()) >= 2 })
+			if l := log.lines(); len(l) != 2 || !strings.Contains(l[0], "Redis refuses writes, going on without it") || !strings.Contains(l[0], f.cause) ||
+				!strings.Contains(l[1], "Redis takes writes again") {
+				t.Errorf("logged were %q", l)
+			}
+		})
+	}
+}
+
+// TestNodeOfAClusterIsNamed: an URL without +cluster is one of the causes.
+func TestNodeOfAClusterIsNamed(t *testing.T) {
+	s := servertest.Redis(t, "--cluster-enabled", "yes")
+	r, st := newRedis(t, quick(s.URL())), newStore()
+	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st, RetryAfter: 20 * time.Millisecond})
+	st.put(turns(t, "s", 1, 3)...)
+	f.Changed("s")
+	eventually(t, "the refusal", func() bool { return f.Behind("s") })
+	for _, cause := range []string{"CLUSTERDOWN", "redis+cluster"} {
+		if err := r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), cause) {
+			t.Errorf("the check says %v, not %s", err, cause)
+		}
+	}
+	check(t, bare(t, s.Addr()).ClusterAddSlotsRange(t.Context(), 0, 16383).Err())
+	flush(t, f)
+	holds(t, bare(t, s.Addr()), turns(t, "s", 1, 3), DefaultTTL)
+}
+
+// TestReplicaIsDoubted: what a replica holds may be what the primary held long ago, and a process
+// that only reads finds out by itself.
+func TestReplicaIsDoubted(t *testing.T) {
+	s := servertest.Redis(t)
+	r, st, empty := newRedis(t, quick(s.URL())), newStore(), newStore()
+	all := turns(t, "s", 1, 3)
+	check(t, r.Refresh(t.Context(), "s", recentOf(all, 10)))
+	st.put(turns(t, "s", 1, 5)...)
+	check(t, bare(t, s.Addr()).Do(t.Context(), "replicaof", "127.0.0.1", "1").Err())
+	if err := r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "READONLY") {
+		t.Fatal(err)
+	}
+	load(t, newHistory(t, HistoryConfig{Redis: r, File: st}), "s", 0, FromFile, false)
+	r2 := newRedis(t, quick(s.URL())) // which has not seen the file
+	r2.Check(t.Context())
+	sameTurns(t, load(t, newHistory(t, HistoryConfig{Redis: r2, File: empty}), "s", 0, FromRedis, true).Turns, all)
+}
+
+func TestReasonsAreOneBoundedLineWithoutArguments(t *testing.T) {
+	for in, want := range map[string]string{
+		"ERR unknown command 'evalsha', with args beginning with: 'abc' 'chat:conversation:secret'": "ERR unknown command 'evalsha'",
+		"ERR bad\r\n\x1b[31mred":                           "ERR bad   [31mred",
+		"OOM not allowed script: 0123, on @user_script:2.": "OOM not allowed",
+		"ERR " + strings.Repeat("x", 1000):                 "ERR " + strings.Repeat("x", maxReason-4) + "…",
+	} {
+		if got := reason(answer(in)); got != want {
+			t.Errorf("%q is shown as %q", in, got)
+		}
+	}
+}
+
+// minimumACL is what docs/operations.md and deploy/redis give a user.
+var minimumACL = []any{"~chat:conversation:*", "~afterword:recent:*", "+hmget", "+eval", "+evalsha", "+hget", "+hset", "+pexpire", "+set", "+del"}
+
+func setUser(t *testing.T, c *redis.Client, rules ...any) {
+	t.Helper()
+	args := append([]any{"acl", "setuser", "afterword", "reset", "on", ">secret"}, rules...)
+	check(t, c.Do(t.Context(), args...).Err())
+}
+
+// TestMinimumACL: a user with what is documented can do all, nothing else is even tried, and what
+// is missing is named.
+func TestMinimumACL(t *testing.T) {
+	for _, file := range []string{"../docs/operations.md", "../deploy/redis/redis.conf"} {
+		text, err := os.ReadFile(file)
+		check(t, err)
+		rules := strings.Trim(fmt.Sprint(minimumACL), "[]")
+		if !strings.Contains(strings.ToLower(string(text)), "user afterword on >password "+rules) {
+			t.Errorf("%s does not have the rules %s", file, rules)
+		}
+	}
+	s := servertest.Redis(t)
+	c := bare(t, s.Addr())
+	url := "redis://afterword:secret@" + s.Addr()
+	setUser(t, c, minimumACL...)
+	r := newRedis(t, quick(url))
+	check(t, r.Check(t.Context()))
+	all := turns(t, "s", 1, 12)
+	check(t, r.Refresh(t.Context(), "s", recentOf(all, 10)))
+	holds(t, c, all, DefaultTTL)
+	rec, hit, err := r.Recent(t.Context(), "s")
+	if !hit || err != nil {
+		t.Fatal(hit, err)
+	}
+	sameTurns(t, rec.Turns, all[2:])
+	// What is not genuine is looked at and replaced, also of another type.
+	check(t, c.HSet(t.Context(), RecentKey("s"), "version", "0 9999999999999999 z 9").Err())
+	check(t, r.Refresh(t.Context(), "s", recentOf(all, 10)))
+	check(t, c.Set(t.Context(), RecentKey("s"), "x", 0).Err())
+	check(t, r.Refresh(t.Context(), "s", recentOf(all, 10)))
+	holds(t, c, all, DefaultTTL)
+	check(t, r.Forget(t.Context(), "s"))
+	if denied := c.Do(t.Context(), "acl", "log").Val(); len(denied.([]any)) != 0 {
+		t.Errorf("was denied: %v", denied)
+	}
+
+	for i, rule := range minimumACL {
+		var rest []any
+		for j, other := range minimumACL {
+			if j != i {
+				rest = append(rest, other)
+			}
+		}
+		setUser(t, c, rest...)
+		missing := strings.ToUpper(strings.TrimPrefix(rule.(string), "+"))
+		if key, ok := strings.CutPrefix(rule.(string), "~"); ok {
+			missing = "the keys " + key
+		}
+		// A connection of its own: a breaker that is open asks again only after a while.
+		err := newRedis(t, quick(url)).Check(t.Context())
+		var trouble *TroubleError
+		if !errors.As(err, &trouble) || !trouble.Refused() || trouble.Why != "NOPERM the user may not use "+missing {
+			t.Errorf("without %s the check says %v", rule, err)
+		}
+	}
+	setUser(t, c, "~*", "+ping")
+	if err := newRedis(t, quick(url)).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use HMGET") {
+		t.Error(err)
+	}
+	setUser(t, c, "~*", "+hmget")
+	if err := newRedis(t, quick(url)).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use EVALSHA, EVAL, DEL") {
+		t.Error(err)
+	}
+	setUser(t, c, "~*", "+hmget", "+eval", "+evalsha")
+	if err := newRedis(t, quick(url)).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use HGET, SET, DEL, PEXPIRE") {
+		t.Error(err)
+	}
+	eventually(t, "what checks left to expire", func() bool { return c.DBSize(t.Context()).Val() == 0 })
+}
+
+// TestRunFindsTroubleOfAnIdleRedis: nobody has to write for it.
+func TestRunFindsTroubleOfAnIdleRedis(t *testing.T) {
+	s := servertest.Redis(t)
+	check(t, bare(t, s.Addr()).ConfigSet(t.Context(), "maxmemory", "1").Err())
+	r := newRedis(t, quick(s.URL()))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	eventually(t, "the refusal", func() bool { return !r.Writable() })
+	check(t, bare(t, s.Addr()).ConfigSet(t.Context(), "maxmemory", "0").Err())
+	eventually(t, "recovery", r.Writable)
+	cancel()
+	<-done
+}

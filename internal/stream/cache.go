@@ -1,0 +1,68 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// What processes that share a Redis keep in NATS.
+const (
+	// Cache is the stream of it: one message per subject, the last.
+	Cache = "AFTERWORD_CACHE"
+	// CacheKey is the subject of the key that entries in Redis are signed with: its bytes.
+	CacheKey = "afterword.cache.key"
+	// CacheBehindPrefix and the id of a process make the subject of what Redis is behind
+	// with, as that process knows.
+	CacheBehindPrefix = "afterword.cache.behind."
+	// CacheBehind matches the subjects of all processes.
+	CacheBehind = CacheBehindPrefix + "*"
+)
+
+// EnsureCache returns the stream [Cache], with its state as it is now. It creates
+// the stream where there is none, with as many replicas as [Turns] has; so it fails with
+// [ErrNoStream] until that exists. Its other errors are those of [Ensure].
+func EnsureCache(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
+	s, err := openStream(ctx, js, Cache)
+	if !errors.Is(err, ErrNoStream) {
+		return s, err
+	}
+	turns, err := lookUp(ctx, js, Turns)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := create(ctx, js, jetstream.StreamConfig{
+		Name: Cache, Subjects: []string{CacheKey, CacheBehind},
+		Description: "afterword: what processes that share a Redis have to know",
+		Storage:     jetstream.FileStorage, Replicas: max(turns.Replicas, 1),
+		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxMsgsPerSubject: 1,
+		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		AllowMsgTTL: true,
+		// No direct access: a replica that is behind would say that nothing is wrong.
+	}); err != nil {
+		return nil, err
+	}
+	return openStream(ctx, js, Cache)
+}
+
+func openStream(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
+	defer cancel()
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, explain("look up stream "+name, err)
+	}
+	return s, nil
+}
+
+// WrongLast reports whether a publish was refused because another was first.
+func WrongLast(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
+
+// CacheClearedFor is how long the stream keeps that a process is behind with nothing any more.
+const CacheClearedFor = time.Hour
