@@ -67,6 +67,7 @@ func (p *pipeline) sort(b *batch) {
 	var kept, busy []item
 	var of []int
 	var trouble error
+	var noRoom map[string][]item
 	for i := range b.items {
 		it := b.items[i]
 		err := b.stored.Err(b.of[i])
@@ -77,12 +78,20 @@ func (p *pipeline) sort(b *batch) {
 			busy = append(busy, it)
 		case errors.Is(err, transcript.ErrFailed):
 			p.stop(err)
+		case errors.As(err, new(*transcript.SessionFullError)):
+			if noRoom == nil {
+				noRoom = make(map[string][]item)
+			}
+			noRoom[it.turn.SessionID] = append(noRoom[it.turn.SessionID], it)
 		case transcript.SessionFault(err):
 			p.setback(it, err)
 		default:
 			trouble = err
 			p.giveBack(it)
 		}
+	}
+	for _, items := range noRoom {
+		p.overfill(items)
 	}
 	if trouble != nil {
 		p.pause(trouble)

@@ -28,13 +28,14 @@ const headerTruncated = "Afterword-Truncated"
 type deadLetter struct {
 	msg    jetstream.Msg
 	reason string
+	full   []item // instead of both: turns of a session that has no room for them
 }
 
 // bury hands a message to the dead letters without waiting; when too many are on
 // their way already, it comes again later.
 func (c *Consumer) bury(m jetstream.Msg, reason string) {
 	select {
-	case c.dead <- deadLetter{m, cleanReason(reason)}:
+	case c.dead <- deadLetter{msg: m, reason: cleanReason(reason)}:
 	default:
 		c.stats.naked.Add(1)
 		_ = m.NakWithDelay(deadRetry)
@@ -56,17 +57,25 @@ func cleanReason(reason string) string {
 // that a message is always in one of the two.
 func (c *Consumer) deadLoop(ctx context.Context) {
 	for d := range c.dead {
-		if err := c.publishDead(ctx, d); err != nil {
-			c.stats.deadFailed.Add(1)
-			c.stats.naked.Add(1)
-			_ = d.msg.NakWithDelay(deadRetry)
-			c.cfg.Logger.Warn("a dead letter could not be stored; its message comes again", "subject", d.msg.Subject(), "error", err)
-			continue
+		if d.full != nil {
+			c.takeFull(ctx, d.full)
+		} else {
+			c.settleDead(ctx, d)
 		}
-		c.stats.dead[KindOf(d.reason).index()].Add(1)
-		if err := d.msg.TermWithReason(d.reason); err != nil {
-			c.cfg.Logger.Warn("a dead letter could not be terminated; it comes again, which does no harm", "subject", d.msg.Subject(), "error", err)
-		}
+	}
+}
+
+func (c *Consumer) settleDead(ctx context.Context, d deadLetter) {
+	if err := c.publishDead(ctx, d); err != nil {
+		c.stats.deadFailed.Add(1)
+		c.stats.naked.Add(1)
+		_ = d.msg.NakWithDelay(deadRetry)
+		c.cfg.Logger.Warn("a dead letter could not be stored; its message comes again", "subject", d.msg.Subject(), "error", err)
+		return
+	}
+	c.stats.dead[KindOf(d.reason).index()].Add(1)
+	if err := d.msg.TermWithReason(d.reason); err != nil {
+		c.cfg.Logger.Warn("a dead letter could not be terminated; it comes again, which does no harm", "subject", d.msg.Subject(), "error", err)
 	}
 }
 

@@ -20,11 +20,12 @@ const (
 	KindSubject    ReasonKind = "subject"            // the subject of another session
 	KindFuture     ReasonKind = "future"             // more than [transcript.MaxAhead] ahead of the time at which the stream stored it
 	KindRedacted   ReasonKind = "redacted"           // a redacted turn that carries text
+	KindFull       ReasonKind = "session-too-large"  // the session has no room for it
 	KindUnwritable ReasonKind = "session-unwritable" // the file of the session is at fault
 )
 
 // ReasonKinds are all of them.
-var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSubject, KindFuture, KindRedacted, KindUnwritable}
+var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSubject, KindFuture, KindRedacted, KindFull, KindUnwritable}
 
 // unwritable begins the reason of a turn that breaks no rule.
 const unwritable = string(KindUnwritable) + ": "
@@ -34,6 +35,9 @@ const future = string(KindFuture) + ": "
 
 // redacted begins the reason of a redacted turn that carries text.
 const redacted = "redacted turn carries text: "
+
+// full begins the reason of a turn that its session has no room for.
+const full = string(KindFull) + ": "
 
 // KindOf sorts a reason by how it begins, which is part of the wire contract: a
 // dead letter carries nothing else.
@@ -48,6 +52,7 @@ func KindOf(reason string) ReasonKind {
 		{"subject of another session", KindSubject},
 		{future, KindFuture},
 		{redacted, KindRedacted},
+		{full, KindFull},
 		{unwritable, KindUnwritable},
 	} {
 		if strings.HasPrefix(reason, k.begins) {

@@ -84,8 +84,9 @@ type Progress struct {
 
 // ReplayResult is what a replay did.
 type ReplayResult struct {
-	Turns   uint64 `json:"turns"`   // snapshots merged
-	Skipped uint64 `json:"skipped"` // messages that are no turns; they are dead letters
+	Turns   uint64 `json:"turns"`              // snapshots merged
+	LeftOut uint64 `json:"left_out,omitempty"` // turns that their sessions have no room for
+	Skipped uint64 `json:"skipped"`            // messages that are no turns; they are dead letters
 	LastSeq uint64 `json:"last_sequence"`
 	Resumed uint64 `json:"resumed_after,omitempty"` // sequence up to which an interrupted replay had come
 }
@@ -103,6 +104,7 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 	if r.progress, err = openProgress(ctx, &r.cfg); err != nil {
 		return ReplayResult{}, err
 	}
+	leftOut := r.cfg.Store.Stats().LeftOut
 	r.spill = newSpill(r.cfg.Store)
 	defer r.spill.close()
 	last, err := readSpan(ctx, r.cfg.JS, stream.Turns, r.cfg.subject(), r.cfg.part(r.progress.after()), r.cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
@@ -114,7 +116,7 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 	if err == nil {
 		err = r.progress.finish(ctx, &r.cfg)
 	}
-	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LastSeq: last, Resumed: r.progress.after()}
+	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LeftOut: uint64(r.cfg.Store.Stats().LeftOut - leftOut), LastSeq: last, Resumed: r.progress.after()}
 	return res, err
 }
 

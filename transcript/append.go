@@ -38,7 +38,7 @@ type Batch struct {
 // with an error when that is not known. It waits for locked sessions. A session
 // at fault fails alone; the error then joins those of all sessions.
 func (s *Store) Append(ctx context.Context, turns ...Snapshot) error {
-	b := s.write(ctx, GroupBySession(turns), s.cfg.FileTimeout)
+	b := s.write(ctx, GroupBySession(turns), s.cfg.FileTimeout, false)
 	if err := b.Sync(ctx); err != nil {
 		return err
 	}
@@ -74,16 +74,17 @@ func GroupBySession(turns []Snapshot) []Group {
 
 // Write appends a batch to the tails, each session in one write. It does not
 // wait for locked sessions ([ErrBusy]). Nothing is durable before [Batch.Sync].
-// Each session appears in one group only.
+// Each session appears in one group only. A turn that its session has no room for is a [*SessionFullError],
+// and so are all those in its group: [Store.AppendFull] tells them apart.
 func (s *Store) Write(ctx context.Context, groups []Group) *Batch {
-	return s.write(ctx, groups, 0)
+	return s.write(ctx, groups, 0, false)
 }
 
-func (s *Store) write(ctx context.Context, groups []Group, wait time.Duration) *Batch {
+func (s *Store) write(ctx context.Context, groups []Group, wait time.Duration, anySize bool) *Batch {
 	b := &Batch{store: s, place: s.now(), groups: groups, folders: make(map[*os.Root]bool)}
 	parallel := min(8, max(2, runtime.GOMAXPROCS(0)))
 	b.errs = s.each(ctx, "append", len(groups), parallel, func(i int) error {
-		if err := b.append(&groups[i], wait); err != nil {
+		if err := b.append(&groups[i], wait, anySize); err != nil {
 			token := Token(groups[i].SessionID)
 			return fmt.Errorf("append to session %s: %w", token, s.blame(token, err))
 		}
@@ -147,7 +148,7 @@ func (b *Batch) Sync(ctx context.Context) error {
 
 // append writes one group. It holds the session for as long as the file
 // operations really take.
-func (b *Batch) append(g *Group, wait time.Duration) error {
+func (b *Batch) append(g *Group, wait time.Duration, anySize bool) error {
 	s := b.store
 	if err := s.Err(); err != nil {
 		return err
@@ -171,10 +172,10 @@ func (b *Batch) append(g *Group, wait time.Duration) error {
 		return err
 	}
 	defer s.locks.release(token)
-	return b.appendLocked(token, lines, wait)
+	return b.appendLocked(token, lines, wait, anySize)
 }
 
-func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) error {
+func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration, anySize bool) error {
 	s := b.store
 	dir, err := s.folder(token, true)
 	if err != nil {
@@ -196,6 +197,11 @@ func (b *Batch) appendLocked(token string, lines []byte, wait time.Duration) err
 	}
 	if size > 0 {
 		if size, err = cutTorn(f, size); err != nil {
+			return err
+		}
+	}
+	if !anySize {
+		if err := s.room(dir, token, size, int64(len(lines))); err != nil {
 			return err
 		}
 	}

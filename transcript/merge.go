@@ -108,7 +108,11 @@ func (s *Store) beginMerge(r *replacement, g *Group, wait time.Duration) error {
 	if err := s.holdNew(r, Token(g.SessionID), wait); err != nil {
 		return err
 	}
-	return s.writeMerged(r, g.SessionID, g.Turns)
+	turns, err := s.fit(r, g)
+	if err != nil || len(turns) == 0 {
+		return err
+	}
+	return s.writeMerged(r, g.SessionID, turns)
 }
 
 // private gives a file that was just made the permissions of ours, whatever the umask, and the

@@ -141,7 +141,7 @@ func (s *Store) writeLarge(r *replacement, session string, turns []Snapshot) (ok
 	if b.foreign {
 		return false, nil
 	}
-	b.read = func(_ context.Context, into []byte, at int64) (int, error) { return b.file.ReadAt(into, at) }
+	b.direct()
 	v := &View{SessionID: session, base: b, held: []*Held{nil}}
 	v.add(turns)
 	if err := v.plan(ctx); err != nil {

@@ -15,6 +15,7 @@ type Stats struct {
 	Folds        int64         // documents replaced
 	FoldTime     time.Duration // spent on that
 	FoldFailures int64
+	LeftOut      int64         // turns that were not merged because their sessions had no room
 	Dirty        int           // sessions whose tail holds more than their document
 	OldestDirty  time.Duration // age of the oldest of them
 	Operations   int           // file operations under way
@@ -34,7 +35,7 @@ type Late struct {
 var lateOps = [...]string{"append", "syncfs", "fdatasync", "fsync", "read", "list", "merge", "repair", "probe", "statfs", "other"}
 
 type counters struct {
-	appended, syncs, syncTime, folds, foldTime, foldFailures atomic.Int64
+	appended, syncs, syncTime, folds, foldTime, foldFailures, leftOut atomic.Int64
 
 	moved atomic.Int64 // when a file operation last ended, as Unix time in nanoseconds
 	late  [len(lateOps)]atomic.Int64
@@ -71,8 +72,8 @@ func (s *Store) Stats() Stats {
 		Appended: s.stats.appended.Load(),
 		Syncs:    s.stats.syncs.Load(), SyncTime: time.Duration(s.stats.syncTime.Load()),
 		Folds: s.stats.folds.Load(), FoldTime: time.Duration(s.stats.foldTime.Load()),
-		FoldFailures: s.stats.foldFailures.Load(),
-		Dirty:        n, Operations: len(s.slots), Failed: s.Err() != nil,
+		FoldFailures: s.stats.foldFailures.Load(), LeftOut: s.stats.leftOut.Load(),
+		Dirty: n, Operations: len(s.slots), Failed: s.Err() != nil,
 	}
 	for i, op := range lateOps {
 		st.Late = append(st.Late, Late{op, s.stats.late[i].Load()})

@@ -43,6 +43,10 @@ type Config struct {
 	// bound of its own, with the defaults.
 	Memory *Memory
 
+	// SessionMaxBytes is the size in bytes past which a session takes no new turns; -1 is
+	// no limit.
+	SessionMaxBytes int64
+
 	// FoldWorkers is how many groups of sessions are folded at one time.
 	FoldWorkers int
 	// TailLimit is the size in bytes past which a tail is emptied at its fold; a
@@ -67,6 +71,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	c.FileTimeout = cmp.Or(c.FileTimeout, DefaultFileTimeout)
 	c.MaxOps = cmp.Or(c.MaxOps, DefaultMaxOps)
+	c.SessionMaxBytes = cmp.Or(c.SessionMaxBytes, DefaultSessionMaxBytes)
 	c.FoldWorkers = cmp.Or(c.FoldWorkers, DefaultFoldWorkers)
 	c.TailLimit = cmp.Or(c.TailLimit, DefaultTailLimit)
 	c.QuietAfter = cmp.Or(c.QuietAfter, DefaultQuietAfter)
@@ -133,6 +138,7 @@ type Store struct {
 	locks locks
 	sync  syncer
 	dirty dirty
+	full  fullSet
 	known knownNames // not used with SyncFS
 
 	failed    atomic.Pointer[error] // the fsync error after which nothing is trusted

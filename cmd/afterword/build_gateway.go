@@ -120,7 +120,7 @@ func (b *builder) serveHTTP() {
 		cfg.Stream, cfg.MaxPayload = b.fromStream, b.publisher.MaxPayload
 		cfg.Dead = consumer.DeadReader{JS: b.js}
 		if b.store != nil {
-			cfg.Store = b.store
+			cfg.Store, cfg.Full = b.store, b.store.Full
 		} else {
 			cfg.Store, cfg.Transcripts = b.late, newEither(b.late, b.fromStream)
 		}

@@ -144,7 +144,7 @@ func (b *builder) lookForStore() error {
 }
 
 func (b *builder) storeConfig() transcript.Config {
-	return transcript.Config{Dir: b.o.store.transcripts(), FileTimeout: b.o.store.fileTimeout, Memory: b.memory, Logger: b.log}
+	return transcript.Config{Dir: b.o.store.transcripts(), FileTimeout: b.o.store.fileTimeout, Memory: b.memory, SessionMaxBytes: b.o.store.sessionMax, Logger: b.log}
 }
 
 // connect makes the connections to NATS and Redis. Neither has to be there yet.

@@ -52,6 +52,7 @@ is there in front of it.`,
 	o.addListen(f, defaultConsole, "`ADDRESS` of the console")
 	o.store.add(f)
 	o.store.addReaders(f)
+	o.store.addLimit(f)
 	o.console.add(f)
 	f.StringSliceVar(&o.services, "service", nil, "`ADDRESS` of a service of which /readyz is asked too; may be given again")
 	o.addProcess(f)

@@ -34,7 +34,7 @@ type letterOptions struct {
 func (o *letterOptions) add(f flags) {
 	f.UintSliceVar(&o.seqs, "seq", nil, "only the dead letters with these `NUMBERS`, as in 3 or 3,7")
 	f.StringVar(&o.group, "group", "", "only those of the consumer group `NAME`")
-	f.StringVar(&o.reason, "reason", "", "only those of a `KIND`: json, rule, size, type, subject, future, redacted or session-unwritable; any other text has to be in the reason")
+	f.StringVar(&o.reason, "reason", "", "only those of a `KIND`: json, rule, size, type, subject, future, redacted, session-too-large or session-unwritable; any other text has to be in the reason")
 	f.StringVar(&o.session, "session", "", "only those that were published on the subject of the session `ID`")
 	f.Var(&o.since, "since", "only those that are dead since a `TIME`, as in 2026-01-31T12:00:00Z, or for no longer than 12h or 30d")
 }

@@ -127,6 +127,7 @@ type storeOptions struct {
 	fileTimeout time.Duration
 	layout      string
 
+	sessionMax     int64
 	readMemory     int64
 	readMemoryWait time.Duration
 }
@@ -134,6 +135,11 @@ type storeOptions struct {
 func (o *storeOptions) add(f flags) {
 	f.text(&o.dir, "./data", "data-dir", "", "`FOLDER` of all data; transcripts are in transcripts/ under it")
 	f.wait(&o.fileTimeout, transcript.DefaultFileTimeout, "file-timeout", "bound of one file operation")
+}
+
+// addLimit is for commands that write transcripts.
+func (o *storeOptions) addLimit(f flags) {
+	f.bytes(&o.sessionMax, transcript.DefaultSessionMaxBytes, "session-max-bytes", "", "size of a session past which it takes no new turns, as in 1GiB, or unlimited", true)
 }
 
 // addReaders is for services, which many ask at a time.
@@ -328,6 +334,7 @@ func (o *serviceOptions) addGateway(f flags, withoutSpool string) {
 
 func (o *serviceOptions) addConsumer(f flags) {
 	o.store.addLayout(f)
+	o.store.addLimit(f)
 	f.text(&o.group, consumer.DefaultGroup, "group", "", "`NAME` of the consumers that share one transcripts folder; another name keeps a full copy")
 	f.wait(&o.ackWait, consumer.DefaultAckWait, "ack-wait", "when a turn that was fetched is given to another consumer; at least twice --file-timeout and 5s")
 	f.wait(&o.probeMax, consumer.DefaultProbeMax, "probe-max", "longest wait between tries when a disk or NATS is in trouble")

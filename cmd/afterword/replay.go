@@ -123,6 +123,7 @@ would change, session by session; it needs a scratch folder.`,
 	o.nats.add(f, ownNATS)
 	o.store.add(f)
 	o.store.addLayout(f)
+	o.store.addLimit(f)
 	o.logs.add(f, "warn")
 	return cmd
 }
@@ -144,7 +145,7 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 	}
 	return c.withStream(ctx, o.nats, o.logs, "replay", func(ctx context.Context, js jetstream.JetStream) (err error) {
 		s, err := transcript.Open(transcript.Config{
-			Dir: dir, Layout: transcript.Layout(o.store.layout), FileTimeout: o.store.fileTimeout, Logger: log,
+			Dir: dir, Layout: transcript.Layout(o.store.layout), FileTimeout: o.store.fileTimeout, SessionMaxBytes: o.store.sessionMax, Logger: log,
 		})
 		if err != nil {
 			return dataDirError(err)
@@ -188,10 +189,13 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 		if o.json {
 			return c.printJSON(res)
 		}
+		if res.LeftOut > 0 {
+			fmt.Fprintf(c.stderr, "%d turns were left out: their sessions are as large as --session-max-bytes allows\n", res.LeftOut)
+		}
 		if res.Resumed > 0 {
 			fmt.Fprintf(c.stderr, "went on after message %d\n", res.Resumed)
 		}
-		fmt.Fprintf(c.stderr, "%d turns merged into %s in %s, %d messages are no turns\n", res.Turns, s.Dir(), time.Since(began).Round(time.Millisecond), res.Skipped)
+		fmt.Fprintf(c.stderr, "%d turns merged into %s in %s, %d messages are no turns\n", res.Turns-res.LeftOut, s.Dir(), time.Since(began).Round(time.Millisecond), res.Skipped)
 		return nil
 	})
 }

@@ -84,7 +84,7 @@ func withWritableTranscripts(ctx context.Context, o storeOptions, fn func(contex
 	if dir := o.transcripts(); !isTranscripts(dir) {
 		return fmt.Errorf("%s is not a transcripts folder: give the folder that the consumer writes with --data-dir", dir)
 	}
-	s, err := transcript.Open(transcript.Config{Dir: o.transcripts(), FileTimeout: o.fileTimeout, Logger: slog.New(slog.DiscardHandler)})
+	s, err := transcript.Open(transcript.Config{Dir: o.transcripts(), FileTimeout: o.fileTimeout, SessionMaxBytes: o.sessionMax, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return dataDirError(err)
 	}

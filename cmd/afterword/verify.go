@@ -68,6 +68,7 @@ something is lost.`,
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
 	o.store.add(f)
+	o.store.addLimit(f)
 	o.logs.add(f, "warn")
 	return cmd
 }

@@ -155,6 +155,9 @@ func (g *Gateway) takeLine(ctx context.Context, line []byte, strict bool) (*publ
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := g.room(&draft); err != nil {
+		return nil, nil, err
+	}
 	receipt, err := g.cfg.Publisher.PublishDraft(ctx, &draft)
 	return receipt, warnings, err
 }

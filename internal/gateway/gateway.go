@@ -87,6 +87,9 @@ type Config struct {
 	Store Store
 	// Transcripts answers for whole transcripts, from the stream perhaps; nil means Store.
 	Transcripts Transcripts
+	// Full, if it is set, tells of sessions that have no room for new turns, as far as that is
+	// known: a turn of one would become a dead letter.
+	Full func(session string) bool
 	// Stream and Dead look for turns that are stored, and for dead letters.
 	Stream, Dead Turns
 	// Events shows turns as they are stored.

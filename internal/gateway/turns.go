@@ -62,6 +62,9 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 			return err
 		}
 	}
+	if err := g.room(&draft); err != nil {
+		return err
+	}
 	receipt, err := g.cfg.Publisher.PublishDraft(r.Context(), &draft)
 	if err != nil {
 		if key != "" && transcript.Malformed(err) {
@@ -81,6 +84,15 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 	}
 	w.Header().Set("Location", turnPath(at.session, receipt.ID))
 	return writeJSON(w, status, posted{*acceptedOf(receipt, level), warnings})
+}
+
+// room refuses a new turn of a session that is known to have none. A later revision is taken.
+func (g *Gateway) room(d *transcript.Draft) error {
+	if g.cfg.Full == nil || d.Rev > 1 || !g.cfg.Full(d.SessionID) {
+		return nil
+	}
+	return newProblem(http.StatusRequestEntityTooLarge, "session-too-large", "The session is too large",
+		"The turn was not accepted: the session is as large as --session-max-bytes allows. Begin another session.")
 }
 
 // waitStored returns when the turn is stored, or nil all the same when the wait,

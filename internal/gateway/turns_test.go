@@ -346,3 +346,13 @@ func (full) Stamp(string) (transcript.Instant, error)          { return 0, nil }
 func (full) Level(string, string, int) (publisher.Level, bool) { return 0, false }
 func (full) Pending(string) []transcript.Snapshot              { return nil }
 func (full) Away() int                                         { return 0 }
+
+// A session that is known to have no room takes no new turns, and later revisions.
+func TestFullSession(t *testing.T) {
+	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.Full = func(session string) bool { return session == "full" } })
+	if p := w.post("full", `{"user":"u"}`).problem(http.StatusRequestEntityTooLarge, ""); p.Type != typePrefix+"session-too-large" {
+		t.Errorf("%+v", p)
+	}
+	w.post("full", `{"id":"a","timestamp":"2026-01-01T00:00:00Z","user":"u","rev":2}`).want(http.StatusAccepted)
+	w.post("other", `{"user":"u"}`).want(http.StatusAccepted)
+}

@@ -11,6 +11,7 @@ const help = {
   subject: 'It was published on the subject of another session: mend the publisher.',
   future: 'It is dated more than 24 hours ahead: set the clock that dated it. Requeueing works once the date is near enough.',
   redacted: 'It redacts a turn and carries text: publish the redaction again, empty, then discard the letter.',
+  'session-too-large': 'The session has no room for it: raise --session-max-bytes and requeue, or begin another session.',
   'session-unwritable': 'Nothing is wrong with the turn: mend the file that the reason names, then requeue.',
 }
 
