@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/uuid"
@@ -21,6 +23,8 @@ import (
 const (
 	// maxMembers bounds the answers that [Members] takes.
 	maxMembers = 1000
+	// maxAnswer bounds one of them, in bytes.
+	maxAnswer = 16 << 10
 	// latencySamples is of how many turns of a batch the latency is noted.
 	latencySamples = 8
 	// latencyBuckets is how many buckets [Member.Latency] has: up to a minute, and what
@@ -155,7 +159,8 @@ func Members(ctx context.Context, nc *nats.Conn, quiet time.Duration) ([]Member,
 		return nil, fmt.Errorf("ask for members: %w", err)
 	}
 	members := []Member{}
-	for len(members) < maxMembers {
+	seen := make(map[string]bool)
+	for answers := 0; answers < maxMembers; answers++ { // whoever answers, and whatever
 		wait, cancel := context.WithTimeout(ctx, quiet)
 		m, err := sub.NextMsgWithContext(wait)
 		cancel()
@@ -170,11 +175,26 @@ func Members(ctx context.Context, nc *nats.Conn, quiet time.Duration) ([]Member,
 			return nil, fmt.Errorf("ask for members: %w", err)
 		}
 		var who Member
-		if json.Unmarshal(m.Data, &who) == nil && len(who.Latency) == latencyBuckets && (who.EndToEnd == nil || len(who.EndToEnd) == latencyBuckets) {
+		if len(m.Data) <= maxAnswer && json.Unmarshal(m.Data, &who) == nil && who.plausible() && !seen[who.Instance] && len(who.Latency) == latencyBuckets && (who.EndToEnd == nil || len(who.EndToEnd) == latencyBuckets) {
+			seen[who.Instance] = true
 			members = append(members, who)
 		}
 	}
 	return sortMembers(members), nil
+}
+
+// plausible reports whether an answer may be shown. Who may reply to the request can claim anything,
+// so an answer is a claim: nothing is decided by it.
+func (m *Member) plausible() bool {
+	if stream.CheckGroup(m.Group) != nil || m.Instance == "" {
+		return false
+	}
+	for _, text := range []string{m.Instance, m.Host, m.Version, m.Folder, m.NotReady} {
+		if len(text) > maxReason || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return false
+		}
+	}
+	return true
 }
 
 func sortMembers(members []Member) []Member {
