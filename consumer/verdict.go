@@ -2,9 +2,12 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/internal/stream"
 )
@@ -39,9 +42,10 @@ func (d DeadLetters) await(ctx context.Context, v *verdicts, bound time.Duration
 // message is stored as a dead letter before it is acknowledged.
 func (d DeadLetters) look(ctx context.Context, v *verdicts, done func(Requeued)) error {
 	floors := make(map[string]uint64) // all messages up to it are acknowledged; 0 where nobody knows
+	gone := make(map[string]bool)     // groups that there are not, whose verdict will not come
 	for _, r := range v.of {
 		if _, ok := floors[r.Group]; !ok {
-			floors[r.Group] = d.floor(ctx, r.Group)
+			floors[r.Group], gone[r.Group] = d.floor(ctx, r.Group)
 		}
 	}
 	err := d.Each(ctx, DeadFilter{After: v.after}, func(l DeadLetter) error {
@@ -57,8 +61,8 @@ func (d DeadLetters) look(ctx context.Context, v *verdicts, done func(Requeued))
 		return err
 	}
 	for _, as := range slices.Sorted(maps.Keys(v.of)) {
-		if r := v.of[as]; as <= floors[r.Group] {
-			r.Written = true
+		if r := v.of[as]; as <= floors[r.Group] || gone[r.Group] {
+			r.Written = !gone[r.Group]
 			delete(v.of, as)
 			done(r)
 		}
@@ -66,12 +70,12 @@ func (d DeadLetters) look(ctx context.Context, v *verdicts, done func(Requeued))
 	return nil
 }
 
-func (d DeadLetters) floor(ctx context.Context, group string) uint64 {
+func (d DeadLetters) floor(ctx context.Context, group string) (upTo uint64, gone bool) {
 	ctx, cancel := d.bound(ctx)
 	defer cancel()
 	c, err := d.JS.Consumer(ctx, stream.Turns, group)
 	if err != nil {
-		return 0
+		return 0, errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrInvalidConsumerName)
 	}
-	return c.CachedInfo().AckFloor.Stream
+	return c.CachedInfo().AckFloor.Stream, false
 }

@@ -237,6 +237,9 @@ func withDeadLetters(t *testing.T) (url string) {
 		t.Fatal(err)
 	}
 	for i := range 8 {
+		if _, err := js.Publish(t.Context(), stream.TurnSubject("abc"), []byte("{")); err != nil { // what it was made of
+			t.Fatal(err)
+		}
 		m := &nats.Msg{Subject: stream.DeadPrefix + "transcripts", Data: []byte("{"), Header: nats.Header{
 			stream.HeaderReason: {"not acceptable JSON"}, stream.HeaderSubject: {stream.TurnSubject("abc")}, stream.HeaderStreamSeq: {fmt.Sprint(i + 1)},
 		}}
