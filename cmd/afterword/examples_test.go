@@ -225,6 +225,9 @@ func exampleFiles(t *testing.T, dir string) {
 	write("old.gz", lines.String())
 	write("afterword.conf", "drain-timeout = 30s\n")
 	write("srv/chat/conversations/x.json", `{"session_id":"x","messages":[{"timestamp":"2024-01-02T03:04:05","user":"a","assistant":"b"}]}`)
+	write("chatgpt-export/conversations.json", `[{"id":"y","current_node":"m2","mapping":{
+		"m1":{"id":"m1","parent":null,"message":{"author":{"role":"user"},"content":{"content_type":"text","parts":["a"]}}},
+		"m2":{"id":"m2","parent":"m1","message":{"author":{"role":"assistant"},"content":{"content_type":"text","parts":["b"]}}}}}]`)
 }
 
 // withDeadLetters is a server with the dead letters 1 to 8.

@@ -171,14 +171,14 @@ func openObject(v jsontext.Value) []byte {
 }
 
 // turns makes turns of a conversation, whose first message is dated base if nothing says when it was.
-func (conv *conversation) turns(session string, base transcript.Instant) ([]*turn, error) {
-	th := thread{session: session, extra: conv.extra, time: conv.time, timed: conv.timed}
-	if conv.tree {
+func (c *conversation) turns(session string, base transcript.Instant) ([]*turn, error) {
+	th := thread{session: session, extra: c.extra, time: c.time, timed: c.timed}
+	if c.tree {
 		th.ids = true
-		return conv.treeTurns(th, base)
+		return c.treeTurns(th, base)
 	}
 	var list []*turn
-	for i, unit := range conv.units {
+	for i, unit := range c.units {
 		for _, m := range unit {
 			if t := th.add(m, base+transcript.Instant(i)); t != nil {
 				list = append(list, t)
