@@ -121,6 +121,8 @@ type Result struct {
 	// turns are not in it.
 	Revision int64
 	Turns    []transcript.Snapshot // answered ones, from the first of them to the leaf; never nil
+	// More says that there may be more turns before them.
+	More bool
 }
 
 // History answers what was said last in a session.
@@ -204,7 +206,8 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 	if !known && f.source != FromNone {
 		switch path, err := h.path(inner, session, transcript.PathQuery{Limit: limit, With: pending}); {
 		case err == nil:
-			turns = path.Turns
+			turns, f.recent.More = path.Turns, path.More
+			f.degraded = f.degraded || path.Degraded
 		default: // what is shown may be cut short
 			f.degraded = true
 		}
@@ -215,25 +218,59 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 		}
 	}
 	h.counters.add(f.source, f.degraded)
-	return Result{session, f.source, f.degraded, f.recent.Version.Revision, turns}, nil
+	more := f.recent.More || len(turns) > 0 && len(turns) == limit && (len(f.recent.Turns) == 0 || turns[0].ID != f.recent.Turns[0].ID)
+	return Result{session, f.source, f.degraded, f.recent.Version.Revision, turns, more}, nil
 }
 
-// path reads a path from the first source that has the session.
-func (h *History) path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
-	err := transcript.ErrNoSession
-	for _, r := range [...]*boundedReader{h.file, h.stream} {
-		if r == nil {
+// Path returns a part of a path through a session, with the turns that were accepted by this process.
+// It asks the file, then the stream. It is [transcript.ErrNoTurn] when a source that must have all
+// turns does not have the leaf; every other error means that the answer is not known.
+func (h *History) Path(ctx context.Context, session string, q transcript.PathQuery) (Result, error) {
+	if err := transcript.CheckSessionID(session); err != nil {
+		return Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.Timeout)
+	defer cancel()
+	if h.cfg.Pending != nil {
+		q.With = h.cfg.Pending.Pending(session)
+	}
+	return h.path(ctx, session, q)
+}
+
+// path reads a path from the first source that has it. A file may be behind the stream.
+func (h *History) path(ctx context.Context, session string, q transcript.PathQuery) (Result, error) {
+	found, asked := error(transcript.ErrNoTurn), false
+	for _, s := range [...]struct {
+		reader *boundedReader
+		source Source
+	}{{h.file, FromFile}, {h.stream, FromStream}} {
+		if s.reader == nil {
 			continue
 		}
-		path, rerr := r.Path(ctx, session, q)
-		if rerr == nil {
-			return path, nil
-		}
-		if err = rerr; !errors.Is(err, transcript.ErrNoSession) {
-			continue
+		path, err := s.reader.Path(ctx, session, q)
+		switch {
+		case err == nil:
+			return Result{SessionID: session, Source: s.source, Degraded: path.Partial, Revision: path.Version.Revision, Turns: path.Turns, More: path.More}, nil
+		case errors.Is(err, transcript.ErrNoTranscripts):
+		case errors.Is(err, transcript.ErrNoSession), errors.Is(err, transcript.ErrNoTurn):
+			asked = true
+		default:
+			found = err
 		}
 	}
-	return transcript.Recent{}, err
+	if found == transcript.ErrNoTurn && !asked {
+		return Result{}, transcript.ErrNoTranscripts
+	}
+	if found == transcript.ErrNoTurn && len(q.With) > 0 { // nothing of it is stored yet
+		doc, err := transcript.MergeAll(session, q.With...)
+		if err != nil {
+			return Result{}, err
+		}
+		q.With = nil
+		path, err := doc.Path(q)
+		return Result{SessionID: session, Source: FromNone, Turns: path.Turns, More: path.More}, err
+	}
+	return Result{}, found
 }
 
 // Close waits for what is being written to Redis, or for ctx.

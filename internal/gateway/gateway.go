@@ -52,6 +52,7 @@ type Publisher interface {
 // History loads recent histories, as [cache.History] does.
 type History interface {
 	Load(ctx context.Context, session string, limit int) (cache.Result, error)
+	Path(ctx context.Context, session string, q transcript.PathQuery) (cache.Result, error)
 }
 
 // Transcripts reads whole transcripts. [transcript.ErrNoSession] says that there

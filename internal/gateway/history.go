@@ -12,7 +12,12 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"cmp"
+	"errors"
+	"fmt"
 	"github.com/afterword-io/afterword/cache"
+	"github.com/afterword-io/afterword/transcript"
+	"strings"
 )
 
 const (
@@ -26,15 +31,27 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	if g.cfg.History == nil {
 		return absent("histories")
 	}
-	query, err := parseQuery(r, "limit")
+	query, err := parseQuery(r, "limit", "leaf", "cursor")
 	if err != nil {
 		return err
 	}
 	limit, err := query.integer("limit", cache.DefaultLimit, 1, maxLimit)
 	if err != nil {
+		return badRequest("limit", fmt.Sprintf("limit is an integer from 1 to %d. For more turns ask again with cursor, the next of the answer.", maxLimit))
+	}
+	path, err := query.path(limit)
+	if err != nil {
 		return err
 	}
-	history, err := g.cfg.History.Load(r.Context(), at.session, limit)
+	var history cache.Result
+	if path.Leaf == "" {
+		history, err = g.cfg.History.Load(r.Context(), at.session, limit)
+	} else {
+		history, err = g.cfg.History.Path(r.Context(), at.session, path)
+	}
+	if errors.Is(err, transcript.ErrNoTurn) {
+		return notFound("This session has no such turn, or not on this path.")
+	}
 	if err != nil {
 		return unavailable("The history cannot be read now.", err)
 	}
@@ -45,18 +62,18 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 		same := history
 		same.Source = ""
 		sum := sha256.New()
-		writeHistory(sum, &same)
+		writeHistory(sum, &same, path.Leaf)
 		if unchanged(w, r, `W/"`+hex.EncodeToString(sum.Sum(nil))+`"`) {
 			return nil
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
-	writeHistory(w, &history)
+	writeHistory(w, &history, path.Leaf)
 	return nil
 }
 
 // writeHistory writes turn by turn: a thousand of them may be large.
-func writeHistory(w io.Writer, history *cache.Result) {
+func writeHistory(w io.Writer, history *cache.Result, leaf string) {
 	out := bufio.NewWriter(w)
 	defer out.Flush()
 	b := appendString([]byte(`{"session_id":`), history.SessionID)
@@ -71,7 +88,33 @@ func writeHistory(w io.Writer, history *cache.Result) {
 		out.Write(b)
 		b = history.Turns[i].AppendMessage(b[:0])
 	}
-	out.Write(append(b, `]}`...))
+	b = append(b, ']')
+	if n := len(history.Turns); n > 0 && history.More {
+		b = appendString(append(b, `,"next":`...), cmp.Or(leaf, history.Turns[n-1].ID)+cursorMark+history.Turns[0].ID)
+	}
+	out.Write(append(b, '}'))
+}
+
+// cursorMark stands between the leaf of a path and the turn before which a page of it ends.
+const cursorMark = "~"
+
+// path reads which path is asked for.
+func (q query) path(limit int) (transcript.PathQuery, error) {
+	path := transcript.PathQuery{Limit: limit}
+	if q.Has("leaf") {
+		path.Leaf = q.Get("leaf")
+		if transcript.CheckTurnID(path.Leaf) != nil {
+			return path, badRequest("leaf", "leaf is the id of a turn.")
+		}
+	}
+	if q.Has("cursor") {
+		leaf, before, ok := strings.Cut(q.Get("cursor"), cursorMark)
+		if !ok || transcript.CheckTurnID(leaf) != nil || transcript.CheckTurnID(before) != nil || path.Leaf != "" && path.Leaf != leaf {
+			return path, badRequest("cursor", "cursor is the next of an answer, of the same leaf.")
+		}
+		path.Leaf, path.Before = leaf, before
+	}
+	return path, nil
 }
 
 // appendString appends a JSON string. What is not valid UTF-8 in s is replaced.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -96,6 +97,9 @@ func TestReadsInTrouble(t *testing.T) {
 // failing is a history that fails.
 type failing struct{}
 
+func (failing) Path(context.Context, string, transcript.PathQuery) (cache.Result, error) {
+	return cache.Result{}, errors.New("failed")
+}
 func (failing) Load(context.Context, string, int) (cache.Result, error) {
 	return cache.Result{}, errors.New("failed")
 }
@@ -259,4 +263,56 @@ func TestTrimmedStream(t *testing.T) {
 		}
 	}
 	w.do("GET", "/v1/sessions/s/turns/"+w.history("s", "").Turns[1].ID, "").want(http.StatusOK)
+}
+
+// A branch is read by its leaf, and a long path page by page.
+func TestHistoryOfBranchesAndPages(t *testing.T) {
+	w := newWorld(t, nil)
+	var want []string
+	for i := range 7 {
+		id := fmt.Sprintf("t%d", i)
+		more := ""
+		if i == 5 {
+			more = `,"supersedes":"t2"`
+		}
+		turn := fmt.Sprintf(`{"id":%q,"timestamp":"2026-11-23T15:00:0%dZ","user":"u","assistant":"a"%s}`, id, i, more)
+		w.post("s", turn, "Prefer", "wait=20").want(http.StatusCreated)
+		if i < 2 || i > 4 {
+			want = append(want, id)
+		}
+	}
+	ids := func(query string) (ids []string, next string) {
+		var h struct {
+			Turns []struct{ ID string }
+			Next  string
+		}
+		if err := json.Unmarshal([]byte(w.do("GET", "/v1/sessions/s/history"+query, "").body), &h); err != nil {
+			t.Fatal(err)
+		}
+		for _, turn := range h.Turns {
+			ids = append(ids, turn.ID)
+		}
+		return ids, h.Next
+	}
+	if got, next := ids(""); !slices.Equal(got, want) || next != "" {
+		t.Errorf("the history is %v, next %q, want %v", got, next, want)
+	}
+	if got, _ := ids("?leaf=t4"); !slices.Equal(got, []string{"t0", "t1", "t2", "t3", "t4"}) {
+		t.Errorf("the older branch is %v", got)
+	}
+	var pages []string
+	for query, n := "?limit=3", 0; n < 5; n++ {
+		got, next := ids(query)
+		if pages = append(got, pages...); next == "" {
+			break
+		}
+		query = "?limit=3&cursor=" + next
+	}
+	if !slices.Equal(pages, want) {
+		t.Errorf("page by page the history is %v, want %v", pages, want)
+	}
+	w.do("GET", "/v1/sessions/s/history?leaf=nobody", "").problem(http.StatusNotFound, "")
+	w.do("GET", "/v1/sessions/s/history?leaf=a%20b", "").problem(http.StatusBadRequest, "leaf")
+	w.do("GET", "/v1/sessions/s/history?cursor=t1", "").problem(http.StatusBadRequest, "cursor")
+	w.do("GET", "/v1/sessions/s/history?limit=1001", "").problem(http.StatusBadRequest, "limit")
 }
