@@ -254,6 +254,7 @@ func (h *History) path(ctx context.Context, session string, q transcript.PathQue
 		case errors.Is(err, transcript.ErrNoTranscripts):
 		case errors.Is(err, transcript.ErrNoSession), errors.Is(err, transcript.ErrNoTurn):
 			asked = true
+		case errors.Is(err, transcript.ErrPartial) && asked: // the files do not have it, and what is not written yet the stream still has
 		default:
 			found = err
 		}

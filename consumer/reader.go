@@ -351,6 +351,8 @@ func (r *StreamReader) Path(ctx context.Context, session string, q transcript.Pa
 		return transcript.Recent{}, err
 	}
 	rec, err := doc.Path(q)
-	rec.Partial = partial
+	if rec.Partial = partial; partial && errors.Is(err, transcript.ErrNoTurn) {
+		err = transcript.ErrPartial
+	}
 	return rec, err
 }
