@@ -54,9 +54,11 @@ func (f *fixture) connect() jetstream.JetStream {
 	return js
 }
 
-func (f *fixture) store(dir string) *transcript.Store {
+func (f *fixture) store(dir string) *transcript.Store { return f.open(transcript.Config{Dir: dir}) }
+
+func (f *fixture) open(cfg transcript.Config) *transcript.Store {
 	f.t.Helper()
-	s, err := transcript.Open(transcript.Config{Dir: dir})
+	s, err := transcript.Open(cfg)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -59,7 +59,7 @@ func (f *fixture) bury(group, reason, subject string, payload []byte, headers ..
 func TestKindsOfReasons(t *testing.T) {
 	f := newFixture(t)
 	dir := filepath.Join(t.TempDir(), "transcripts")
-	store := f.store(dir)
+	store := f.open(transcript.Config{Dir: dir, SessionMaxBytes: 3000})
 	if err := os.MkdirAll(tailPath(dir, "bad"), 0o700); err != nil { // a folder where the tail should be
 		t.Fatal(err)
 	}
@@ -73,6 +73,8 @@ func TestKindsOfReasons(t *testing.T) {
 	f.send(stream.TurnSubject("s"), dated(t, good, turn.Timestamp, time.Now().Add(transcript.MaxAhead+time.Hour)), "")
 	f.send(stream.TurnSubject("s"), bytes.Replace(good, []byte(`"complete","rev":1`), []byte(`"redacted","rev":1000000`), 1), "")
 	f.publish(makeTurn(t, "bad", 1, 1))
+	full := makeTurn(t, "full", 1, 1)
+	f.send(stream.TurnSubject("full"), bytes.Replace(full.Payload(), []byte("question"), bytes.Repeat([]byte("q"), 3500), 1), "")
 	c, stop := f.start(Config{Store: store, Deliveries: 1, PayloadLimit: 4000})
 	f.drained(DefaultGroup)
 	if err := stop(); err != nil {

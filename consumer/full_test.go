@@ -14,11 +14,7 @@ import (
 func TestFullSession(t *testing.T) {
 	f := newFixture(t)
 	dir := filepath.Join(t.TempDir(), "transcripts")
-	store, err := transcript.Open(transcript.Config{Dir: dir, SessionMaxBytes: 2000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { store.Close(t.Context()) })
+	store := f.open(transcript.Config{Dir: dir, SessionMaxBytes: 2000})
 	c, stop := f.start(Config{Store: store})
 	var turns []transcript.Snapshot
 	for i := range 40 {
@@ -55,11 +51,7 @@ func TestFullSession(t *testing.T) {
 	}
 
 	// A replay elsewhere says what it leaves out.
-	other, err := transcript.Open(transcript.Config{Dir: filepath.Join(t.TempDir(), "transcripts"), SessionMaxBytes: 2000})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { other.Close(t.Context()) })
+	other := f.open(transcript.Config{Dir: filepath.Join(t.TempDir(), "transcripts"), SessionMaxBytes: 2000})
 	res, err := Replay(t.Context(), ReplayConfig{JS: f.js, Store: other})
 	if err != nil || res.LeftOut == 0 {
 		t.Fatalf("%+v %v", res, err)

@@ -52,9 +52,22 @@ func openDurability(root *os.Root, how Durability) (durability, error) {
 
 func (d *durability) close() error { return d.dir.Close() }
 
+// call runs a system call on the folder. The descriptor stays open during the call: an operation
+// that is late may still be at work when the store is closed.
+func (d *durability) call(system func(fd int) error) error {
+	conn, err := d.dir.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if held := conn.Control(func(fd uintptr) { err = system(int(fd)) }); held != nil {
+		return held
+	}
+	return err
+}
+
 // syncAll makes everything written so far durable; only for SyncFS.
 func (d *durability) syncAll() error {
-	if err := unix.Syncfs(int(d.dir.Fd())); err != nil {
+	if err := d.call(unix.Syncfs); err != nil {
 		return err
 	}
 	return folder.Confirm(d.dir)

@@ -85,7 +85,7 @@ func (h *shards) named(name string, create bool) (*os.Root, error) {
 	known := h.open[name]
 	h.mu.RUnlock()
 	var st unix.Stat_t
-	err := unix.Fstatat(int(h.place.durable.dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := h.place.durable.call(func(fd int) error { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 	switch {
 	case err == nil && known.root != nil && idOf(&st) == known.id:
 		return known.root, nil

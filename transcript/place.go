@@ -181,7 +181,7 @@ func (s *Store) access(name string) error {
 	if !s.cfg.ReadOnly {
 		mode |= unix.W_OK
 	}
-	err := unix.Faccessat(int(s.now().durable.dir.Fd()), name, mode, unix.AT_EACCESS)
+	err := s.now().durable.call(func(fd int) error { return unix.Faccessat(fd, name, mode, unix.AT_EACCESS) })
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}

@@ -35,7 +35,11 @@ func (s *Store) Scratch(ctx context.Context) (*Scratch, error) {
 	}
 	x := &Scratch{store: s, memory: memory}
 	err = s.one(ctx, "open a scratch file", func() error {
-		fd, err := unix.Openat(int(s.now().durable.dir.Fd()), ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		var fd int
+		err := s.now().durable.call(func(dir int) (err error) {
+			fd, err = unix.Openat(dir, ".", unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+			return err
+		})
 		if err == nil {
 			x.file = os.NewFile(uintptr(fd), "scratch file in "+s.cfg.Dir)
 			return nil
