@@ -8,12 +8,15 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/afterword-io/afterword/internal/credentials"
 )
 
 const noRetries = -1
 
-// newClient makes the client of t; nothing is connected yet.
-func newClient(t target, c Config, tls *tls.Config) redis.UniversalClient {
+// newClient makes the client of t; nothing is connected yet. Embedded, unless nil, finds the
+// credentials.
+func newClient(t target, c Config, tls *tls.Config, embedded *credentials.Dialer) redis.UniversalClient {
 	o := &redis.UniversalOptions{
 		Addrs: t.addrs, DB: t.db, MasterName: t.master,
 		Username: t.user, Password: t.password,
@@ -34,6 +37,10 @@ func newClient(t target, c Config, tls *tls.Config) redis.UniversalClient {
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
+	if embedded != nil {
+		o.Dialer = embedded.DialContext
+		o.CredentialsProvider = embedded.Userinfo
+	}
 	if t.mode == cluster {
 		co := o.Cluster()
 		// Otherwise the first command asks a node for COMMAND, for up to 5 s and
@@ -46,6 +53,14 @@ func newClient(t target, c Config, tls *tls.Config) redis.UniversalClient {
 		return redis.NewClusterClient(co)
 	}
 	return redis.NewUniversalClient(o)
+}
+
+// embeddedOf is what finds the credentials of t when it may be an embedded server.
+func embeddedOf(t target, c Config) *credentials.Dialer {
+	if len(c.DataDirs) == 0 || t.mode != standalone || t.tls || t.user != "" || t.password != "" {
+		return nil
+	}
+	return credentials.Redis(c.DataDirs, c.DialTimeout)
 }
 
 // LogClient makes the Redis client library log to l. The library has one logger

@@ -46,6 +46,9 @@ type Config struct {
 	// share a Redis have the same. Without one nothing is read or written until
 	// [Redis.SetKey]; [NewShared] gives it one that is kept in NATS.
 	Key []byte
+	// DataDirs are folders that may be the data folder of an `afterword serve` on this machine. When
+	// URL is that of its embedded server, and has no password, the one in the folder is used.
+	DataDirs []string
 	// TTL is how long both keys of a session live after their last write.
 	TTL time.Duration
 	// Limit is how many turns are kept per session.

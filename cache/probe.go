@@ -53,7 +53,7 @@ func (r *Redis) Check(ctx context.Context) error {
 		ask func(context.Context) error
 	}{{r.reads, r.probeRead}, {r.writes, r.probeWrite}} {
 		if why := c.b.cause(); why != nil {
-			return trouble(c.b.of, why)
+			return r.trouble(c.b.of, why)
 		}
 		_, err := do(ctx, r, c.b, func(ctx context.Context) (struct{}, error) { return struct{}{}, c.ask(ctx) })
 		r.count(OpPing, err)
@@ -61,7 +61,7 @@ func (r *Redis) Check(ctx context.Context) error {
 			if why := c.b.cause(); why != nil { // rather than that it is open
 				err = why
 			}
-			return trouble(c.b.of, err)
+			return r.trouble(c.b.of, err)
 		}
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/afterword-io/afterword/internal/credentials"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -24,6 +25,7 @@ type Redis struct {
 	cfg           Config
 	target        target
 	client        redis.UniversalClient
+	embedded      *credentials.Dialer // nil when the URL says who connects
 	reads, writes *breaker
 	stall         stall
 	counters      counters
@@ -51,7 +53,8 @@ func New(cfg Config) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg, tls), stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
+	embedded := embeddedOf(t, cfg)
+	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg, tls, embedded), embedded: embedded, stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
 	if len(cfg.Key) > 0 {
 		r.key.Store(&cfg.Key)
 	}
@@ -72,8 +75,14 @@ func (r *Redis) SetKey(key []byte) {
 // hasKey reports whether entries can be told from forged ones.
 func (r *Redis) hasKey() bool { return r.key.Load() != nil }
 
-// String is the URL without its secrets.
-func (r *Redis) String() string { return r.target.String() }
+// String is the URL without its secrets. Of an embedded server it shows that there are some.
+func (r *Redis) String() string {
+	t := r.target
+	if r.embedded != nil {
+		t.user, t.password = r.embedded.Userinfo()
+	}
+	return t.String()
+}
 
 // Limit is how many turns are kept per session.
 func (r *Redis) Limit() int { return r.cfg.Limit }

@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/afterword-io/afterword/internal/credentials"
 )
 
 // maxReason bounds what is shown of an answer of Redis, in bytes.
@@ -35,6 +37,20 @@ func trouble(of string, err error) *TroubleError {
 	e := &TroubleError{What: "Redis does not answer", Why: reason(err), Do: advice(err), err: err}
 	if refused(err) {
 		e.What = "Redis refuses " + of
+	}
+	return e
+}
+
+// trouble is [trouble], and says which credentials were refused.
+func (r *Redis) trouble(of string, err error) *TroubleError {
+	e := trouble(of, err)
+	if !redis.IsAuthError(err) {
+		return e
+	}
+	e.What = "Redis refused the credentials at " + r.String()
+	if r.embedded != nil {
+		e.Why += ", " + r.embedded.Sent()
+		e.Do += ", or " + credentials.Elsewhere
 	}
 	return e
 }

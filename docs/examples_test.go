@@ -18,6 +18,7 @@ import (
 
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -134,7 +135,7 @@ func (s *scene) chat(name, addr, program string, args ...string) {
 func (s *scene) inTrace(name string) {
 	t := s.t
 	t.Helper()
-	js := servertest.JetStream(t, nats.DefaultURL)
+	js := servertest.JetStream(t, nats.DefaultURL, publisher.Embedded(filepath.Join(s.dir, "data")))
 	defer js.Conn().Close()
 	c, err := js.OrderedConsumer(t.Context(), stream.Turns, jetstream.OrderedConsumerConfig{FilterSubjects: []string{stream.TurnSubject(name + " /1")}})
 	if err != nil {

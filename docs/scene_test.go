@@ -23,6 +23,7 @@ import (
 type scene struct {
 	t   *testing.T
 	dir string
+	env []string // of all that is started
 }
 
 // newScene moves the test's goroutine into a network of its own. Everything that
@@ -58,7 +59,7 @@ func newScene(t *testing.T) *scene {
 			t.Fatal(err)
 		}
 	}
-	return &scene{t, dir}
+	return &scene{t: t, dir: dir}
 }
 
 // folders are those that pages take for granted.
@@ -95,6 +96,7 @@ func (s *scene) command(name string, args ...string) *exec.Cmd {
 		}
 	}
 	cmd.Env = append(cmd.Env, "PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"))
+	cmd.Env = append(cmd.Env, s.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }

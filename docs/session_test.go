@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
 )
 
 // Bounds of these tests.
@@ -128,6 +129,7 @@ func sessions() map[string]func(*scene) {
 		},
 		"docs/runbook.md": func(s *scene) {
 			defer s.start("127.0.0.1:8080", "afterword serve --group transcripts --data-dir /var/lib/afterword/transcripts")()
+			s.env = s.credentials("var/lib/afterword/transcripts") // the page has servers that need none
 			s.talk()
 			s.play("docs/runbook.md")
 		},
@@ -139,6 +141,17 @@ func TestSessions(t *testing.T) {
 	for name, play := range sessions() {
 		t.Run(filepath.Base(name), func(t *testing.T) { play(newScene(t)) })
 	}
+}
+
+// credentials are the variables in a data folder with which other programs connect.
+func (s *scene) credentials(dataDir string) (env []string) {
+	s.t.Helper()
+	text, err := s.shell("set -a; . " + filepath.Join(dataDir, "credentials") + "; printenv NATS_URL REDIS_URL")
+	urls := strings.Fields(text)
+	if err != nil || len(urls) != 2 {
+		s.t.Fatalf("the credentials in %s are no variables: %v", dataDir, err)
+	}
+	return []string{"NATS_URL=" + urls[0], "REDIS_URL=" + urls[1]}
 }
 
 // talk publishes some turns, one of them of the session abc.
@@ -160,7 +173,7 @@ func (s *scene) must(command string) {
 // messages that cannot be turns.
 func (s *scene) deadLetters() {
 	s.t.Helper()
-	nc, err := nats.Connect("nats://127.0.0.1:4222") // from this thread, which is in the scene's network
+	nc, err := nats.Connect(nats.DefaultURL, publisher.Embedded(filepath.Join(s.dir, "data"))) // from this thread, which is in the scene's network
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/credentials"
+	"github.com/afterword-io/afterword/internal/embedded"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
@@ -139,7 +142,7 @@ func TestMessageIDOfThePage(t *testing.T) {
 }
 
 // publishPy runs the example that publishes a turn without any library.
-func publishPy(t *testing.T, server, session, user, assistant string) (string, error) {
+func publishPy(t *testing.T, server, session, user, assistant string, more ...string) (string, error) {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -148,6 +151,7 @@ func publishPy(t *testing.T, server, session, user, assistant string) (string, e
 	ctx, cancel := context.WithTimeout(t.Context(), publishWithin)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python, filepath.Join(root, "deploy/examples/publish.py"), "--server", server, session, user, assistant)
+	cmd.Args = append(cmd.Args, more...)
 	cmd.Env = append(os.Environ(), "PYTHONUTF8=1", "PYTHONDONTWRITEBYTECODE=1")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -213,6 +217,30 @@ func TestPublishPy(t *testing.T) {
 				t.Errorf("session %q: message id %s, want %s", session, got, stream.MsgID(msg.Data))
 			}
 		}
+	}
+}
+
+// With the credentials in a data folder publish.py publishes to the server that requires them.
+func TestPublishPyToEmbedded(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	keys, err := credentials.Make(dir, embedded.DefaultNATS, embedded.DefaultRedis)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := embedded.StartNATS(embedded.NATSConfig{Dir: filepath.Join(dir, "nats"), Addr: "127.0.0.1:0", User: keys.NATS.User, Password: keys.NATS.Password})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Shutdown(t.Context())
+	js := servertest.JetStream(t, srv.ClientURL())
+	if err := stream.Ensure(t.Context(), js, stream.StreamConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(keys.NATS.Listens(srv.Addr()), keys.Save()); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := publishPy(t, srv.Addr(), "abc", "Hi", "Hello.", "--data-dir", dir); err != nil || !strings.Contains(out, `"sequences": [1, 2]`) {
+		t.Errorf("publish.py ends with %v and says:\n%s", err, out)
 	}
 }
 

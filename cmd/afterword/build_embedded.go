@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/credentials"
 	"github.com/afterword-io/afterword/internal/embedded"
 )
 
@@ -14,8 +15,16 @@ var errServerStopped = errors.New("the embedded NATS server has stopped, which i
 // watchEvery is how often an embedded server is looked at.
 const watchEvery = time.Second
 
-// startEmbedded starts the servers that no URL was given for, and points the URLs at them.
+// startEmbedded starts the servers that no URL was given for, and points the URLs at them. Their
+// credentials are in the data folder, for all who connect.
 func (b *builder) startEmbedded() error {
+	if b.o.nats.url != "" && b.o.redis.url != "" {
+		return nil
+	}
+	keys, err := credentials.Make(b.o.store.dir, embedded.DefaultNATS, embedded.DefaultRedis)
+	if err != nil {
+		return err
+	}
 	if b.o.nats.url == "" {
 		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
 			return errors.New("--nats-js-domain and --nats-js-prefix are for servers given with --nats-url: the embedded one has neither a domain nor other accounts")
@@ -23,12 +32,15 @@ func (b *builder) startEmbedded() error {
 		if err := refuseRoot("the folder of the embedded NATS server", b.natsDir()); err != nil {
 			return err
 		}
-		srv, err := embedded.StartNATS(embedded.NATSConfig{Dir: b.natsDir(), Addr: b.o.embeddedNATS, Logger: b.log})
+		srv, err := embedded.StartNATS(embedded.NATSConfig{
+			Dir: b.natsDir(), Addr: b.o.embeddedNATS, User: keys.NATS.User, Password: keys.NATS.Password, Logger: b.log,
+		})
 		if err != nil {
 			return err
 		}
 		b.server = srv
-		b.o.nats = natsOptions{url: srv.ClientURL(), connect: b.o.nats.connect, request: b.o.nats.request, inbox: b.o.nats.inbox} // it asks for no credentials
+		old := b.o.nats
+		b.o.nats = natsOptions{url: srv.ClientURL(), dataDirs: old.dataDirs, connect: old.connect, request: old.request, inbox: old.inbox}
 		if b.o.limits.maxBytes == 0 {
 			b.o.limits.maxBytes = embedded.DefaultMaxBytes
 			if most := srv.MaxBytes(); most > 0 { // a small disk
@@ -37,16 +49,22 @@ func (b *builder) startEmbedded() error {
 		}
 		b.onStop("embedded nats", 100, srv.Shutdown)
 		b.watch(srv)
+		if err := keys.NATS.Listens(srv.Addr()); err != nil {
+			return err
+		}
 	}
 	if b.o.redis.url == "" {
-		srv, err := embedded.StartRedis(embedded.RedisConfig{Addr: b.o.embeddedRedis})
+		srv, err := embedded.StartRedis(embedded.RedisConfig{Addr: b.o.embeddedRedis, Password: keys.Redis.Password})
 		if err != nil {
 			return err
 		}
 		b.o.redis.url = srv.URL()
 		b.onStop("embedded redis", 100, func(context.Context) error { srv.Close(); return nil })
+		if err := keys.Redis.Listens(srv.Addr()); err != nil {
+			return err
+		}
 	}
-	return nil
+	return keys.Save()
 }
 
 // watch ends the process when its embedded server has stopped: only a new start helps.

@@ -25,7 +25,7 @@ func (o *redisOptions) config() (cache.Config, error) {
 		}
 	}
 	return cache.Config{
-		URL: o.url, CA: o.ca, Cert: o.cert, CertKey: o.key, Key: key, OpTimeout: o.timeout, DialTimeout: o.dial, ReadTimeout: o.read, WriteTimeout: o.write,
+		URL: o.url, DataDirs: o.dataDirs(), CA: o.ca, Cert: o.cert, CertKey: o.key, Key: key, OpTimeout: o.timeout, DialTimeout: o.dial, ReadTimeout: o.read, WriteTimeout: o.write,
 		PoolSize: o.poolSize, PoolTimeout: o.pool, StallAfter: o.stall, BreakerWait: o.breaker,
 	}, nil
 }
@@ -49,7 +49,7 @@ func (b *builder) connectRedis() error {
 	var trouble *cache.TroubleError
 	switch err := r.Check(b.ctx); {
 	case redis.IsAuthError(err):
-		return redisRefused(r)
+		return err
 	case errors.As(err, &trouble) && !trouble.Refused(): // what it refuses is logged there
 		b.log.Warn("Redis is unreachable, going on without it until it answers", "url", r.String(), "error", trouble.Why)
 	}
@@ -99,8 +99,4 @@ func (b *builder) share(refresher *cache.Refresher) error {
 		}
 	}
 	return nil
-}
-
-func redisRefused(r *cache.Redis) error {
-	return fmt.Errorf("Redis refused the credentials at %s: correct the user and password in --redis-url", r)
 }

@@ -47,10 +47,10 @@ is there in front of it.`,
 		},
 	}
 	f := flags{cmd.Flags()}
+	o.store.add(f)
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
 	o.addListen(f, defaultConsole, "`ADDRESS` of the console")
-	o.store.add(f)
 	o.store.addReaders(f)
 	o.store.addLimit(f)
 	o.console.add(f)

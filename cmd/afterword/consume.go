@@ -42,10 +42,10 @@ SIGTERM, SIGINT or SIGHUP stops it: what was fetched is written and acknowledged
 		},
 	}
 	f := flags{cmd.Flags()}
+	o.addCommon(f)
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
 	o.addListen(f, "", "`ADDRESS` of /healthz, /readyz and /metrics; none given means that there is none")
-	o.addCommon(f)
 	o.addConsumer(f)
 	f.BoolVar(&o.rebind, "rebind", false, "take the group over for this folder")
 	return cmd

@@ -37,10 +37,10 @@ SIGTERM, SIGINT or SIGHUP stops it: requests are answered and accepted turns sto
 		},
 	}
 	f := flags{cmd.Flags()}
+	o.addCommon(f)
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
 	o.addListen(f, defaultListen, "`ADDRESS` of the HTTP API")
-	o.addCommon(f)
 	o.addGateway(f, "spool/ under --data-dir")
 	return cmd
 }

@@ -22,8 +22,9 @@ import (
 
 // natsOptions say where NATS is, and who connects.
 type natsOptions struct {
-	url     string
-	context string // whose members [cli.settle] has put into the others
+	url      string
+	context  string // whose members [cli.settle] has put into the others
+	dataDirs foldersOf
 	stream.Credentials
 	connect, request      time.Duration
 	domain, prefix, inbox string
@@ -48,11 +49,12 @@ func (o *natsOptions) add(f flags, without string) {
 	f.secret("nats-url", stream.RedactURL)
 	f.secret("nats-password", masked)
 	f.secret("nats-token", masked)
+	o.dataDirs = f.dataDirs()
 }
 
 func (o *natsOptions) config(name string, log *slog.Logger) stream.Config {
 	return stream.Config{
-		URL: o.url, Credentials: o.Credentials, Name: "afterword " + name, Timeout: o.connect, Logger: log, InboxPrefix: o.inbox,
+		URL: o.url, Credentials: o.Credentials, DataDirs: o.dataDirs(), Name: "afterword " + name, Timeout: o.connect, Logger: log, InboxPrefix: o.inbox,
 		API: stream.API{Domain: o.domain, Prefix: o.prefix, Request: o.request},
 	}
 }
@@ -89,6 +91,7 @@ type redisOptions struct {
 	timeout, dial, read, write, pool time.Duration
 	stall, breaker                   time.Duration
 	poolSize                         int
+	dataDirs                         foldersOf
 }
 
 // noRedis as a URL means that there is no cache.
@@ -101,6 +104,7 @@ func (o *redisOptions) add(f flags, without string) {
 	f.text(&o.cert, "", "redis-cert", "REDIS_CERT", "PEM `FILE` of the client's certificate")
 	f.text(&o.key, "", "redis-key", "REDIS_KEY", "PEM `FILE` of its key")
 	f.text(&o.keyFile, "", "cache-key-file", "", "`FILE` of the key that signs what Redis holds, the same for all processes; none means one kept in NATS")
+	o.dataDirs = f.dataDirs()
 	f.wait(&o.timeout, cache.DefaultOpTimeout, "redis-timeout", "bound of one Redis operation")
 	f.wait(&o.dial, cache.DefaultDialTimeout, "redis-dial-timeout", "bound of connecting to Redis")
 	f.wait(&o.read, cache.DefaultReadTimeout, "redis-read-timeout", "bound of reading one answer of Redis")
@@ -133,7 +137,7 @@ type storeOptions struct {
 }
 
 func (o *storeOptions) add(f flags) {
-	f.text(&o.dir, "./data", "data-dir", "", "`FOLDER` of all data; transcripts are in transcripts/ under it")
+	f.text(&o.dir, defaultDataDir, dataDirFlag, "", "`FOLDER` of all data; transcripts are in transcripts/ under it")
 	f.wait(&o.fileTimeout, transcript.DefaultFileTimeout, "file-timeout", "bound of one file operation")
 }
 

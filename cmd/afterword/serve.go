@@ -13,7 +13,9 @@ func (c *cli) serve() *cobra.Command {
 		Short: "Run everything in one process",
 		Long: `Run gateway, consumer and console in one process, on an embedded NATS JetStream server and
 an embedded Redis-compatible server unless URLs are given. All data is under
---data-dir: nats/ (the stream) and transcripts/, and with --nats-url spool/.
+--data-dir: nats/ (the stream) and transcripts/, with --nats-url spool/, and credentials,
+without which the embedded servers take no connection: commands with the same
+--data-dir find them, other programs may read the file as environment variables.
 
 SIGTERM, SIGINT or SIGHUP stops it: requests, publisher and consumer finish within
 --drain-timeout, and it exits with 0. A second signal ends it at once.`,
@@ -55,11 +57,11 @@ SIGTERM, SIGINT or SIGHUP stops it: requests, publisher and consumer finish with
 		},
 	}
 	f := flags{cmd.Flags()}
+	o.addCommon(f)
 	o.nats.add(f, "the embedded server")
 	o.redis.add(f, "the embedded server")
 	o.addEmbedded(f)
 	o.addListen(f, defaultListen, "`ADDRESS` of the HTTP API")
-	o.addCommon(f)
 	o.addGateway(f, "spool/ under --data-dir with --nats-url, and no spool with the embedded server")
 	o.addConsumer(f)
 	o.console.add(f)

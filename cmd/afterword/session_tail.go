@@ -55,8 +55,8 @@ revision of one, until Ctrl-C. A server that goes away meanwhile is waited for.`
 	f.IntVarP(&o.turns, "turns", "n", defaultTail, "begin with the last so many turns")
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on with the turns that come")
 	f.BoolVar(&o.json, "json", false, "print JSON: one turn a line")
-	o.nats.add(f, ownNATS)
 	o.store.add(f)
+	o.nats.add(f, ownNATS)
 	o.logs.add(f, "warn")
 	return cmd
 }

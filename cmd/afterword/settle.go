@@ -20,7 +20,8 @@ const (
 )
 
 // settle gives every flag that the command line did not set the value that the environment
-// has for it, else the file of settings, else the NATS context. An empty value counts as none.
+// has for it, else the file of settings, else the NATS context, else the data folder. An empty
+// value counts as none.
 func (c *cli) settle(cmd *cobra.Command) error {
 	fs := cmd.Flags()
 	if err := c.fromEnv(fs); err != nil {
@@ -36,9 +37,11 @@ func (c *cli) settle(cmd *cobra.Command) error {
 		}
 	}
 	if f := fs.Lookup("nats-context"); f != nil && f.Value.String() != "" {
-		return c.fromContext(fs, f.Value.String())
+		if err := c.fromContext(fs, f.Value.String()); err != nil {
+			return err
+		}
 	}
-	return nil
+	return fromDataDir(fs)
 }
 
 // fromEnv takes values of the environment.

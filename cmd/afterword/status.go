@@ -78,9 +78,9 @@ Exit code 0: all is well. 1: there are warnings. 2: turns stand still, or could 
 	f.wait(&o.lagWarning, status.DefaultLagWarning, "lag-warning", "age of the oldest turn that is not written from which on that is a warning")
 	f.wait(&o.lagCritical, status.DefaultLagCritical, "lag-critical", "age from which on it is critical")
 	f.StringSliceVar(&o.services, "listen", nil, "`ADDRESS` of a service of which /readyz is asked too; may be given again")
+	o.store.add(f)
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
-	o.store.add(f)
 	o.logs.add(f, "error")
 	return cmd
 }

@@ -23,8 +23,10 @@ import (
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/afterword-io/afterword/internal/credentials"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
 )
 
 // secretText is what people wrote, and no log line or span may hold.
@@ -77,9 +79,18 @@ func (r *receiver) named(name, trace string) (found []*otlp.Span) {
 // startServe starts `afterword serve` on free ports.
 func startServe(t *testing.T, env []string, args ...string) serveProcess {
 	t.Helper()
-	cmd := exec.Command("afterword", append([]string{"serve", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0",
+	dataDir := t.TempDir()
+	cmd := exec.Command("afterword", append([]string{"serve", "--data-dir", dataDir, "--listen", "127.0.0.1:0",
 		"--embedded-nats", "127.0.0.1:0", "--embedded-redis", "127.0.0.1:0", "--log-format", "json"}, args...)...)
 	cmd.Env = append(append(os.Environ(), "NATS_URL=", "REDIS_URL="), env...)
+	p := startProcess(t, cmd)
+	p.dataDir = dataDir
+	return p
+}
+
+// startProcess starts a service that logs JSON, and waits until it is ready.
+func startProcess(t *testing.T, cmd *exec.Cmd) serveProcess {
+	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
@@ -103,7 +114,6 @@ func startServe(t *testing.T, env []string, args ...string) serveProcess {
 		cmd.Wait()
 	})
 	p.url = p.logged("serving HTTP", "url")
-	p.nats = p.logged("connected to NATS", "url")
 	servertest.Eventually(t, scriptPatience, "readiness", func() bool {
 		status, _, err := request("GET", p.url+"/readyz", "")
 		return err == nil && status == http.StatusOK
@@ -112,11 +122,11 @@ func startServe(t *testing.T, env []string, args ...string) serveProcess {
 }
 
 type serveProcess struct {
-	t         *testing.T
-	cmd       *exec.Cmd
-	log       *output
-	read      chan struct{}
-	url, nats string
+	t            *testing.T
+	cmd          *exec.Cmd
+	log          *output
+	read         chan struct{}
+	url, dataDir string
 }
 
 // lines are those of the log so far; each is one JSON object.
@@ -345,7 +355,11 @@ func TestLogsHoldNoText(t *testing.T) {
 			t.Errorf("%.60s: %d, want %d", c.body, status, c.status)
 		}
 	}
-	nc, err := nats.Connect(p.nats)
+	pair, err := credentials.Read(p.dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect("nats://"+pair.NATS.Addr.String(), publisher.Embedded(p.dataDir))
 	if err != nil {
 		t.Fatal(err)
 	}

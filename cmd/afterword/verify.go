@@ -65,9 +65,9 @@ something is lost.`,
 	f.BoolVar(&o.repair, "repair", false, "mend what differs, and say what was done and what is lost")
 	o.metrics.add(f, "verification")
 	f.BoolVar(&o.json, "json", false, "print JSON: one object per difference, and the result as the last line")
+	o.store.add(f)
 	o.nats.add(f, ownNATS)
 	o.redis.add(f, ownRedis)
-	o.store.add(f)
 	o.store.addLimit(f)
 	o.logs.add(f, "warn")
 	return cmd
@@ -199,7 +199,6 @@ func openCache(ctx context.Context, o redisOptions, js jetstream.JetStream) (*ca
 	err = r.Check(ctx)
 	switch {
 	case redis.IsAuthError(err):
-		err = redisRefused(r)
 	case err != nil:
 		what := err.Error()
 		if trouble := (*cache.TroubleError)(nil); errors.As(err, &trouble) && !trouble.Refused() {

@@ -1,24 +1,27 @@
 #!/usr/bin/env python3
 """Publish one turn to afterword with nothing but Python's standard library.
 
-    publish.py [--server HOST:PORT] SESSION USER ASSISTANT
+    publish.py [--server HOST:PORT] [--data-dir DATA] SESSION USER ASSISTANT
 
 It speaks the plain NATS protocol over a socket and shows all that docs/wire.md
 asks of a publisher: the session token, the payload, the message id, waiting for
 the acknowledgement, and sending the same bytes again when there is none. The
 turn is published twice, as a service that streams its answers would do it:
-first what the user said (rev 1, pending), then the whole turn (rev 2).
+first what the user said (rev 1, pending), then the whole turn (rev 2). To the embedded
+server of `afterword serve` it sends the credentials in the data folder.
 """
 
 import argparse
 import datetime
 import hashlib
 import json
+import os
 import socket
 import string
 import sys
 import time
 import unicodedata
+import urllib.parse
 import uuid
 
 PLAIN = (string.ascii_letters + string.digits + "_-").encode()
@@ -42,16 +45,45 @@ def message_id(payload):
     return hashlib.sha256(payload).hexdigest()[:32]
 
 
+def credentials(server, data_dir):
+    """What `afterword serve` keeps of its server: a URL with user and password, and whose it is."""
+    try:
+        with open(os.path.join(data_dir, "credentials")) as lines:
+            for line in lines:
+                name, _, value = line.strip().partition("=")
+                url = urllib.parse.urlsplit(value)
+                if name == "NATS_URL" and url.netloc.rpartition("@")[2] == server:
+                    return url, os.fstat(lines.fileno()).st_uid
+    except (FileNotFoundError, PermissionError):
+        pass
+    return None, None
+
+
+def peer(sock):
+    """The user whose program is at the other end of a connection on this machine (Linux)."""
+    ends = ["%08X:%04X" % (int.from_bytes(socket.inet_aton(host), sys.byteorder), port)
+            for host, port in (sock.getpeername(), sock.getsockname())]
+    with open("/proc/net/tcp") as sockets:
+        for fields in map(str.split, sockets):
+            if fields[1:3] == ends:
+                return int(fields[7])
+
+
 class NATS:
     """One connection that publishes and waits for the acknowledgement."""
 
-    def __init__(self, server):
+    def __init__(self, server, data_dir):
         host, _, port = server.rpartition(":")
         self.sock = socket.create_connection((host, int(port)), timeout=ACK_TIMEOUT)
         self.lines = self.sock.makefile("rb")
         self.info = json.loads(self.lines.readline().split(b" ", 1)[1])  # INFO {...}
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True,
                    "lang": "python", "version": "0", "name": "publish.py", "protocol": 1}
+        url, owner = credentials(server, data_dir)
+        if url:  # another user may have taken the port while the server is down
+            if peer(self.sock) not in (0, owner):
+                raise ValueError("another user listens at %s: the credentials were not sent" % server)
+            options.update(user=url.username, **{"pass": url.password})
         self.inbox = "_INBOX." + uuid.uuid4().hex
         self.sock.sendall(b"CONNECT %s\r\nSUB %s 1\r\nPING\r\n" % (json.dumps(options).encode(), self.inbox.encode()))
         while self.read() is not None:  # up to the PONG
@@ -100,13 +132,13 @@ class NATS:
         return ack
 
 
-def publish(server, turn):
+def publish(server, data_dir, turn):
     """Publish a snapshot of a turn until it is stored: the same bytes every time."""
     payload = json.dumps(turn, ensure_ascii=False, separators=(",", ":")).encode()
     subject = "afterword.turns." + token(turn["session_id"])
     for delay in DELAYS:
         try:
-            with NATS(server) as nats:
+            with NATS(server, data_dir) as nats:
                 return nats.publish(subject, payload)
         except OSError as err:  # ConnectionError and timeouts are among them
             if delay is None:
@@ -118,6 +150,7 @@ def publish(server, turn):
 def main():
     parser = argparse.ArgumentParser(description="Publish one turn to afterword.")
     parser.add_argument("--server", default="127.0.0.1:4222", help="address of NATS")
+    parser.add_argument("--data-dir", default="data", help="data folder of `afterword serve`")
     parser.add_argument("session")
     parser.add_argument("user")
     parser.add_argument("assistant")
@@ -132,9 +165,9 @@ def main():
         "status": "pending",
         "rev": 1,
     }
-    begun = publish(args.server, turn)
+    begun = publish(args.server, args.data_dir, turn)
     turn.update(assistant=args.assistant, status="complete", rev=2)  # the model has answered
-    done = publish(args.server, turn)
+    done = publish(args.server, args.data_dir, turn)
     print(json.dumps({"id": turn["id"], "sequences": [begun["seq"], done["seq"]]}))
 
 

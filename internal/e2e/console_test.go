@@ -19,6 +19,7 @@ import (
 
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/publisher"
 )
 
 const (
@@ -44,11 +45,12 @@ func serveSomething(t *testing.T, args ...string) *served {
 	t.Helper()
 	listen, natsAddr := freeAddr(t), freeAddr(t)
 	s := &served{t: t, base: "http://" + listen}
-	s.args = append([]string{"serve", "--data-dir", filepath.Join(t.TempDir(), "data"),
+	dataDir := filepath.Join(t.TempDir(), "data")
+	s.args = append([]string{"serve", "--data-dir", dataDir,
 		"--listen", listen, "--embedded-nats", natsAddr, "--embedded-redis", freeAddr(t)}, args...)
 	s.begin()
 	var err error
-	if s.nc, err = nats.Connect("nats://"+natsAddr, nats.MaxReconnects(-1)); err != nil {
+	if s.nc, err = nats.Connect("nats://"+natsAddr, publisher.Embedded(dataDir), nats.MaxReconnects(-1)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.nc.Close)

@@ -41,10 +41,14 @@ func chatNode(t *testing.T) string {
 // before is known at the next, what a user cut off stays, and all of it arrives.
 func TestNodeChat(t *testing.T) {
 	dir := chatNode(t)
-	srv := servertest.NATS(t)
+	srv := servertest.NATS(t, servertest.UserPass("afterword", "s3cret"))
+	dataDir := t.TempDir() // as `afterword serve` has one
+	if err := os.WriteFile(filepath.Join(dataDir, "credentials"), []byte("# more\nNATS_URL="+srv.URL()+"\nREDIS_URL=\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	api := serve(t, afterword(t), srv.URL())
 	addr := freeAddr(t)
-	cmd := exec.Command("node", "chat.js", "--listen", addr, "--nats-url", srv.URL(), "--gateway", api)
+	cmd := exec.Command("node", "chat.js", "--listen", addr, "--data-dir", dataDir, "--gateway", api)
 	cmd.Dir = dir
 	chat := start(t, cmd)
 	chat.says("chat answers")

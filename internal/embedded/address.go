@@ -9,7 +9,7 @@ import (
 )
 
 // loopback splits the address of an embedded server and refuses every one that
-// another machine could reach: embedded servers have no authentication.
+// another machine could reach: embedded servers have no TLS.
 func loopback(addr, flag string) (host string, port int, err error) {
 	host, p, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -23,7 +23,7 @@ func loopback(addr, flag string) (host string, port int, err error) {
 		host = "127.0.0.1" // what it resolves to is not ours to trust
 	}
 	if ip := net.ParseIP(host); ip == nil || !ip.IsLoopback() {
-		return "", 0, fmt.Errorf("%s %q: embedded servers have no authentication and listen on loopback only; use 127.0.0.1:%d, or run a server of its own", flag, addr, port)
+		return "", 0, fmt.Errorf("%s %q: embedded servers have no TLS and listen on loopback only; use 127.0.0.1:%d, or run a server of its own", flag, addr, port)
 	}
 	return host, port, nil
 }

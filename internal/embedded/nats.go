@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,9 +14,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sys/unix"
 
 	"github.com/afterword-io/afterword/internal/folder"
+	"github.com/afterword-io/afterword/internal/secret"
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
@@ -29,6 +32,7 @@ const (
 	natsURLFlag  = "--nats-url"
 	natsReady    = 5 * time.Second
 	natsLockName = "lock"
+	madeUpUser   = "afterword"
 )
 
 // NATSConfig says where an embedded NATS server listens and keeps its data.
@@ -40,6 +44,9 @@ type NATSConfig struct {
 	// MaxBytes bounds all streams together. Zero means three quarters of what
 	// the disk has free.
 	MaxBytes int64
+	// User and Password are required of every client; without a password both are made up, and
+	// only [NATS.ClientURL] tells them.
+	User, Password string
 	// MaxPayload in bytes. Zero means [stream.DefaultMaxPayload].
 	MaxPayload int32
 	// Logger gets the server's log. Nil discards it.
@@ -50,6 +57,7 @@ type NATSConfig struct {
 // synced to disk before it is acknowledged.
 type NATS struct {
 	srv  *server.Server
+	user *url.Userinfo
 	lock *os.File
 	once sync.Once
 }
@@ -65,6 +73,9 @@ func StartNATS(cfg NATSConfig) (*NATS, error) {
 	if cfg.MaxPayload == 0 {
 		cfg.MaxPayload = stream.DefaultMaxPayload
 	}
+	if cfg.Password == "" {
+		cfg.User, cfg.Password = madeUpUser, secret.Text()
+	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -77,6 +88,9 @@ func StartNATS(cfg NATSConfig) (*NATS, error) {
 	}
 	if err := folder.Make(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("embedded NATS: create folder: %w", err)
+	}
+	if err := os.Chmod(cfg.Dir, 0o700); err != nil { // somebody may have made it with another mode
+		return nil, fmt.Errorf("embedded NATS: keep others out of the folder: %w: give %s to the user of this process", err, cfg.Dir)
 	}
 	// Before JetStream opens its files: two servers on one folder ruin it.
 	lock, err := lockDir(cfg.Dir)
@@ -104,6 +118,12 @@ func startNATS(cfg NATSConfig, host string, port int) (*NATS, error) {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
+	// The server warns of passwords that it is given as they are. The cost of a hash protects
+	// weak ones; this one cannot be guessed.
+	hash, err := bcrypt.GenerateFromPassword([]byte(cfg.Password), bcrypt.MinCost)
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: password: %w", err)
+	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName:            "afterword-embedded",
 		Host:                  host,
@@ -113,6 +133,7 @@ func startNATS(cfg NATSConfig, host string, port int) (*NATS, error) {
 		JetStreamMaxStore:     cfg.MaxBytes,
 		SyncAlways:            true, // the default syncs every 2 minutes: a power cut loses what was acknowledged
 		MaxPayload:            cfg.MaxPayload,
+		Users:                 []*server.User{{Username: cfg.User, Password: string(hash)}},
 		NoSigs:                true, // signals are the command's business
 		DisableShortFirstPing: true,
 	})
@@ -130,11 +151,16 @@ func startNATS(cfg NATSConfig, host string, port int) (*NATS, error) {
 		srv.Shutdown()
 		return nil, fmt.Errorf("embedded NATS at %s is not ready after %s", cfg.Addr, natsReady)
 	}
-	return &NATS{srv: srv}, nil
+	return &NATS{srv: srv, user: url.UserPassword(cfg.User, cfg.Password)}, nil
 }
 
-// ClientURL is the URL to connect to.
-func (e *NATS) ClientURL() string { return e.srv.ClientURL() }
+// Addr is the host:port that it listens on.
+func (e *NATS) Addr() string { return e.srv.Addr().String() }
+
+// ClientURL is the URL to connect to, with the credentials.
+func (e *NATS) ClientURL() string {
+	return (&url.URL{Scheme: "nats", User: e.user, Host: e.Addr()}).String()
+}
 
 // MaxBytes is what all streams together may hold. A stream with a greater
 // limit of its own cannot be created.

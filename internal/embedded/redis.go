@@ -3,6 +3,7 @@ package embedded
 import (
 	"cmp"
 	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+
+	"github.com/afterword-io/afterword/internal/secret"
 )
 
 const (
@@ -32,6 +35,8 @@ const (
 type RedisConfig struct {
 	// Addr is a loopback host:port. Empty means [DefaultRedis]; port 0 takes a free one.
 	Addr string
+	// Password is required of every client; an empty one is made up, and only [Redis.URL] tells it.
+	Password string
 	// MaxKeys is how many keys are kept; those nearest to their expiry go first,
 	// the keys of one Cluster slot tag together. Zero means [DefaultMaxKeys].
 	MaxKeys int
@@ -57,6 +62,9 @@ func StartRedis(cfg RedisConfig) (*Redis, error) {
 	if cfg.Addr == "" {
 		cfg.Addr = DefaultRedis
 	}
+	if cfg.Password == "" {
+		cfg.Password = secret.Text()
+	}
 	if cfg.MaxKeys <= 0 {
 		cfg.MaxKeys = DefaultMaxKeys
 	}
@@ -68,6 +76,7 @@ func StartRedis(cfg RedisConfig) (*Redis, error) {
 		return nil, err
 	}
 	e := &Redis{cfg: cfg, mini: miniredis.NewMiniRedis(), stop: make(chan struct{}), done: make(chan struct{})}
+	e.mini.RequireAuth(cfg.Password)
 	if err := e.mini.StartAddr(net.JoinHostPort(host, strconv.Itoa(port))); err != nil {
 		return nil, listenError(cfg.Addr, redisFlag, redisURLFlag, err)
 	}
@@ -79,8 +88,10 @@ func StartRedis(cfg RedisConfig) (*Redis, error) {
 // Addr is the host:port that it listens on.
 func (e *Redis) Addr() string { return e.addr }
 
-// URL is the Redis URL to connect to.
-func (e *Redis) URL() string { return "redis://" + e.addr }
+// URL is the Redis URL to connect to, with the password.
+func (e *Redis) URL() string {
+	return (&url.URL{Scheme: "redis", User: url.UserPassword("", e.cfg.Password), Host: e.addr}).String()
+}
 
 // Close stops the server and forgets everything. Further calls do nothing.
 func (e *Redis) Close() {

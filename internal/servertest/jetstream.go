@@ -9,9 +9,9 @@ import (
 
 // JetStream is a test's own connection to a server. It is closed when the test ends, or
 // before by js.Conn().Close().
-func JetStream(t testing.TB, url string) (js jetstream.JetStream) {
+func JetStream(t testing.TB, url string, options ...nats.Option) (js jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(url)
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -132,7 +132,7 @@ func (g *Gatherer) redis(ctx context.Context, r *Report) {
 	r.Redis.URL = g.cfg.Redis.String()
 	err := g.cfg.Redis.Check(ctx)
 	if err == nil {
-		r.Redis.Reachable = true
+		r.Redis.Reachable, r.Redis.URL = true, g.cfg.Redis.String() // connected, it tells of credentials
 		r.add(CheckRedis, "", OK, r.Redis.URL+" answers and takes writes", "")
 		return
 	}

@@ -37,6 +37,10 @@ func (g *Gatherer) nats(ctx context.Context, r *Report, now time.Time) {
 		return
 	}
 	js, err := g.cfg.Connect(ctx)
+	if errors.Is(err, stream.ErrRefused) {
+		r.add(CheckNATS, "", Critical, err.Error(), "")
+		return
+	}
 	if err != nil {
 		r.add(CheckNATS, "", Critical, err.Error(), "start the NATS servers; publishers keep turns until then")
 		return
@@ -45,14 +49,14 @@ func (g *Gatherer) nats(ctx context.Context, r *Report, now time.Time) {
 	infos, err := stream.Info(ctx, js)
 	switch {
 	case errors.Is(err, stream.ErrNoStream):
-		r.reached(conn.ConnectedUrl(), conn.ConnectedServerName(), conn.ConnectedServerVersion())
+		r.reached(stream.ConnectedURL(conn), conn.ConnectedServerName(), conn.ConnectedServerVersion())
 		r.add(CheckStream, "", Critical, err.Error(), "afterword stream init")
 		return
 	case err != nil:
 		r.add(CheckNATS, "", Critical, fmt.Sprintf("%s: %v", g.cfg.NATSURL, err), "look at the NATS servers; publishers keep turns until then")
 		return
 	}
-	r.reached(conn.ConnectedUrl(), conn.ConnectedServerName(), conn.ConnectedServerVersion())
+	r.reached(stream.ConnectedURL(conn), conn.ConnectedServerName(), conn.ConnectedServerVersion())
 	began := time.Now()
 	if err := conn.FlushWithContext(ctx); err == nil {
 		r.NATS.RTT = time.Since(began).Seconds()
@@ -68,7 +72,7 @@ func (g *Gatherer) nats(ctx context.Context, r *Report, now time.Time) {
 }
 
 func (r *Report) reached(url, name, version string) {
-	r.NATS.Reachable, r.NATS.URL, r.NATS.Server, r.NATS.Version = true, stream.RedactURL(url), name, version
+	r.NATS.Reachable, r.NATS.URL, r.NATS.Server, r.NATS.Version = true, url, name, version
 	r.add(CheckNATS, "", OK, fmt.Sprintf("%s (%s) answers", r.NATS.URL, version), "")
 }
 

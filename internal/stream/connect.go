@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/afterword-io/afterword/internal/credentials"
 )
 
 // Defaults of [Config] and the fixed settings of every connection.
@@ -48,6 +51,9 @@ type Config struct {
 	// InboxPrefix begins the subjects that answers come on, so that who may read the answers of
 	// one role reads those of no other. Empty means "_INBOX".
 	InboxPrefix string
+	// DataDirs are folders that may be the data folder of an `afterword serve` on this machine. When
+	// URL is that of its embedded server, and no credentials are given, those in the folder are used.
+	DataDirs []string
 	// Name is shown by the server's monitoring. Empty means "afterword".
 	Name string
 	// Wait is for services: a server that is unreachable is waited for, and
@@ -118,7 +124,7 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	}
 	switch {
 	case isRefused(err):
-		return nil, refused(where, &cfg.Credentials, err)
+		return nil, watch.refused(err)
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("connect to NATS: %w", ctx.Err())
 	case !cfg.Wait:
@@ -133,6 +139,20 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	}
 	watch.returned()
 	return nc, nil
+}
+
+// ConnectedURL is where a connection leads, without secrets. A user that the URL of the server
+// does not have is shown, too.
+func ConnectedURL(nc *nats.Conn) string {
+	raw := nc.ConnectedUrl()
+	u, err := parseURL(raw)
+	if err != nil || u.User != nil || nc.Opts.UserInfo == nil {
+		return RedactURL(raw)
+	}
+	if user, password := nc.Opts.UserInfo(); password != "" {
+		u.User = url.UserPassword(user, password)
+	}
+	return RedactURL(u.String())
 }
 
 func (c Config) options(urls []string) (nats.Options, *watcher, error) {
@@ -168,6 +188,10 @@ func (c Config) options(urls []string) (nats.Options, *watcher, error) {
 	}
 	if err := c.set(&o); err != nil {
 		return o, nil, err
+	}
+	if len(c.DataDirs) > 0 && len(urls) == 1 && !c.given() && !inURL(urls[0]) {
+		w.embedded = credentials.NATS(c.DataDirs, o.Timeout)
+		o.CustomDialer, o.UserInfo = w.embedded, w.embedded.Userinfo
 	}
 	return o, w, nil
 }
@@ -233,8 +257,12 @@ func isRefused(err error) bool {
 	return false
 }
 
-func refused(where string, creds *Credentials, err error) error {
-	return fmt.Errorf("%w at %s (%v): correct %s", ErrRefused, where, err, creds.from())
+// refused completes what a server said that refused the credentials.
+func (w *watcher) refused(err error) error {
+	if w.embedded != nil {
+		return fmt.Errorf("%w at %s (%v), %s: correct %s, or %s", ErrRefused, w.where, err, w.embedded.Sent(), w.cfg.Credentials.from(), credentials.Elsewhere)
+	}
+	return fmt.Errorf("%w at %s (%v): correct %s", ErrRefused, w.where, err, w.cfg.Credentials.from())
 }
 
 // plain shortens what nats.go says when nothing listens or nothing answers.
@@ -256,6 +284,8 @@ type watcher struct {
 	cfg Config
 	// where is what was connected to, redacted.
 	where string
+	// embedded finds the credentials of an embedded server; nil when others are given.
+	embedded *credentials.Dialer
 
 	mu     sync.Mutex
 	errors map[string]int // asynchronous ones since the last reconnect, by their text
@@ -269,7 +299,7 @@ func (w *watcher) returned() {
 }
 
 func (w *watcher) connected(nc *nats.Conn) {
-	w.log.Info("connected to NATS", "url", RedactURL(nc.ConnectedUrl()), "server", nc.ConnectedServerName())
+	w.log.Info("connected to NATS", "url", ConnectedURL(nc), "server", nc.ConnectedServerName())
 }
 
 func (w *watcher) disconnected(nc *nats.Conn, err error) {
@@ -283,7 +313,7 @@ func (w *watcher) reconnected(nc *nats.Conn) {
 	w.mu.Lock()
 	w.errors = nil // permissions may be others now
 	w.mu.Unlock()
-	w.log.Info("reconnected to NATS", "url", RedactURL(nc.ConnectedUrl()), "server", nc.ConnectedServerName())
+	w.log.Info("reconnected to NATS", "url", ConnectedURL(nc), "server", nc.ConnectedServerName())
 }
 
 func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -332,7 +362,7 @@ func (w *watcher) closed(nc *nats.Conn) {
 	if !owned {
 		return
 	}
-	err = refused(w.where, &w.cfg.Credentials, err)
+	err = w.refused(err)
 	w.log.Error("NATS connection closed", "error", err)
 	if w.cfg.OnRefused != nil {
 		w.cfg.OnRefused(err)

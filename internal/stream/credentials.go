@@ -92,6 +92,11 @@ func (c *Credentials) set(o *nats.Options) error {
 	return nil
 }
 
+// given reports whether they say who connects.
+func (c *Credentials) given() bool {
+	return c.Creds != "" || c.NKey != "" || c.User != "" || c.Token != "" || c.Cert != ""
+}
+
 // from says where the credentials came from, for who has to correct them.
 func (c *Credentials) from() string {
 	switch {

@@ -83,6 +83,12 @@ func parseURL(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// inURL reports whether credentials stand in a URL, which is well-formed.
+func inURL(raw string) bool {
+	u, err := parseURL(raw)
+	return err == nil && u.User != nil
+}
+
 // parseURLs splits a comma-separated list of NATS URLs and checks each.
 func parseURLs(list string) ([]string, error) {
 	if strings.TrimSpace(list) == "" {

@@ -7,11 +7,14 @@
 // text. What the user said is published before the model is called (rev 1, pending),
 // the answer after its last word has gone out (rev 2). Histories come from
 // `afterword gateway` (or `serve`) over HTTP. The traceparent of a request goes along,
-// so that its turns are in its trace.
+// so that its turns are in its trace. Without --nats-url it publishes to the embedded server of
+// `afterword serve`, with the credentials in its data folder.
 
 import { randomUUID } from "node:crypto";
+import { readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { connect } from "@nats-io/transport-node";
 import { jetstream } from "@nats-io/jetstream";
@@ -25,13 +28,35 @@ const RECENT = 10;
 const { values: args } = parseArgs({
   options: {
     listen: { type: "string", default: "127.0.0.1:9003" },
-    "nats-url": { type: "string", default: "nats://127.0.0.1:4222" },
+    "nats-url": { type: "string" },
+    "data-dir": { type: "string", default: fileURLToPath(new URL("../../../data", import.meta.url)) },
     gateway: { type: "string", default: "http://127.0.0.1:8080" },
   },
 });
 
-const connection = await connect({ servers: args["nats-url"].split(","), waitOnFirstConnect: true, maxReconnectAttempts: -1 });
+const connection = await connect({ ...server(), waitOnFirstConnect: true, maxReconnectAttempts: -1 });
 const publisher = new Publisher(connection, jetstream(connection));
+
+// server is where to connect to, and as whom.
+function server() {
+  if (args["nats-url"]) return { servers: args["nats-url"].split(",") };
+  const file = `${args["data-dir"]}/credentials`;
+  let url;
+  try {
+    url = new URL(readFileSync(file, "utf8").match(/^NATS_URL=(.+)$/m)[1]);
+  } catch (err) {
+    if (err.code === "ENOENT") return { servers: "127.0.0.1:4222" };
+    throw err;
+  }
+  // Another user may have taken the port while the server is down: who listens there, says Linux.
+  const port = Number(url.port).toString(16).toUpperCase().padStart(4, "0");
+  const sockets = readFileSync("/proc/net/tcp", "utf8").split("\n").map((line) => line.trim().split(/\s+/));
+  const listener = sockets.find((fields) => fields[1]?.endsWith(`:${port}`) && fields[3] === "0A");
+  if (!listener || ![0, statSync(file).uid].includes(Number(listener[7]))) {
+    throw new Error(`the server of ${file} does not listen at ${url.host}`);
+  }
+  return { servers: url.host, user: url.username, pass: url.password };
+}
 
 // history is what was said last in a session, with what this process published a
 // moment ago.

@@ -44,18 +44,19 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:9001", "address to answer on")
 	natsURL := flag.String("nats-url", nats.DefaultURL, "URL of NATS")
 	redisURL := flag.String("redis-url", cache.DefaultURL, "URL of Redis")
+	dataDir := flag.String("data-dir", "data", "data folder of `afterword serve` on this machine, with its credentials")
 	spool := flag.String("spool-dir", "", "folder of this process that keeps turns while NATS is away")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *listen, *natsURL, *redisURL, *spool); err != nil {
+	if err := run(ctx, *listen, *natsURL, *redisURL, *dataDir, *spool); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, listen, natsURL, redisURL, spool string) (err error) {
+func run(ctx context.Context, listen, natsURL, redisURL, dataDir, spool string) (err error) {
 	// No server has to be there yet: turns wait in the buffer.
-	nc, err := nats.Connect(natsURL, nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	nc, err := nats.Connect(natsURL, publisher.Embedded(dataDir), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
 	if err != nil {
 		return err
 	}
@@ -77,7 +78,7 @@ func run(ctx context.Context, listen, natsURL, redisURL, spool string) (err erro
 	if err != nil {
 		return err
 	}
-	redis, err := cache.New(cache.Config{URL: redisURL})
+	redis, err := cache.New(cache.Config{URL: redisURL, DataDirs: []string{dataDir}})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,125 @@
+package credentials
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+// keepAlive is how often an idle connection is probed, as the clients do that have no dialer given.
+const keepAlive = 5 * time.Minute
+
+// Dialer connects to one server, which may be an embedded one. It reads the files of data folders
+// for every connection, so that credentials which are made later are found without a new start.
+type Dialer struct {
+	dirs    []string
+	of      func(*Pair) Server
+	timeout time.Duration
+
+	mu             sync.Mutex
+	user, password string
+	found          string // where they are from, or why there are none
+}
+
+// NATS returns a dialer of NATS, with a bound for connecting, which looks into data folders in
+// this order. It is a nats.CustomDialer.
+func NATS(dirs []string, timeout time.Duration) *Dialer {
+	return &Dialer{dirs: dirs, of: func(p *Pair) Server { return p.NATS }, timeout: timeout}
+}
+
+// Redis returns a dialer of Redis; see [NATS].
+func Redis(dirs []string, timeout time.Duration) *Dialer {
+	return &Dialer{dirs: dirs, of: func(p *Pair) Server { return p.Redis }, timeout: timeout}
+}
+
+// Dial is [Dialer.DialContext] without a context.
+func (d *Dialer) Dial(network, addr string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, addr)
+}
+
+// DialContext connects. It fails when the address is that of the embedded server and somebody
+// else listens there, and when the address is on loopback and a file that may be of that server
+// cannot be used.
+func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := (&net.Dialer{Timeout: d.timeout, KeepAlive: keepAlive}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	s, found, err := d.find(conn)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	d.mu.Lock()
+	d.user, d.password, d.found = s.User, s.Password, found
+	d.mu.Unlock()
+	return conn, nil
+}
+
+// Userinfo returns the credentials for the connection that was made last, if it has any.
+func (d *Dialer) Userinfo() (user, password string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.user, d.password
+}
+
+// Elsewhere says where else the credentials of an embedded server may be, for the error of a server
+// that refused.
+const Elsewhere = "give the data folder of the `afterword serve` that runs there with --data-dir"
+
+// Sent says which credentials were sent last, or why there were none, for the error of a server
+// that refused.
+func (d *Dialer) Sent() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.password != "" {
+		return "which are those in " + d.found
+	}
+	return "none were given and " + d.found
+}
+
+// find looks for the credentials of the server that conn leads to, and says where they are from,
+// or why there are none.
+func (d *Dialer) find(conn net.Conn) (s Server, found string, err error) {
+	remote := addrPort(conn.RemoteAddr())
+	if !remote.Addr().IsLoopback() {
+		return Server{}, "the server is not on this machine's loopback", nil
+	}
+	var without []string
+	for _, dir := range d.dirs {
+		file := filepath.Join(dir, FileName)
+		p, owner, fault := read(dir)
+		switch {
+		case errors.Is(fault, fs.ErrNotExist):
+			without = append(without, "there is no "+file)
+		case errors.Is(fault, fs.ErrPermission): // it is another user's, so perhaps not of this server
+			without = append(without, file+" may be read by its owner alone")
+		case fault != nil:
+			err = cmp.Or(err, fault)
+		case d.of(p).Addr != remote:
+			without = append(without, fmt.Sprintf("%s is of the server at %s", file, d.of(p).Addr))
+		default:
+			if err := checkPeer(conn, owner); err != nil {
+				return Server{}, "", fmt.Errorf("the credentials in %s were not sent: %w", file, err)
+			}
+			return d.of(p), file, nil
+		}
+	}
+	return Server{}, strings.Join(without, ", "), err
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		p := t.AddrPort()
+		return netip.AddrPortFrom(p.Addr().Unmap(), p.Port())
+	}
+	return netip.AddrPort{}
+}
