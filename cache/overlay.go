@@ -85,33 +85,38 @@ func (l *layers) path(limit int) []transcript.Snapshot {
 // parent returns the place of a turn's parent, -1 for none; known is then false if there may be one.
 func (l *layers) parent(i int) int {
 	for range l.nodes {
-		switch n := &l.nodes[i]; {
-		case n.HasParent && n.Parent == "":
-			return -1
-		case n.HasParent && n.base == beside:
-			return l.find(n.Parent)
-		case n.HasParent:
-			if p := l.index(n.Parent); p >= 0 && l.nodes[p].base == beside {
-				return p
-			}
-			return l.before(n.base)
-		case n.Supersedes != "" && n.base != beside:
-			return l.before(n.base)
-		case n.Supersedes != "":
-			if i = l.find(n.Supersedes); i < 0 {
+		n := &l.nodes[i]
+		named := n.Parent
+		if !n.HasParent {
+			named = n.Supersedes
+		}
+		if named == "" {
+			if n.HasParent {
 				return -1
 			}
-		default:
 			return l.answeredBefore(i)
 		}
+		p := slices.IndexFunc(l.nodes, func(o node) bool { return o.ID == named })
+		switch {
+		case p < 0:
+			return l.beyond(i)
+		case n.HasParent:
+			return p
+		}
+		i = p
 	}
 	return -1 // they supersede each other
 }
 
-// before returns the place of the turn of base before the one there.
-func (l *layers) before(base int) int {
-	if base > 0 {
-		return l.index(l.base.Turns[base-1].ID)
+// beyond returns the place of the parent of a turn that names one that is not among the nodes. In base the
+// parent is the turn before, by way of turns that base does not list, unless a turn beside base is one
+// of those or comes between them. That way is taken to lead back in time only.
+func (l *layers) beyond(i int) int {
+	n := &l.nodes[i]
+	l.known = l.known && n.base != beside && !slices.ContainsFunc(l.nodes[:i], func(o node) bool { return o.base == beside })
+	if n.base > 0 {
+		before := l.base.Turns[n.base-1].ID
+		return slices.IndexFunc(l.nodes, func(o node) bool { return o.ID == before })
 	}
 	l.known = l.known && !l.base.More
 	return -1
@@ -119,32 +124,25 @@ func (l *layers) before(base int) int {
 
 // answeredBefore returns the newest answered turn before a place.
 func (l *layers) answeredBefore(i int) int {
-	within := 0 // turns of base before that place
 	p := -1
-	for k := i - 1; k >= 0; k-- {
-		if l.nodes[k].base != beside {
-			within++
-		}
-		if p < 0 && l.nodes[k].Answered() {
+	older, younger := false, false // there are turns of base at p or before, and at i or after
+	for k := range l.nodes {
+		inBase := l.nodes[k].base != beside
+		switch {
+		case k >= i:
+			younger = younger || inBase
+		case l.nodes[k].Answered():
 			p = k
 		}
 	}
-	if within == 0 { // there may be turns before base
+	for k := 0; k <= p; k++ {
+		older = older || l.nodes[k].base != beside
+	}
+	if !older { // there may be turns before base
 		l.known = l.known && !l.base.More
 	}
-	if i < len(l.nodes) && l.nodes[i].base == beside && within < len(l.base.Turns) { // and of other branches
+	if younger && l.nodes[i].base == beside { // and of other branches
 		l.known = l.known && l.plain
 	}
 	return p
-}
-
-func (l *layers) index(id string) int {
-	return slices.IndexFunc(l.nodes, func(n node) bool { return n.ID == id })
-}
-
-// find is index for a turn that may be stored elsewhere.
-func (l *layers) find(id string) int {
-	i := l.index(id)
-	l.known = l.known && i >= 0
-	return i
 }
