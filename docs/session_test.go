@@ -1,6 +1,7 @@
 package docs_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -185,6 +186,18 @@ func (s *scene) deadLetters() {
 		if m.Header.Set(stream.HeaderReason, "not acceptable JSON"); i < 6 {
 			m.Header.Set(stream.HeaderReason, "session-unwritable: a test says so")
 			m.Data = fmt.Appendf(nil, `{"session_id":"abc","id":"dead-%d","timestamp":"2026-01-31T12:00:00Z","user":"Again?","assistant":"Yes."}`, i)
+			// What it was made of: a letter that nothing was made of is not given back.
+			reply, err := nc.Request(stream.TurnSubject("abc"), m.Data, readyWithin)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			var ack struct {
+				Seq uint64 `json:"seq"`
+			}
+			if err := json.Unmarshal(reply.Data, &ack); err != nil || ack.Seq == 0 {
+				s.t.Fatalf("not stored: %s %v", reply.Data, err)
+			}
+			m.Header.Set(stream.HeaderStreamSeq, fmt.Sprint(ack.Seq))
 		}
 		if _, err := nc.RequestMsg(m, readyWithin); err != nil {
 			s.t.Fatal(err)
