@@ -34,11 +34,11 @@ const { values: args } = parseArgs({
   },
 });
 
-const connection = await connect({ ...server(), waitOnFirstConnect: true, maxReconnectAttempts: -1 });
+const connection = await connect({ ...target(), waitOnFirstConnect: true, maxReconnectAttempts: -1 });
 const publisher = new Publisher(connection, jetstream(connection));
 
-// server is where to connect to, and as whom.
-function server() {
+// target is where to connect to, and as whom.
+function target() {
   if (args["nats-url"]) return { servers: args["nats-url"].split(",") };
   const file = `${args["data-dir"]}/credentials`;
   let url;
@@ -53,7 +53,7 @@ function server() {
   const sockets = readFileSync("/proc/net/tcp", "utf8").split("\n").map((line) => line.trim().split(/\s+/));
   const listener = sockets.find((fields) => fields[1]?.endsWith(`:${port}`) && fields[3] === "0A");
   if (!listener || ![0, statSync(file).uid].includes(Number(listener[7]))) {
-    throw new Error(`the server of ${file} does not listen at ${url.host}`);
+    throw new Error(`the server of ${file} does not listen at ${url.host}: start it, or give --nats-url`);
   }
   return { servers: url.host, user: url.username, pass: url.password };
 }
