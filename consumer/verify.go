@@ -79,7 +79,16 @@ type VerifyResult struct {
 	Cached    int `json:"cached"`             // sessions found in the cache
 	Repaired  int `json:"repaired,omitempty"` // differing sessions that do not differ any more
 	Lost      int `json:"lost,omitempty"`     // sessions of whose damaged files something is lost
+
+	// BrokenPaths counts the turns at which a path through a conversation ends, because a parent is
+	// missing or the path comes back to itself, and Broken has the first of them. They were published so: they
+	// are no difference, and no repair changes them.
+	BrokenPaths int                 `json:"broken_paths,omitempty"`
+	Broken      []transcript.Broken `json:"broken,omitempty"`
 }
+
+// brokenShown bounds how many turns are named.
+const brokenShown = 20
 
 // Right reports whether nothing differs any more and nothing is lost.
 func (r *VerifyResult) Right() bool { return r.Differing == r.Repaired && r.Lost == 0 }
@@ -185,6 +194,8 @@ func (v *verifier) note(ctx context.Context, found finding, want *transcript.Doc
 	v.res.Sessions++
 	v.res.Turns += found.turns
 	v.res.FileOnly += found.fileOnly
+	v.res.BrokenPaths += found.brokenPaths
+	v.res.Broken = append(v.res.Broken, found.broken[:min(len(found.broken), brokenShown-len(v.res.Broken))]...)
 	if found.cached {
 		v.res.Cached++
 	}
@@ -197,6 +208,15 @@ type finding struct {
 	turns, fileOnly int
 	cached          bool
 	damaged         bool // a file is corrupt
+	brokenPaths     int
+	broken          []transcript.Broken // the first of them
+}
+
+// holds notes what a transcript has.
+func (f *finding) holds(have *transcript.Document) (err error) {
+	f.turns = have.Len()
+	f.brokenPaths, f.broken, err = have.Broken(brokenShown)
+	return err
 }
 
 func (f *finding) diff() bool { return f.Missing+f.Stale > 0 || f.Cache != "" || f.Error != "" }
@@ -214,8 +234,7 @@ func (v *verifier) compare(ctx context.Context, session string, want *transcript
 		f.unreadable(err)
 		return f, nil
 	}
-	f.turns = have.Len()
-	if err := v.turns(&f, have, want); err != nil {
+	if err := errors.Join(f.holds(have), v.turns(&f, have, want)); err != nil {
 		return f, fmt.Errorf("session %s: %w", transcript.Token(session), err)
 	}
 	return f, v.cache(ctx, &f, have)
@@ -305,8 +324,8 @@ func (v *verifier) fileOnly(ctx context.Context, session string) error {
 	if err != nil {
 		f.unreadable(err)
 	} else {
-		f.turns, f.fileOnly = have.Len(), have.Len()
-		if err := v.cache(ctx, &f, have); err != nil {
+		f.fileOnly = have.Len()
+		if err := errors.Join(f.holds(have), v.cache(ctx, &f, have)); err != nil {
 			return err
 		}
 	}

@@ -40,6 +40,10 @@ those with what Redis holds. Turns that only the file has, because the stream ha
 dropped them since, are counted and are no difference. Turns that were published a
 moment ago get time to arrive.
 
+Turns whose parent is missing, or that follow themselves, end the path of a history:
+the first 20 are named and all are counted. They were published so, which is no
+difference, and a repair does not change them.
+
 --repair mends what differs, beside running consumers too: it merges what is missing
 or out of date from the stream, sets damaged files aside as <name>.corrupt-<time> and
 rebuilds their transcripts from the stream and what can still be read, and refreshes
@@ -163,6 +167,16 @@ func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, o verifyOp
 	if o.json {
 		err = c.printJSON(res)
 	} else {
+		for _, b := range res.Broken {
+			if _, err := fmt.Fprintf(c.stdout, "%s: %s\n", b.SessionID, b); err != nil {
+				return err
+			}
+		}
+		if res.BrokenPaths > 0 {
+			if _, err := fmt.Fprintf(c.stdout, "paths end early at %d turns, as they were published: no difference\n", res.BrokenPaths); err != nil {
+				return err
+			}
+		}
 		if cfg.Repair {
 			_, err = fmt.Fprintf(c.stdout, "%d of %d differing sessions repaired\n", res.Repaired, res.Differing)
 		}

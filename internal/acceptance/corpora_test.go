@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -247,7 +248,7 @@ func wantVerified(t *testing.T, where []string, want sessions) {
 		t.Fatalf("verify --json prints %s: %v", out, err)
 	}
 	expected := consumer.VerifyResult{Sessions: len(want), Turns: want.count(), Cached: len(want)}
-	if res != expected {
+	if !reflect.DeepEqual(res, expected) {
 		t.Errorf("verify says %+v, want %+v", res, expected)
 	}
 	t.Logf("afterword verify --all --json → exit 0, %s", strings.TrimSpace(out))
