@@ -58,6 +58,11 @@ function target() {
   return { servers: url.host, user: url.username, pass: url.password };
 }
 
+// answered turns are those that a history lists: with an answer, or with tool calls alone.
+function answered(turn) {
+  return ["complete", "partial", "cancelled"].includes(turn.status ?? "complete") && Boolean(turn.assistant || turn.tool_calls?.length);
+}
+
 // history is what was said last in a session, with what this process published a
 // moment ago.
 async function history(session, traceparent) {
@@ -73,7 +78,7 @@ async function history(session, traceparent) {
   }
   const pending = publisher.pending(session, turns);
   const ids = new Set(pending.map((turn) => turn.id));
-  return [...turns.filter((turn) => !ids.has(turn.id)), ...pending.filter((turn) => turn.assistant)].slice(-RECENT);
+  return [...turns.filter((turn) => !ids.has(turn.id)), ...pending.filter(answered)].slice(-RECENT);
 }
 
 // model stands for a language model.
@@ -138,17 +143,17 @@ async function answer(request, response) {
   publisher.publish({ ...turn, ...end, rev: 2, completed_at: new Date().toISOString() }, traceparent);
 }
 
-const server = createServer((request, response) => {
+const api = createServer((request, response) => {
   answer(request, response).catch((err) => {
     console.error(err.message);
     response.destroy();
   });
 });
 const [, host, port] = args.listen.match(/^(.*):(\d+)$/);
-server.listen(Number(port), host, () => console.error(`chat answers on http://${args.listen}/chat/{session}`));
+api.listen(Number(port), host, () => console.error(`chat answers on http://${args.listen}/chat/{session}`));
 
 async function stop() {
-  await new Promise((done) => server.close(done)); // answers that are under way are finished
+  await new Promise((done) => api.close(done)); // answers that are under way are finished
   const left = await publisher.close(DRAIN);
   await connection.close();
   if (left > 0) console.error(`${left} snapshots of turns are not stored`);
