@@ -101,3 +101,65 @@ func ExamplePublisher_Begin() {
 	}
 	// Output: 2 complete
 }
+
+// An answer that is made again supersedes the first one. Both are in the transcript; the history has the
+// newer one, once it is there. Naming the first one as a parent goes back to it.
+func ExamplePublisher_Begin_again() {
+	js, stop := exampleServer()
+	defer stop()
+	p, err := publisher.New(publisher.Config{Conn: js.Conn()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close(context.Background())
+
+	ctx := context.Background()
+	history := func() {
+		doc, err := transcript.MergeAll("42", p.Pending("42")...)
+		if err != nil {
+			log.Fatal(err)
+		}
+		recent, err := doc.Recent(10)
+		if err != nil {
+			log.Fatal(err)
+		}
+		for _, s := range recent.Turns {
+			user, assistant := s.Exchange()
+			fmt.Println(user, assistant)
+		}
+	}
+	first, _, err := p.Begin(ctx, transcript.Turn{SessionID: "42", User: "Hello"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	first.Assistant = "Hi!"
+	if _, err := p.Complete(ctx, first); err != nil {
+		log.Fatal(err)
+	}
+
+	again, _, err := p.Begin(ctx, transcript.Turn{SessionID: "42", User: "Hello", Supersedes: first.ID})
+	if err != nil {
+		log.Fatal(err)
+	}
+	history()
+	again.Assistant = "Good morning!"
+	if _, err := p.Complete(ctx, again); err != nil {
+		log.Fatal(err)
+	}
+	history()
+
+	back, _, err := p.Begin(ctx, transcript.Turn{SessionID: "42", User: "How are you?", Parent: &first.ID})
+	if err != nil {
+		log.Fatal(err)
+	}
+	back.Assistant = "Well."
+	if _, err := p.Complete(ctx, back); err != nil {
+		log.Fatal(err)
+	}
+	history()
+	// Output:
+	// Hello Hi!
+	// Hello Good morning!
+	// Hello Hi!
+	// How are you? Well.
+}
