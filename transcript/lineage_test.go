@@ -286,6 +286,21 @@ func TestStoredPath(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		view, err := s.View(ctx, session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		branches, err := view.Branches(ctx, 0, view.Len())
+		view.Close()
+		if err != nil || len(branches) != len(winners) {
+			t.Fatal(len(branches), err)
+		}
+		recent := simplePath(winners, "")
+		for i := range winners {
+			if branches[i].OnPath != slices.Contains(recent, winners[i].ID) {
+				t.Fatalf("%s is on the path %q: %v", winners[i].ID, recent, branches[i].OnPath)
+			}
+		}
 		limit := rapid.IntRange(1, 4).Draw(t, "limit")
 		for _, leaf := range append([]string{""}, strings.Fields(idsOf(winners))...) {
 			whole := simplePath(winners, leaf)

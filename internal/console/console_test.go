@@ -206,6 +206,27 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// A turn of a branch that the recent history does not take is marked, and turns that name what they follow show it.
+func TestBranches(t *testing.T) {
+	w := newWorld(t, nil)
+	for i, more := range []string{`"id":"a"`, `"id":"b"`, `"id":"c","supersedes":"b"`, `"id":"d","supersedes":"c","status":"failed"`, `"id":"e","parent":"gone"`, `"id":"f","parent":"c"`} {
+		w.raw("talk", fmt.Sprintf(`{%s,"session_id":"talk","timestamp":"2026-01-31T12:00:0%dZ","user":"u","assistant":"a"}`, more, i))
+	}
+	for query, want := range map[string]string{
+		"": `[a//false b/a/true c/a/false d/a/false e//true f/c/false]`, "&limit=2&before=3": `[b/a/true c/a/false]`,
+	} {
+		var page transcriptPage
+		w.get("/console/api/transcript?session=talk" + query).is(http.StatusOK).into(&page)
+		var got []string
+		for _, turn := range page.Turns {
+			got = append(got, fmt.Sprintf("%s/%s/%v", turn.ID, turn.Parent, turn.Aside))
+		}
+		if fmt.Sprint(got) != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
+		}
+	}
+}
+
 // The three copies of a session are compared, and a replay mends what is missing.
 func TestAgreementAndReplay(t *testing.T) {
 	w := newWorld(t, nil)

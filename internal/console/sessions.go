@@ -12,6 +12,9 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
+// maxBranches bounds the turns of a session whose branches are shown: each page reads all of them.
+const maxBranches = 100_000
+
 // maxText bounds what is shown of one message, in bytes.
 const maxText = 64 << 10
 
@@ -76,7 +79,9 @@ type turn struct {
 	Rev         int     `json:"rev"`
 	Model       string  `json:"model,omitempty"`
 	Supersedes  string  `json:"supersedes,omitempty"`
-	Seconds     float64 `json:"seconds,omitempty"` // until it was complete
+	Parent      string  `json:"parent,omitempty"`   // of a turn that names it, or that is aside; one that is there
+	Aside       bool    `json:"off_path,omitempty"` // answered, and of another branch than the recent history
+	Seconds     float64 `json:"seconds,omitempty"`  // until it was complete
 	Tools       int     `json:"tools,omitempty"`
 	Attachments int     `json:"attachments,omitempty"`
 	UserBytes   int     `json:"user_bytes"`
@@ -113,8 +118,21 @@ func (c *Console) transcript(w http.ResponseWriter, r *http.Request) error {
 	}
 	first := max(0, end-int(limit))
 	page := transcriptPage{SessionID: session, Source: source, Partial: view.Partial, Revision: view.Revision(), Total: view.Len(), First: first, Turns: []turn{}}
-	if err := view.Each(ctx, first, end, func(_ int, s *transcript.Snapshot) error {
+	var branches []transcript.Branch
+	if view.Len() <= maxBranches {
+		if branches, err = view.Branches(ctx, first, end); err != nil {
+			return err
+		}
+	}
+	if err := view.Each(ctx, first, end, func(i int, s *transcript.Snapshot) error {
 		t, err := show(s, withText(r))
+		if branches != nil {
+			b := branches[i-first]
+			t.Aside = s.Answered() && !b.OnPath
+			if t.Aside || s.HasParent || s.Supersedes != "" {
+				t.Parent = b.Parent
+			}
+		}
 		page.Turns = append(page.Turns, t)
 		return err
 	}); err != nil {

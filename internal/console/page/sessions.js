@@ -139,8 +139,9 @@ function copy(name, c) {
 }
 
 function exchange(t) {
-  return h('li', {},
+  return h('li', { class: t.off_path ? 'aside' : null },
     h('p', { class: 'meta' }, when(t.timestamp), h('span', { class: t.status === 'complete' ? 'muted' : 'tag' }, t.status), t.rev > 1 && h('span', { class: 'muted' }, `rev ${t.rev}`),
+      t.off_path && h('span', { class: 'tag' }, 'another branch'), t.supersedes && h('span', { class: 'muted' }, `supersedes ${t.supersedes}`), t.parent && h('span', { class: 'muted' }, `follows ${t.parent}`),
       t.model && h('span', { class: 'muted' }, t.model), t.seconds > 0 && h('span', { class: 'muted' }, span(t.seconds)),
       t.tools > 0 && h('span', { class: 'muted' }, plural(t.tools, 'tool call')), t.attachments > 0 && h('span', { class: 'muted' }, plural(t.attachments, 'attachment')),
       h('span', { class: 'muted mono end turn-id' }, t.id)),
