@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -98,7 +99,7 @@ func (d *Dialer) find(conn net.Conn) (s Server, found string, err error) {
 		file := filepath.Join(dir, FileName)
 		p, owner, fault := read(dir)
 		switch {
-		case errors.Is(fault, fs.ErrNotExist):
+		case errors.Is(fault, fs.ErrNotExist), errors.Is(fault, syscall.ENOTDIR):
 			without = append(without, "there is no "+file)
 		case errors.Is(fault, fs.ErrPermission): // it is another user's, so perhaps not of this server
 			without = append(without, file+" may be read by its owner alone")
