@@ -1,10 +1,7 @@
 package main
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-
+	"github.com/afterword-io/afterword/internal/exchange"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -31,22 +28,10 @@ func fillIn(d *transcript.Draft, number int, base transcript.Instant) error {
 		if err != nil {
 			return err
 		}
-		d.ID = lineID(d.SessionID, number, snap.Payload())
+		d.ID = exchange.ContentID("line-", d.SessionID, number, snap.Payload())
 	}
 	if !dated {
 		d.SetTimestamp(base + transcript.Instant(number))
 	}
 	return nil
-}
-
-func lineID(session string, number int, content []byte) string {
-	h := sha256.New()
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(session)))
-	h.Write(n[:])
-	h.Write([]byte(session))
-	binary.BigEndian.PutUint64(n[:], uint64(number))
-	h.Write(n[:])
-	h.Write(content)
-	return "line-" + hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -108,9 +108,14 @@ func (c *turnCall) object() jsontext.Value {
 	return closeObject(b)
 }
 
-// hashID is an id that is made of the session, the number of the turn's first message in the
-// conversation, and the content: the same input always gives the same.
+// hashID is the id of a turn whose first message has this number in the conversation.
 func (t *turn) hashID(session string, number int) string {
+	return ContentID("msg-", session, number, t.content())
+}
+
+// ContentID is the id of a turn that came without one: made of its session, its number in what it
+// came in, and its content, so that the same input always gives the same.
+func ContentID(prefix, session string, number int, content []byte) string {
 	h := sha256.New()
 	var n [8]byte
 	binary.BigEndian.PutUint64(n[:], uint64(len(session)))
@@ -118,8 +123,8 @@ func (t *turn) hashID(session string, number int) string {
 	h.Write([]byte(session))
 	binary.BigEndian.PutUint64(n[:], uint64(number))
 	h.Write(n[:])
-	h.Write(t.content())
-	return "msg-" + hex.EncodeToString(h.Sum(nil)[:16])
+	h.Write(content)
+	return prefix + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // idOf returns the id of a message as that of a turn, "" when it cannot be one.
