@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -73,6 +75,44 @@ func adopt(session string, data []byte) (*Document, error) {
 // surrogates; refusing them would refuse the whole conversation.
 func adoptOptions() json.Options {
 	return json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+}
+
+// CheckRedactions returns the error of each turn, by its id, that is redacted in a transcript of any layout
+// and carries what may have been said. [ParseDocument] leaves that out, which is right for a file that is in its
+// place, and not for one that somebody hands in.
+func CheckRedactions(data []byte) map[string]error {
+	var doc struct {
+		Messages []jsontext.Value `json:"messages"`
+	}
+	if !bytes.Contains(data, []byte(Redacted)) && !bytes.Contains(data, []byte("1000000")) || json.Unmarshal(data, &doc, adoptOptions()) != nil {
+		return nil
+	}
+	var found map[string]error
+	for _, raw := range doc.Messages {
+		var m map[string]jsontext.Value
+		if json.Unmarshal(raw, &m, adoptOptions()) != nil || olderText(m["status"]) != string(Redacted) && string(m["rev"]) != "1000000" {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(m)) {
+			switch name {
+			case "id", "timestamp", "status", "rev", "session_id":
+				continue
+			case "user", "assistant":
+				if olderText(m[name]) == "" {
+					continue
+				}
+			default:
+				if !mayCarry(name) {
+					continue
+				}
+			}
+			if found == nil {
+				found = make(map[string]error)
+			}
+			found[olderText(m["id"])] = &RedactionError{name}
+		}
+	}
+	return found
 }
 
 type adopter struct {

@@ -18,23 +18,12 @@ func (v *View) Branches(ctx context.Context, from, to int) ([]Branch, error) {
 	}); err != nil {
 		return nil, err
 	}
-	path, err := walkPath(turns, true, PathQuery{Limit: len(turns)})
-	if err != nil {
-		return nil, err
-	}
-	listed := make(map[string]bool, len(path.Turns))
-	for i := range path.Turns {
-		listed[path.Turns[i].ID] = true
-	}
+	l := NewLineage(turns)
+	path := l.path(l.newest)
 	branches := make([]Branch, 0, max(0, to-from))
-	w := walk{turns: turns, whole: true}
 	for i := from; i < min(to, len(turns)); i++ {
-		b := Branch{OnPath: listed[turns[i].ID]}
-		p, _, err := w.parent(i, &turns[i])
-		if err != nil {
-			return nil, err
-		}
-		if p != none {
+		b := Branch{OnPath: path[i] && turns[i].Answered()}
+		if p := l.parents[i]; p != none {
 			b.Parent = turns[p].ID
 		}
 		branches = append(branches, b)

@@ -134,13 +134,20 @@ func (d *Draft) checkRedaction() error {
 		return &RedactionError{"assistant"}
 	}
 	for _, m := range d.sorted() {
-		switch m.name {
-		case "completed_at", "finish_reason", "model", "parent", "supersedes", "trace_id", "usage", "user_id":
-		default:
+		if mayCarry(m.name) {
 			return &RedactionError{m.name}
 		}
 	}
 	return nil
+}
+
+// mayCarry reports whether an optional member may hold something of what was said.
+func mayCarry(name string) bool {
+	switch name {
+	case "completed_at", "finish_reason", "model", "parent", "supersedes", "trace_id", "usage", "user_id":
+		return false
+	}
+	return true
 }
 
 // missingUser names the member that was probably meant, if one of the draft resembles it.

@@ -23,7 +23,9 @@ const (
 type format struct {
 	suffix              string
 	begin, between, end string // around and between the sessions of a file
-	render              func(dst []byte, session string, turns []transcript.Snapshot) ([]byte, error)
+	// render writes the turns of a session, which are all of them. leaf is the turn in which the branch
+	// ends that is chosen, "" when none is.
+	render func(dst []byte, session string, turns []transcript.Snapshot, leaf string) ([]byte, error)
 }
 
 func exportFormat(name string) (format, error) {
@@ -31,9 +33,9 @@ func exportFormat(name string) (format, error) {
 	case formatMarkdown:
 		return format{suffix: ".md", render: appendMarkdown}, nil
 	case formatLines:
-		return format{suffix: ".jsonl", render: appendLines}, nil
+		return format{suffix: ".jsonl", render: ofBranch(appendLines)}, nil
 	case formatOlder:
-		return format{suffix: ".json", render: appendOlder}, nil
+		return format{suffix: ".json", render: ofBranch(appendOlder)}, nil
 	case "chatgpt", "claude": // exports of these are an array of conversations
 		return format{suffix: ".json", begin: "[\n", between: ",\n", end: "\n]\n", render: inFormat(name)}, nil
 	}
@@ -48,9 +50,34 @@ func exportFormats() []string {
 	return append([]string{formatMarkdown, formatLines, formatOlder}, exchange.Names()...)
 }
 
-func inFormat(name string) func([]byte, string, []transcript.Snapshot) ([]byte, error) {
-	return func(dst []byte, session string, turns []transcript.Snapshot) ([]byte, error) {
-		return exchange.Append(dst, name, session, turns)
+func inFormat(name string) func([]byte, string, []transcript.Snapshot, string) ([]byte, error) {
+	return func(dst []byte, session string, turns []transcript.Snapshot, leaf string) ([]byte, error) {
+		return exchange.Append(dst, name, session, turns, leaf)
+	}
+}
+
+// ofBranch renders the turns of the branch that is chosen, else all.
+func ofBranch(render func([]byte, string, []transcript.Snapshot) ([]byte, error)) func([]byte, string, []transcript.Snapshot, string) ([]byte, error) {
+	return func(dst []byte, session string, turns []transcript.Snapshot, leaf string) ([]byte, error) {
+		if leaf == "" {
+			return render(dst, session, turns)
+		}
+		lines := transcript.NewLineage(turns)
+		end := lines.Place(leaf)
+		if end < 0 {
+			return nil, transcript.ErrNoTurn
+		}
+		branch, err := lines.Branch(end)
+		if err != nil {
+			return nil, err
+		}
+		var chosen []transcript.Snapshot
+		for i, in := range branch {
+			if in {
+				chosen = append(chosen, turns[i])
+			}
+		}
+		return render(dst, session, chosen)
 	}
 }
 

@@ -230,6 +230,7 @@ func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error 
 		fi.im.refuse(place{file: fi.f.name}, err)
 		return nil
 	}
+	carry := transcript.CheckRedactions(value)
 	for i := range turns {
 		if fi.f.kind == jsonFile {
 			fi.number++
@@ -238,6 +239,9 @@ func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error 
 			continue
 		}
 		d, err := transcript.ParseDraft(turns[i].Payload())
+		if err == nil {
+			err = carry[d.ID]
+		}
 		if err := fi.draft(ctx, &d, err); err != nil {
 			return err
 		}

@@ -11,19 +11,42 @@ import (
 // appendMarkdown writes a transcript for reading. Nothing that was said is active: texts are in
 // fences longer than any run of backticks in them, all else that people or models wrote is a code
 // span, and characters with which a text could steer a terminal or pass for another one are
-// replaced.
-func appendMarkdown(dst []byte, session string, turns []transcript.Snapshot) ([]byte, error) {
+// replaced. Without a leaf it has all turns, and says which ones are of another branch than the recent history.
+func appendMarkdown(dst []byte, session string, turns []transcript.Snapshot, leaf string) ([]byte, error) {
 	dst = fmt.Appendf(dst, "# Session %s\n", span(session))
+	lines := transcript.NewLineage(turns)
+	end := lines.Newest()
+	if leaf != "" {
+		if end = lines.Place(leaf); end < 0 {
+			return nil, transcript.ErrNoTurn
+		}
+	}
+	branch, err := lines.Branch(end)
+	if err != nil {
+		return nil, err
+	}
 	for i := range turns {
-		var err error
-		if dst, err = appendTurn(append(dst, '\n'), &turns[i]); err != nil {
+		where := ""
+		switch parent := lines.Parent(i); {
+		case !branch[i] && leaf != "":
+			continue
+		case !branch[i]:
+			where = ", of another branch"
+			fallthrough
+		case turns[i].HasParent || turns[i].Supersedes != "":
+			if parent >= 0 {
+				where += ", follows " + span(turns[parent].ID)
+			}
+		}
+		if dst, err = appendTurn(append(dst, '\n'), &turns[i], where); err != nil {
 			return nil, err
 		}
 	}
 	return append(dst, '\n'), nil
 }
 
-func appendTurn(dst []byte, s *transcript.Snapshot) ([]byte, error) {
+// appendTurn writes a turn, and where it is among the branches.
+func appendTurn(dst []byte, s *transcript.Snapshot, where string) ([]byte, error) {
 	t, err := s.Turn()
 	if err != nil {
 		return nil, err
@@ -31,6 +54,10 @@ func appendTurn(dst []byte, s *transcript.Snapshot) ([]byte, error) {
 	dst = fmt.Appendf(dst, "## %s\n\nTurn %s", s.Timestamp.Time().Format("2006-01-02 15:04:05 UTC"), span(s.ID))
 	if s.Status != transcript.Complete {
 		dst = fmt.Appendf(dst, ", %s", s.Status)
+	}
+	dst = append(dst, where...)
+	if s.Supersedes != "" {
+		dst = fmt.Appendf(dst, ", supersedes %s", span(s.Supersedes))
 	}
 	if t.Model != "" {
 		dst = fmt.Appendf(dst, ", model %s", span(t.Model))

@@ -49,7 +49,7 @@ func TestMarkdownIsInert(t *testing.T) {
 				said = append(said, turn.Assistant)
 			}
 		}
-		source, err := appendMarkdown(nil, some("session"), turns)
+		source, err := appendMarkdown(nil, some("session"), turns, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,18 +113,24 @@ func printSessions(out *bufio.Writer, sessions []transcript.Session, asJSON bool
 func (c *cli) sessionShow() *cobra.Command {
 	var store storeOptions
 	var last int
+	var leaf string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Print a transcript",
 		Long: `Print the document of a session, with the turns that are committed and not yet
-folded into its file.`,
+folded into its file. It has the turns of all branches, in order. With --leaf: one
+branch, as a history has it, one turn per line.`,
 		Example: `  afterword session show abc
-  afterword session show abc --turns 3`,
+  afterword session show abc --turns 3
+  afterword session show abc --leaf 0192f0c8-7a11-7000-8000-000000000001`,
 		Args: oneArg("the session id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if last < 0 {
 				return usage(cmd, errors.New("--turns is negative"))
+			}
+			if leaf != "" && transcript.CheckTurnID(leaf) != nil {
+				return usage(cmd, errors.New("--leaf is the id of a turn: 1 to 128 of A-Z a-z 0-9 . _ : -"))
 			}
 			if err := transcript.CheckSessionID(args[0]); err != nil {
 				return usage(cmd, err)
@@ -138,7 +144,12 @@ folded into its file.`,
 					return err
 				}
 				defer view.Close()
-				if cmd.Flags().Changed("turns") {
+				switch all := !cmd.Flags().Changed("turns"); {
+				case leaf != "" && all:
+					return c.printPath(ctx, s, args[0], transcript.PathQuery{Leaf: leaf, Limit: view.Len()})
+				case leaf != "":
+					return c.printPath(ctx, s, args[0], transcript.PathQuery{Leaf: leaf, Limit: last})
+				case !all:
 					return c.printLast(ctx, view, last)
 				}
 				_, err = view.WriteTo(ctx, c.stdout)
@@ -148,9 +159,30 @@ folded into its file.`,
 	}
 	f := flags{cmd.Flags()}
 	store.add(f)
+	f.StringVar(&leaf, "leaf", "", "print only the answered turns up to the turn `ID`, each followed by the next, one per line")
 	f.IntVar(&last, "turns", 0, "print only the last so many turns, one per line")
 	f.BoolVar(&asJSON, "json", false, "print JSON, which a transcript is without it too")
 	return cmd
+}
+
+// printPath prints the turns of a branch.
+func (c *cli) printPath(ctx context.Context, s *transcript.Store, session string, q transcript.PathQuery) error {
+	path, err := s.Path(ctx, session, q)
+	if errors.Is(err, transcript.ErrNoTurn) {
+		return failed(fmt.Errorf("session %q has no turn %s", session, q.Leaf))
+	}
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(c.stdout)
+	var line []byte
+	for i := range path.Turns {
+		line = append(path.Turns[i].AppendMessage(line[:0]), '\n')
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
 }
 
 func (c *cli) printLast(ctx context.Context, view *transcript.View, n int) error {

@@ -26,6 +26,7 @@ type exportOptions struct {
 	all    bool
 	prefix string
 	format string
+	leaf   string
 	out    string
 	json   bool
 }
@@ -40,6 +41,10 @@ func (o *exportOptions) check(cmd *cobra.Command, args []string) error {
 		return usage(cmd, errors.New("the session id is missing, or --all"))
 	case o.prefix != "" && !o.all:
 		return usage(cmd, errors.New("--prefix goes with --all"))
+	case o.leaf != "" && o.all:
+		return usage(cmd, errors.New("--leaf goes with one session"))
+	case o.leaf != "" && transcript.CheckTurnID(o.leaf) != nil:
+		return usage(cmd, errors.New("--leaf is the id of a turn: 1 to 128 of A-Z a-z 0-9 . _ : -"))
 	case o.json && o.out == "":
 		return usage(cmd, errors.New("--json goes with --out: without it the sessions are on standard output"))
 	case o.out != "" && holdsDocuments(o.out):
@@ -75,6 +80,10 @@ messages, chatgpt, claude, langchain, sharegpt, responses: a conversation for ea
 format that ` + "`afterword import`" + ` knows by this name. The member "afterword" beside the messages has
 what the format has no place for; with it importing again adds nothing. docs/import.md says more.
 
+Of a session with branches, chatgpt and claude have all. messages, langchain, sharegpt and responses tell
+one, that of the newest answered turn or of --leaf; the other turns are in the member "afterword".
+markdown, jsonl and json have all turns in order, and with --leaf those of its branch alone.
+
 A session that cannot be read is named, the others are exported, and the exit code is 1.`,
 		Example: `  afterword session export abc
   afterword session export --all --prefix customer- --format jsonl | gzip > customers.jsonl.gz
@@ -102,6 +111,7 @@ A session that cannot be read is named, the others are exported, and the exit co
 	f.BoolVar(&o.all, "all", false, "all sessions")
 	f.StringVar(&o.prefix, "prefix", "", "with --all, only sessions whose id begins so")
 	f.StringVar(&o.format, "format", formatMarkdown, "`FORMAT`: "+strings.Join(exportFormats(), ", "))
+	f.StringVar(&o.leaf, "leaf", "", "`ID` of the turn in which the branch to export ends; none means the newest answered one")
 	f.StringVar(&o.out, "out", "", "write a file for each session into this `FOLDER`, which is made if it is missing")
 	f.BoolVar(&o.json, "json", false, "with --out, print a summary as JSON")
 	return cmd
@@ -145,6 +155,9 @@ func (e *exporter) only(ctx context.Context, session string) error {
 	err := e.one(ctx, session)
 	if errors.Is(err, transcript.ErrNoSession) {
 		return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, session, e.store.Dir()))
+	}
+	if errors.Is(err, transcript.ErrNoTurn) {
+		return failed(fmt.Errorf("session %q has no turn %s", session, e.o.leaf))
 	}
 	if err == nil {
 		err = errors.Join(e.close(), e.summary())
@@ -210,7 +223,7 @@ func (e *exporter) one(ctx context.Context, session string) error {
 	if err != nil {
 		return err
 	}
-	if e.rendered, err = e.format.render(e.rendered[:0], session, turns); err != nil {
+	if e.rendered, err = e.format.render(e.rendered[:0], session, turns, e.o.leaf); err != nil {
 		return err
 	}
 	if err := e.write(session); err != nil {

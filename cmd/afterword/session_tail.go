@@ -191,7 +191,7 @@ type turnPrinter struct {
 func (p *turnPrinter) print(t *transcript.Snapshot) (err error) {
 	if p.json {
 		p.text = append(t.AppendPayload(p.text[:0]), '\n')
-	} else if p.text, err = appendTurn(p.text[:0], t); err != nil {
+	} else if p.text, err = appendTurn(p.text[:0], t, ""); err != nil {
 		return err
 	} else {
 		p.text = append(p.text, '\n')

@@ -27,7 +27,7 @@ var chatGPT = format{
 		b = appendField(b, "current_node", quoted(a.leaf))
 		return append(b, `,"mapping":{`...)
 	},
-	element: appendChatGPT, split: true,
+	element: appendChatGPT, split: true, branches: true,
 	tail: func(b []byte, _ *about) []byte { return append(b, '}') },
 }
 

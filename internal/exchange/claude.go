@@ -21,10 +21,13 @@ var claude = format{
 		b = appendField(b, "name", quoted(a.session))
 		b = appendField(b, "created_at", quoted(a.first.String()))
 		b = appendField(b, "updated_at", quoted(a.last.String()))
+		if a.leaf != "" {
+			b = appendField(b, "current_leaf_message_uuid", quoted(a.leaf))
+		}
 		return append(b, `,"chat_messages":[`...)
 	},
-	element: appendClaude,
-	tail:    func(b []byte, _ *about) []byte { return append(b, ']') },
+	element: appendClaude, branches: true,
+	tail: func(b []byte, _ *about) []byte { return append(b, ']') },
 }
 
 var claudeRoles = map[string]string{"human": user, "user": user, "assistant": assistant, "system": system}

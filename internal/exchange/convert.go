@@ -91,7 +91,10 @@ func kindOfObject(o *object) Kind {
 	switch {
 	case messages.Kind() == '[':
 		list, err := elements(messages, "")
-		if err != nil || len(list) == 0 {
+		switch {
+		case err == nil && len(list) == 0 && hasNotes(o): // of turns that are no messages
+			return Converted
+		case err != nil || len(list) == 0:
 			return Document
 		}
 		first, err := objectOf(list[0], "")

@@ -26,10 +26,11 @@ type format struct {
 	// head, element and tail write a conversation: up to its first message, a message as
 	// elements that are separated by commas, and from the end of the messages up to the last
 	// member. element says how many it wrote.
-	split   bool // its messages are of one thing each
-	head    func(b []byte, a *about) []byte
-	element func(b []byte, m *message) ([]byte, int)
-	tail    func(b []byte, a *about) []byte
+	split    bool // its messages are of one thing each
+	branches bool // its messages say which one they follow
+	head     func(b []byte, a *about) []byte
+	element  func(b []byte, m *message) ([]byte, int)
+	tail     func(b []byte, a *about) []byte
 }
 
 // about is a conversation that is written.
@@ -83,14 +84,23 @@ func (c *conversation) read(v jsontext.Value, at string, read func(o *object) ([
 	return nil
 }
 
-// notesOf takes what afterword noted of the turns.
+// takeNotes takes what afterword noted of the turns.
 func (c *conversation) takeNotes(o *object) {
+	if c.notes = notesOf(o); c.notes != nil {
+		o.take(notesName)
+	}
+}
+
+func hasNotes(o *object) bool { return notesOf(o) != nil }
+
+// notesOf is what afterword noted of the turns, nil where it noted nothing.
+func notesOf(o *object) jsontext.Value {
 	if v := o.peek(notesName); v.Kind() == '{' {
 		if inner, err := objectOf(v, ""); err == nil && inner.peek("turns").Kind() == '[' {
-			o.take(notesName)
-			c.notes = inner.take("turns")
+			return inner.peek("turns")
 		}
 	}
+	return nil
 }
 
 // usageOf takes what is known of tokens by names that differ.

@@ -8,7 +8,7 @@ import (
 
 // notesName is the member of an exported conversation in which afterword keeps what the format
 // has no place for: for each turn, of how many of the elements it was made, and its members
-// without the texts.
+// without the texts; and turns whole that are no elements, as those of another branch.
 const notesName = "afterword"
 
 // Kinds of arguments and results, as notes have them: formats know texts only.
@@ -51,6 +51,12 @@ func (t *turn) note() jsontext.Value {
 	return closeObject(b)
 }
 
+// isWhole reports whether what is noted of a turn is all of it.
+func isWhole(note jsontext.Value) bool {
+	o, err := objectOf(note, "")
+	return err == nil && o.has("user")
+}
+
 func kindOf(v jsontext.Value) jsontext.Value {
 	switch {
 	case v == nil:
@@ -83,8 +89,17 @@ func (c *conversation) restore() (turns []*turn, ok bool) {
 			msgs = append(msgs, unit...)
 		}
 		at += n
+		note := o.take("turn")
+		if n == 0 && isWhole(note) {
+			t, err := openTurn(note)
+			if err != nil {
+				return nil, false
+			}
+			turns = append(turns, t)
+			continue
+		}
 		t := fold(msgs)
-		if !t.recall(o.take("turn")) {
+		if !t.recall(note) {
 			return nil, false
 		}
 		turns = append(turns, t)

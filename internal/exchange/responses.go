@@ -11,7 +11,7 @@ var responses = format{
 	name: "responses", what: "OpenAI Responses",
 	isConversation: func(o *object) bool {
 		for _, name := range []string{"input", "output", "items", "data"} {
-			if v := o.peek(name); v.Kind() == '[' && (firstHas(v, "type") || firstHas(v, "role")) {
+			if v := o.peek(name); v.Kind() == '[' && (firstHas(v, "type") || firstHas(v, "role") || hasNotes(o)) {
 				return true
 			}
 		}

@@ -204,7 +204,7 @@ func TestRoundTrip(t *testing.T) {
 			rt.Fatalf("said\n%s\nstored\n%s\nof %s", want, got, in.written("s", slices.Clone(msgs)))
 		}
 		for _, out := range formats {
-			exported, err := Append(nil, out.name, "s", turns)
+			exported, err := Append(nil, out.name, "s", turns, "")
 			if err != nil {
 				rt.Fatal(err)
 			}

@@ -105,7 +105,7 @@ func TestSamples(t *testing.T) {
 			for session, payloads := range sessions {
 				turns := stored(t, payloads)
 				for _, f := range formats {
-					exported, err := Append(nil, f.name, session, turns)
+					exported, err := Append(nil, f.name, session, turns, "")
 					if err != nil {
 						t.Fatal(err)
 					}

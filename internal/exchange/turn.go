@@ -43,7 +43,11 @@ func (t *turn) answered() bool { return t.status == "" && (t.assistant != "" || 
 
 // payload is the turn as it is published.
 func (t *turn) payload(session string) []byte {
-	b := appendField(nil, "session_id", quoted(session))
+	return t.whole(appendField(nil, "session_id", quoted(session)))
+}
+
+// whole is the turn as it is published, behind what is in b.
+func (t *turn) whole(b []byte) []byte {
 	b = appendField(b, "id", quoted(t.id))
 	b = appendField(b, "timestamp", quoted(t.at.String()))
 	return t.close(b)

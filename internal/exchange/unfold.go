@@ -10,15 +10,20 @@ import (
 )
 
 // open takes a stored turn apart.
-func open(s *transcript.Snapshot) (*turn, error) {
-	t := &turn{id: s.ID, at: s.Timestamp}
-	o, err := objectOf(s.Payload(), "")
+func open(s *transcript.Snapshot) (*turn, error) { return openTurn(s.Payload()) }
+
+// openTurn takes a turn apart.
+func openTurn(value jsontext.Value) (*turn, error) {
+	o, err := objectOf(value, "")
 	if err != nil {
 		return nil, err
 	}
-	t.user, t.assistant = s.Exchange()
-	if s.Status != transcript.Complete {
-		t.status = string(s.Status)
+	t := &turn{id: unquoteOr(o.peek("id")), user: unquoteOr(o.peek("user")), assistant: unquoteOr(o.peek("assistant")), status: unquoteOr(o.peek("status"))}
+	if t.at, err = transcript.ParseInstant(unquoteOr(o.peek("timestamp"))); err != nil {
+		return nil, err
+	}
+	if t.status == string(transcript.Complete) {
+		t.status = ""
 	}
 	for _, f := range o.list {
 		switch f.name {

@@ -16,18 +16,32 @@ func Names() (names []string) {
 	return names
 }
 
-// Append appends a session as one conversation in a format: a JSON object.
-func Append(dst []byte, name, session string, turns []transcript.Snapshot) ([]byte, error) {
+// Append appends a session as one conversation in a format: a JSON object. turns are all of the session, in
+// order. A format in which messages follow each other in one line tells the branch that ends in
+// the turn leaf, and has the other turns beside the messages; one with branches tells all of
+// them, with that one as the active branch. leaf "" is the newest answered turn.
+func Append(dst []byte, name, session string, turns []transcript.Snapshot, leaf string) ([]byte, error) {
 	for _, f := range formats {
 		if f.name == name {
-			return f.append(dst, session, turns)
+			return f.append(dst, session, turns, leaf)
 		}
 	}
 	return nil, fmt.Errorf("no format is called %q", name)
 }
 
-func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot) ([]byte, error) {
+func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot, leaf string) ([]byte, error) {
 	a := &about{session: session}
+	lines := transcript.NewLineage(snaps)
+	end := lines.Newest()
+	if leaf != "" {
+		if end = lines.Place(leaf); end < 0 {
+			return nil, fmt.Errorf("turn %s: %w", leaf, transcript.ErrNoTurn)
+		}
+	}
+	told, err := lines.Branch(end)
+	if err != nil {
+		return nil, err
+	}
 	turns := make([]*turn, len(snaps))
 	said := make([][]message, len(snaps))
 	for i := range snaps {
@@ -35,7 +49,12 @@ func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot)
 		if err != nil {
 			return nil, err
 		}
-		turns[i], said[i] = t, t.messages()
+		turns[i] = t
+		a.last = max(a.last, snaps[i].At())
+		if !told[i] && !f.branches || snaps[i].Status == transcript.Redacted {
+			continue
+		}
+		said[i] = t.messages()
 		if f.split {
 			var list []message
 			for _, m := range said[i] {
@@ -43,17 +62,20 @@ func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot)
 			}
 			said[i] = list
 		}
-		a.last = max(a.last, snaps[i].At())
 	}
 	if len(snaps) > 0 {
 		a.first = snaps[0].Timestamp
 	}
-	a.leaf = link(turns, said)
+	a.leaf = link(lines.Forest(end), said, end)
 
 	o := f.head(nil, a)
 	var notes []jsontext.Value
 	first := true
 	for i, t := range turns {
+		if len(said[i]) == 0 {
+			notes = append(notes, closeObject(appendField(appendField(nil, "messages", number(0)), "turn", t.whole(nil))))
+			continue
+		}
 		count := 0
 		for k := range said[i] {
 			if !first {
@@ -74,59 +96,34 @@ func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot)
 	return append(append(dst, o...), '}'), nil
 }
 
-// link gives messages the ids of those before and after them: a turn follows its parent, as a recent
-// history has it. It returns the id of the message at which the newest answered turn ends.
-func link(turns []*turn, said [][]message) (leaf string) {
-	parents := make(map[string]string) // turn to turn
-	byID := make(map[string]int)
-	newest := ""
-	for i, t := range turns {
-		parent, named := t.member("parent")
-		if !named {
-			if before, ok := t.member("supersedes"); ok {
-				parent = parents[before]
-			} else {
-				parent = newest
-			}
+// link gives messages the ids of those before and after them, by the parents of their turns. A turn
+// without messages is passed over. It returns the id of the message at which turn end, or else the last one, ends.
+func link(parents []int, said [][]message, end int) (leaf string) {
+	last := func(i int) *message {
+		for i >= 0 && len(said[i]) == 0 {
+			i = parents[i]
 		}
-		parents[t.id], byID[t.id] = parent, i
-		if t.status != "pending" && t.status != "failed" && t.status != "redacted" && (t.assistant != "" || len(t.calls) > 0) {
-			newest = t.id
+		if i < 0 {
+			return nil
 		}
+		return &said[i][len(said[i])-1]
 	}
-	last := func(id string) *message {
-		if i, ok := byID[id]; ok && len(said[i]) > 0 {
-			return &said[i][len(said[i])-1]
-		}
-		return nil
-	}
-	for i, t := range turns {
-		before := last(parents[t.id])
+	for i := range said {
+		before := last(parents[i])
 		for k := range said[i] {
 			m := &said[i][k]
-			if before != nil && before != m {
+			if before != nil {
 				m.parent = before.id
 				before.children = append(before.children, m.id)
 			}
 			before = m
 		}
 	}
-	if m := last(newest); m != nil {
+	if end < 0 {
+		end = len(said) - 1
+	}
+	if m := last(end); m != nil {
 		return m.id
 	}
-	if n := len(turns); n > 0 {
-		if m := last(turns[n-1].id); m != nil {
-			return m.id
-		}
-	}
 	return ""
-}
-
-func (t *turn) member(name string) (text string, ok bool) {
-	for _, f := range t.members {
-		if f.name == name && f.value.Kind() == '"' {
-			return unquote(f.value), true
-		}
-	}
-	return "", false
 }
