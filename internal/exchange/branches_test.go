@@ -191,3 +191,26 @@ func TestBranchesRoundTrip(t *testing.T) {
 		}
 	})
 }
+
+// Without branches a tree is one line, whatever was not answered.
+func TestTreesOfOneLine(t *testing.T) {
+	turns := talk(t, "a pending", "b", "c failed", "d failed", "e", "f redacted", "g", "h pending", "i pending")
+	for _, f := range formats {
+		if !f.branches {
+			continue
+		}
+		exported, err := Append(nil, f.name, "s", turns, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		bare := strings.Replace(string(exported), `"`+notesName+`":{"turns"`, `"x":{"y"`, 1)
+		for _, p := range convert(t, true, bare) {
+			if strings.Contains(p, `"parent":`) {
+				t.Errorf("%s: a turn names its parent: %s", f.name, p)
+			}
+		}
+		if got := strings.Join(questions(t, exported), " "); got != "a b c d e g h i" {
+			t.Errorf("%s tells %q:\n%s", f.name, got, exported)
+		}
+	}
+}

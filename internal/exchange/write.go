@@ -66,7 +66,7 @@ func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot,
 	if len(snaps) > 0 {
 		a.first = snaps[0].Timestamp
 	}
-	a.leaf = link(lines.Forest(end), said, end)
+	a.leaf = link(inLine(lines.Forest(end), told, end), said, end)
 
 	o := f.head(nil, a)
 	var notes []jsontext.Value
@@ -94,6 +94,40 @@ func (f *format) append(dst []byte, session string, snaps []transcript.Snapshot,
 	o = f.tail(o, a)
 	o = appendField(o, notesName, closeObject(appendField(nil, "turns", array(notes))))
 	return append(append(dst, o...), '}'), nil
+}
+
+// inLine puts the turns of a branch that no other follows, questions without an answer, between the turn
+// that they follow and the next one of the path to end, so that a branch is one line.
+func inLine(parents []int, told []bool, end int) []int {
+	path := map[int]bool{}
+	for i := end; i >= 0; i = parents[i] {
+		path[i] = true
+	}
+	behind := map[int][]int{} // by the turn that they follow
+	for i, in := range told {
+		if in && !path[i] {
+			behind[parents[i]] = append(behind[parents[i]], i)
+		}
+	}
+	line := append([]int(nil), parents...)
+	after := func(i, next int) { // i is of the path, and next the turn behind it, if there is one
+		last := i
+		for _, k := range behind[i] {
+			if next < 0 || k < next {
+				line[k], last = last, k
+			}
+		}
+		if next >= 0 {
+			line[next] = last
+		}
+	}
+	next := -1
+	for i := end; i >= 0; i = parents[i] {
+		after(i, next)
+		next = i
+	}
+	after(-1, next)
+	return line
 }
 
 // link gives messages the ids of those before and after them, by the parents of their turns. A turn
