@@ -78,6 +78,8 @@ type Config struct {
 	Request time.Duration
 	// Drain bounds the end: what was fetched is made durable and acknowledged.
 	Drain time.Duration
+	// LookEvery is how often the durable consumer is looked at, and repaired if others changed it.
+	LookEvery time.Duration
 	// WalkEvery is how often the folder is walked.
 	WalkEvery time.Duration
 	// ProbeMax is the longest delay between two probes of a disk in trouble.
@@ -114,6 +116,7 @@ func (c Config) withDefaults() Config {
 	c.FileTimeout = cmp.Or(c.FileTimeout, transcript.DefaultFileTimeout)
 	c.Request = stream.RequestBound(c.Request, c.JS)
 	c.Drain = cmp.Or(c.Drain, DefaultDrain)
+	c.LookEvery = cmp.Or(c.LookEvery, stream.DefaultWatchEvery)
 	c.WalkEvery = cmp.Or(c.WalkEvery, DefaultWalkEvery)
 	c.ProbeMax = cmp.Or(c.ProbeMax, DefaultProbeMax)
 	c.Deliveries = cmp.Or(c.Deliveries, DefaultDeliveries)

@@ -19,10 +19,13 @@ type Consumer struct {
 	cfg     Config
 	rebound bool   // this folder took the group over
 	unread  uint64 // messages that were gone before this folder could read them
+	joined  bool   // the group was joined once
+	paused  error  // that the group is paused, as last seen; nil when it is not
 
-	mu       sync.Mutex
-	notReady error
-	inFlight map[*batch]struct{}
+	mu         sync.Mutex
+	unwritable error // why the folder cannot be written; fetching stops
+	unfetched  error // why no turns come
+	inFlight   map[*batch]struct{}
 
 	dead    chan deadLetter
 	walkNow chan struct{}
@@ -45,13 +48,13 @@ func New(cfg Config) (*Consumer, error) {
 		cfg.Host, _ = os.Hostname()
 	}
 	return &Consumer{
-		cfg:      cfg,
-		notReady: errors.New("not started"),
-		inFlight: make(map[*batch]struct{}),
-		dead:     make(chan deadLetter, deadQueue),
-		walkNow:  make(chan struct{}, 1),
-		repairs:  newRepairs(cfg.ProbeMax),
-		member:   newMember(),
+		cfg:       cfg,
+		unfetched: errors.New("not started"),
+		inFlight:  make(map[*batch]struct{}),
+		dead:      make(chan deadLetter, deadQueue),
+		walkNow:   make(chan struct{}, 1),
+		repairs:   newRepairs(cfg.ProbeMax),
+		member:    newMember(),
 	}, nil
 }
 
@@ -59,13 +62,16 @@ func New(cfg Config) (*Consumer, error) {
 func (c *Consumer) Ready() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.notReady
+	if c.unwritable != nil {
+		return c.unwritable
+	}
+	return c.unfetched
 }
 
-func (c *Consumer) setReady(err error) {
+func (c *Consumer) setUnfetched(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.notReady = err
+	c.unfetched = err
 }
 
 // Run consumes until ctx ends, and then drains: what was fetched is made durable
@@ -82,7 +88,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	c.setReady(nil)
+	c.joined = true
+	c.setUnfetched(c.paused)
 	c.cfg.Logger.Info("consuming", "group", c.cfg.Group, "folder", c.cfg.Store.Identity().ID, "host", c.cfg.Host)
 
 	// Fetching ends with ctx; the work on what was fetched has a context of its
@@ -112,7 +119,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	close(c.dead)
 	close(done)
 	background.Wait()
-	c.setReady(errors.New("stopped"))
+	c.setUnfetched(errors.New("stopped"))
 
 	if nc := c.cfg.JS.Conn(); nc.IsConnected() { // acknowledgements are on their way
 		fctx, cancel := context.WithTimeout(workCtx, c.cfg.Request)
@@ -131,12 +138,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 // and joins it.
 func (c *Consumer) start(ctx context.Context) (jetstream.Consumer, error) {
 	said := false
-	for wait := newBackoff(c.cfg.ProbeMax); ; {
+	for wait := newBackoff(min(c.cfg.ProbeMax, fetchAgain)); ; {
 		cons, err := c.tryStart(ctx)
-		if err == nil || !worthWaiting(err) || ctx.Err() != nil {
+		if err == nil || !c.worthWaiting(err) || ctx.Err() != nil {
 			return cons, err
 		}
-		c.setReady(fmt.Errorf("waiting for the stream: %w", err))
+		c.setUnfetched(fmt.Errorf("waiting for the stream: %w", err))
 		if !said {
 			c.cfg.Logger.Warn("waiting for the stream", "error", err)
 			said = true
@@ -154,7 +161,7 @@ func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 		return nil, err
 	}
 	if c.cfg.Rebind && !c.rebound {
-		c.setReady(errors.New("replaying the stream into this folder"))
+		c.setUnfetched(errors.New("replaying the stream into this folder"))
 		if err := c.countUnread(rctx); err != nil { // before the replay: what goes meanwhile was perhaps read
 			return nil, err
 		}
@@ -181,9 +188,10 @@ func (c *Consumer) payloadLimit() int {
 	return stream.PayloadLimit(c.cfg.JS.Conn().MaxPayload())
 }
 
-// worthWaiting says whether the error can pass by itself.
-func worthWaiting(err error) bool {
-	return !errors.Is(err, ErrOtherFolder) && !errors.Is(err, stream.ErrMisconfigured) && !errors.Is(err, transcript.ErrFailed)
+// worthWaiting says whether the error can pass by itself. Settings of the stream keep a consumer
+// from starting; one that runs waits until they are repaired.
+func (c *Consumer) worthWaiting(err error) bool {
+	return !errors.Is(err, ErrOtherFolder) && !errors.Is(err, transcript.ErrFailed) && (c.joined || !errors.Is(err, stream.ErrMisconfigured))
 }
 
 // WalkNow walks the folder soon, without waiting for the next time; for when the

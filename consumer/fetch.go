@@ -19,6 +19,8 @@ const (
 	// that restarts forgets it, so this is how late a reconnect is noticed; and a
 	// stop lets it end, so that no message comes for nobody.
 	waitForFirst = time.Second
+	// fetchAgain is the longest wait before a fetch that failed, or joining the group, is tried again.
+	fetchAgain = 2 * time.Second
 	// firstChunk is how many messages are asked for before their size is known.
 	firstChunk = 256
 )
@@ -31,20 +33,23 @@ type pipeline struct {
 	written chan *batch
 	stop    context.CancelCauseFunc // ends fetching; a cause is what Run returns
 
-	limit       int    // of the encoding of a turn in the batch that is fetched
-	averageSize int    // of a message in the last batch
-	carry       *batch // turns whose session was locked; they go with the next batch
+	limit       int       // of the encoding of a turn in the batch that is fetched
+	averageSize int       // of a message in the last batch
+	looked      time.Time // when the durable consumer was looked at
+	carry       *batch    // turns whose session was locked; they go with the next batch
 }
 
-// fetchLoop waits for one message and then takes what is there.
+// fetchLoop waits for one message and then takes what is there. Now and then it looks at the
+// durable consumer: whoever deletes it, pauses it or changes its settings tells nobody.
 func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 	defer close(p.fetched)
 	defer p.pulse.rest(fetching)
-	wait := newBackoff(p.cfg.ProbeMax)
+	wait := newBackoff(min(p.cfg.ProbeMax, fetchAgain))
 	var failed fetchTrouble
+	p.looked = time.Now()
 	for ctx.Err() == nil {
 		p.pulse.begin(fetching)
-		if err := p.Ready(); err != nil { // the environment is at fault
+		if p.isUnwritable() { // the environment is at fault
 			if err := p.waitUntilHealthy(ctx); err != nil {
 				return
 			}
@@ -56,12 +61,27 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 			p.fetched <- b
 			p.pulse.begin(fetching)
 		}
+		connected := p.cfg.JS.Conn().IsConnected() // else the connection says so, once
+		if connected && time.Since(p.looked) >= p.cfg.LookEvery {
+			again, looked := p.join(ctx)
+			if p.looked = time.Now(); looked == nil {
+				cons = again
+			} else if err == nil {
+				err = looked
+			}
+		}
 		switch {
 		case err == nil:
 			wait.Reset()
 			failed.over(p.cfg.Logger)
+			p.setUnfetched(p.paused)
+			continue
+		case !p.worthWaiting(err):
+			p.stop(err)
+			return
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, nats.ErrNoResponders):
 			failed.again(p.cfg.Logger, "the durable consumer is gone or has no leader; joining again", err)
+			p.setUnfetched(fmt.Errorf("no turns come: the group is gone or has no leader: %w", err))
 			if !sleep(ctx, wait.NextBackOff()) {
 				return
 			}
@@ -73,15 +93,14 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 				}
 				return
 			}
-			cons = again
-			p.setReady(nil)
-		default:
-			if p.cfg.JS.Conn().IsConnected() { // else the connection says so, once
-				failed.again(p.cfg.Logger, "fetch failed", err)
-			}
-			if !sleep(ctx, wait.NextBackOff()) {
-				return
-			}
+			cons, p.looked = again, time.Now()
+			continue
+		case connected:
+			failed.again(p.cfg.Logger, "fetch failed", err)
+			p.setUnfetched(fmt.Errorf("no turns come: %w", err))
+		}
+		if !sleep(ctx, wait.NextBackOff()) {
+			return
 		}
 	}
 }
@@ -118,7 +137,7 @@ func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, 
 		return b, err
 	}
 	size, count := len(first.Data()), 1
-	p.take(b, first)
+	p.take(ctx, cons, b, first)
 	for count < p.cfg.BatchTurns && size < p.cfg.BatchBytes && ctx.Err() == nil {
 		n := p.cfg.BatchTurns - count
 		average := p.averageSize
@@ -138,7 +157,7 @@ func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, 
 		for m := range got.Messages() {
 			k++
 			size += len(m.Data())
-			p.take(b, m)
+			p.take(ctx, cons, b, m)
 		}
 		count += k
 		if err := got.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
@@ -153,7 +172,7 @@ func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, 
 }
 
 // take decodes a message into the batch, or hands it to the dead letters.
-func (p *pipeline) take(b *batch, m jetstream.Msg) {
+func (p *pipeline) take(ctx context.Context, cons jetstream.Consumer, b *batch, m jetstream.Msg) {
 	p.stats.fetched.Add(1)
 	it := item{msg: m, at: time.Now()}
 	if meta, err := m.Metadata(); err == nil {
@@ -163,12 +182,30 @@ func (p *pipeline) take(b *batch, m jetstream.Msg) {
 			p.stats.redelivered.Add(1)
 		}
 	}
+	if m.Headers().Get(msgSize) != "" && len(m.Data()) == 0 && p.headersOnly(ctx, cons) {
+		p.looked = time.Time{} // a look repairs that, and the message comes again
+		return
+	}
 	var err error
 	if it.turn, err = decode(m, it.stored, p.limit); err != nil {
 		p.bury(m, err.Error())
 		return
 	}
 	b.items = append(b.items, it)
+}
+
+// msgSize is the header that the server gives a message whose payload it leaves out.
+const msgSize = "Nats-Msg-Size"
+
+// headersOnly reports whether the durable consumer leaves out what messages say, or may do so.
+func (p *pipeline) headersOnly(ctx context.Context, cons jetstream.Consumer) bool {
+	if p.looked.IsZero() {
+		return true // that has just been seen
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Request)
+	defer cancel()
+	info, err := cons.Info(ctx)
+	return err != nil || info.Config.HeadersOnly
 }
 
 // decode reads the turn of a message, which the stream stored at a time. Its error is the

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/nats-io/nats.go/jetstream"
@@ -49,13 +50,19 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 		} else if n, ok := have.Metadata[stream.MetaUnread]; ok {
 			want.Metadata[stream.MetaUnread] = n
 		}
+		if c.paused = nil; stream.Paused(have) {
+			want.PauseUntil = have.PauseUntil
+			c.paused = fmt.Errorf("the group is paused until %s: run `afterword stream init --resume`", have.PauseUntil.UTC().Format(time.RFC3339))
+		}
 		if sameConsumer(have, want) {
 			return cons, nil
 		}
-		rctx, cancel = context.WithTimeout(ctx, c.cfg.Request)
-		defer cancel()
-		if cons, err = c.cfg.JS.UpdateConsumer(rctx, stream.Turns, want); err != nil {
-			return nil, fmt.Errorf("update group %s: %w", c.cfg.Group, err)
+		if skips := stream.Skips(have); skips != "" {
+			c.cfg.Logger.Warn("the durable consumer had settings under which turns go past it; it begins anew, which adds nothing twice",
+				"group", c.cfg.Group, "settings", skips)
+		}
+		if cons, err = stream.RepairGroup(ctx, c.cfg.JS, have, want); err != nil {
+			return nil, fmt.Errorf("join group %s: %w", c.cfg.Group, err)
 		}
 		return cons, nil
 	}
@@ -130,12 +137,10 @@ func short(id string) string {
 // sameConsumer reports whether an update would change nothing that matters: have may have been
 // made, or changed, by others.
 func sameConsumer(have, want jetstream.ConsumerConfig) bool {
-	strange := have.FilterSubject != "" || len(have.FilterSubjects) > 0 || have.HeadersOnly || have.InactiveThreshold != 0 || len(have.BackOff) > 0 ||
-		have.MaxRequestBatch > 0 || have.MaxRequestExpires > 0 || have.MaxRequestMaxBytes > 0
 	own := maps.Clone(have.Metadata)
 	maps.DeleteFunc(own, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
 	own[stream.MetaHost] = want.Metadata[stream.MetaHost] // whoever came last; not worth an update
-	return !strange && maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
+	return !stream.NeedsRepair(have, 0) && maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
 }
 
 // machineID tells this machine from others: its machine id, which outlives

@@ -24,13 +24,19 @@ func newBackoff(longest time.Duration) *backoff.ExponentialBackOff {
 // pause stops fetching: what comes next could not be written either.
 func (c *Consumer) pause(cause error) {
 	c.mu.Lock()
-	first := c.notReady == nil
-	c.notReady = fmt.Errorf("paused, the transcripts cannot be written: %w", cause)
+	first := c.unwritable == nil
+	c.unwritable = fmt.Errorf("paused, the transcripts cannot be written: %w", cause)
 	c.mu.Unlock()
 	if first {
 		c.stats.pauses.Add(1)
 		c.cfg.Logger.Error("transcripts cannot be written; fetching stops until they can", "folder", c.cfg.Store.Dir(), "error", cause)
 	}
+}
+
+func (c *Consumer) isUnwritable() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.unwritable != nil
 }
 
 // waitUntilHealthy probes the folder with growing delay until it can be written
@@ -43,7 +49,9 @@ func (c *Consumer) waitUntilHealthy(ctx context.Context) error {
 		}
 		err := c.cfg.Store.Probe(ctx)
 		if err == nil {
-			c.setReady(nil)
+			c.mu.Lock()
+			c.unwritable = nil
+			c.mu.Unlock()
 			c.cfg.Logger.Info("transcripts can be written again; fetching goes on")
 			return nil
 		}

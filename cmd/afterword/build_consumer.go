@@ -30,7 +30,7 @@ const streamRetryMax = 5 * time.Second
 func (b *builder) consume() error {
 	cfg := consumer.Config{
 		JS: b.js, Store: b.store, Group: b.o.group, Rebind: b.o.rebind, Version: thisBuild().Version, Exposed: b.exposed,
-		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, ProbeMax: b.o.probeMax, WalkEvery: b.o.walk, Drain: b.drain, Logger: b.log,
+		AckWait: b.o.ackWait, FileTimeout: b.o.store.fileTimeout, ProbeMax: b.o.probeMax, LookEvery: b.o.watch, WalkEvery: b.o.walk, Drain: b.drain, Logger: b.log,
 	}
 	cfg.Streams = func(ctx context.Context) error { return stream.Check(ctx, b.js) } // keepStreams makes them
 	batches := metrics.NewBatches()

@@ -236,7 +236,7 @@ func withDeadLetters(t *testing.T) (url string) {
 	srv := servertest.NATS(t)
 	js := servertest.JetStream(t, srv.URL())
 	defer js.Conn().Close()
-	if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
+	if err := stream.Init(t.Context(), js, stream.StreamConfig{}, stream.Repair{}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 8 {

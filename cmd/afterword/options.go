@@ -355,7 +355,7 @@ func (o *serviceOptions) addCommon(f flags) {
 
 // addProcess defines what every process has that runs until it is stopped.
 func (o *serviceOptions) addProcess(f flags) {
-	f.wait(&o.watch, stream.DefaultWatchEvery, "watch-every", "how often the streams are looked at for /metrics: a few requests each time")
+	f.wait(&o.watch, stream.DefaultWatchEvery, "watch-every", "how often the streams and the group are looked at: a few requests each time")
 	f.wait(&o.drain, defaultDrain, "drain-timeout", "how long a stop may take to finish what was begun")
 	f.text(&o.pprof, "", "pprof", "", "`ADDRESS` to serve profiles of the process on (net/http/pprof); none by default")
 	o.logs.add(f, "info")

@@ -28,13 +28,18 @@ func (c *cli) streamInit() *cobra.Command {
 	var nats natsOptions
 	var limits streamOptions
 	var logs logOptions
+	var how stream.Repair
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "init",
 		Short: "Create the streams, or repair their settings",
 		Long: `Create the streams of turns and of dead letters where they do not exist, and
-repair the settings of those that do where that loses nothing. Limits are applied
-to an existing stream only when they are given.
+repair the settings of those that do, and of groups, where that loses nothing. The limits
+below are applied to an existing stream only when they are given; others are removed.
+
+What no server lets anybody change needs --recreate: the messages go into a mirror and
+back, with their numbers and times. Publishers keep their turns meanwhile, and groups read
+all turns again, which adds nothing twice. Interrupted and run again it goes on.
 
 Services create the streams themselves; this is for limits of your own, and for
 what a service refuses.`,
@@ -42,7 +47,7 @@ what a service refuses.`,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.withStreams(cmd.Context(), nats, logs, func(ctx context.Context, js jetstream.JetStream) error {
-				if err := stream.Init(ctx, js, limits.config()); err != nil {
+				if err := stream.Init(ctx, js, limits.config(), how); err != nil {
 					return err
 				}
 				infos, err := stream.Info(ctx, js)
@@ -65,6 +70,8 @@ what a service refuses.`,
 	f := flags{cmd.Flags()}
 	nats.add(f, ownNATS)
 	limits.add(f, "")
+	f.BoolVar(&how.Recreate, "recreate", false, "make a stream anew, with its messages, where nothing else repairs it")
+	f.BoolVar(&how.Resume, "resume", false, "end the pauses of groups")
 	f.BoolVar(&asJSON, "json", false, "print JSON: an array of both streams, as they are then")
 	logs.add(f, "warn")
 	return cmd

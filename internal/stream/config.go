@@ -83,12 +83,25 @@ func Check(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// Init creates the streams that do not exist and repairs those that do, where
-// that loses nothing: subjects, discard policy, limits of messages and consumers, direct and
-// atomic access. Age, bytes and replicas set in cfg are applied to an existing stream too. It fails as [Ensure]
+// Repair says what [Init] does beyond settings that an update can change.
+type Repair struct {
+	// Recreate makes a stream anew, with its messages, where an update cannot repair it.
+	Recreate bool
+	// Resume ends the pauses of groups.
+	Resume bool
+}
+
+// Init creates the streams that do not exist and repairs those that do, and the groups, where
+// that loses nothing: subjects, policies, limits, direct and atomic access. Age, bytes and
+// replicas set in cfg are applied to an existing stream too. It fails as [Ensure]
 // does for what an update cannot repair, and then leaves that stream as it was.
-func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error {
+func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig, how Repair) error {
 	for _, want := range cfg.streams() {
+		if how.Recreate {
+			if err := cfg.recreate(ctx, js, want); err != nil {
+				return err
+			}
+		}
 		have, err := lookUp(ctx, js, want.Name)
 		if errors.Is(err, ErrNoStream) {
 			have, err = create(ctx, js, want)
@@ -104,7 +117,7 @@ func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error {
 			return err
 		}
 	}
-	return nil
+	return initGroups(ctx, js, how.Resume)
 }
 
 // streams is what both streams should be.
@@ -160,6 +173,10 @@ func (c StreamConfig) repaired(have, want jetstream.StreamConfig) jetstream.Stre
 	have.ConsumerLimits = want.ConsumerLimits
 	have.AllowRollup = have.AllowRollup && have.AllowMsgCounter // a counter needs it
 	have.NoAck = false
+	have.Mirror, have.Sources = nil, nil
+	if have.RePublish != nil && ownSubject(have.RePublish.Destination) {
+		have.RePublish = nil
+	}
 	have.SubjectTransform = nil
 	have.SubjectDeleteMarkerTTL = 0
 	have.AllowDirect = true
@@ -167,13 +184,15 @@ func (c StreamConfig) repaired(have, want jetstream.StreamConfig) jetstream.Stre
 	if c.Replicas != 0 {
 		have.Replicas = want.Replicas
 	}
-	if want.Name == Turns {
-		if c.MaxAge != 0 {
-			have.MaxAge, have.Duplicates = want.MaxAge, want.Duplicates
-		}
-		if c.MaxBytes != 0 {
-			have.MaxBytes = want.MaxBytes
-		}
+	if want.Name == Dead || c.MaxAge != 0 {
+		have.MaxAge = want.MaxAge
+	}
+	if want.Name == Dead || c.MaxBytes != 0 {
+		have.MaxBytes = want.MaxBytes
+	}
+	have.Duplicates = max(have.Duplicates, DuplicateWindow)
+	if have.MaxAge > 0 {
+		have.Duplicates = min(have.Duplicates, have.MaxAge) // the server refuses a longer window
 	}
 	return have
 }

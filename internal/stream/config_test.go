@@ -61,7 +61,7 @@ func TestEnsureCreates(t *testing.T) {
 		t.Errorf("limits changed: %+v", c)
 	}
 	// Init applies those that are given, and only those.
-	if err := stream.Init(t.Context(), js, stream.StreamConfig{MaxAge: 30 * time.Second}); err != nil {
+	if err := stream.Init(t.Context(), js, stream.StreamConfig{MaxAge: 30 * time.Second}, stream.Repair{}); err != nil {
 		t.Fatal(err)
 	}
 	if c := configOf(t, js, stream.Turns); c.MaxAge != 30*time.Second || c.MaxBytes != turns.MaxBytes {
@@ -134,7 +134,7 @@ func TestMisconfigured(t *testing.T) {
 			}
 			servertest.OneLine(t, err, c.says, stream.Turns, "stream init")
 
-			err = stream.Init(t.Context(), js, stream.StreamConfig{})
+			err = stream.Init(t.Context(), js, stream.StreamConfig{}, stream.Repair{})
 			if !c.fixed {
 				if !errors.Is(err, stream.ErrMisconfigured) {
 					t.Errorf("Init: got %v, want ErrMisconfigured", err)
@@ -164,7 +164,7 @@ func TestEnsureAcceptsWiderSubjects(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
+	if err := stream.Init(t.Context(), js, stream.StreamConfig{}, stream.Repair{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -275,7 +275,7 @@ func TestEnsureOnCluster(t *testing.T) {
 	servertest.Eventually(t, 20*time.Second, "the streams", func() bool { return ensure() == nil })
 	var infos []stream.StreamInfo
 	servertest.Eventually(t, 30*time.Second, "a leader", func() bool { // which a busy machine may lose again
-		if err := stream.Init(t.Context(), js, stream.StreamConfig{}); err != nil {
+		if err := stream.Init(t.Context(), js, stream.StreamConfig{}, stream.Repair{}); err != nil {
 			if !errors.Is(err, stream.ErrUnreachable) {
 				t.Fatal(err)
 			}

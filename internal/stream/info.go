@@ -137,7 +137,7 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 		}
 		c.Unread, _ = strconv.ParseUint(ci.Config.Metadata[MetaUnread], 10, 64) // 0 without
 		if c.Folder != "" {
-			c.Problems = groupProblems(ci.Config)
+			c.Problems = groupProblems(ci.Config, si.Config.Replicas)
 		}
 		if t := ci.Delivered.Last; t != nil {
 			c.LastDelivered = present(*t)

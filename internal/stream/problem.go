@@ -23,13 +23,13 @@ func (p Problem) String() string { return p.Says + ": " + p.Remedy }
 
 const (
 	byInit     = "run `afterword stream init`"
-	byRecreate = "copy its messages away, delete it and run `afterword stream init`"
+	byRecreate = "run `afterword stream init --recreate`"
 
 	// leastMsgSize is the smallest max_msg_size that leaves room for turns: a dead letter with
 	// its headers has to fit too.
 	leastMsgSize = 2 * PayloadReserve
-	// leastAckPending is how many messages a consumer of a group may have under way.
-	leastAckPending = 20_000
+	// leastBytes is the smallest max_bytes that one turn of any length fits into.
+	leastBytes = 2 * DefaultMaxPayload
 )
 
 // problems collects what is found.
@@ -52,7 +52,6 @@ func (p *problems) named(is bool, setting, says, remedy string) {
 func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	var p problems
 	turns := want.Name == Turns
-	edit := "run `nats stream edit " + want.Name + " -f "
 	p.refused(have.PersistMode == jetstream.AsyncPersistMode, "persist_mode", "persist_mode is async, which loses acknowledged turns on kill -9", byRecreate)
 	p.refused(have.Storage != jetstream.FileStorage, "storage", "storage is not file, so a restart loses it", byRecreate)
 	retention := byRecreate
@@ -60,9 +59,10 @@ func problemsOf(have, want jetstream.StreamConfig) []Problem {
 		retention = byInit
 	}
 	p.refused(have.Retention != jetstream.LimitsPolicy, "retention", "retention is "+strings.ToLower(have.Retention.String())+", not limits, so it cannot be replayed", retention)
-	p.refused(have.Mirror != nil, "mirror", "it is a mirror, which takes no publishes", "use the stream that it mirrors, or delete it with `nats stream rm "+want.Name+"`")
+	p.refused(have.Mirror != nil, "mirror", "it is a mirror, which takes no publishes", byInit)
 	p.refused(have.Sealed, "sealed", "it is sealed, so it takes no turns", byRecreate)
 	p.refused(have.AllowMsgCounter, "allow_msg_counter", "allow_msg_counter is on, so it takes counters only", byRecreate)
+	p.refused(have.AllowMsgSchedules, "allow_msg_schedules", "allow_msg_schedules is on, so a message can wait in it instead of coming", byRecreate)
 	p.refused(have.Discard != jetstream.DiscardNew, "discard", "discard is old, which drops turns that nobody has read", byInit)
 	p.refused(have.MaxMsgsPerSubject > 0, "max_msgs_per_subject", fmt.Sprintf("max_msgs_per_subject is %d, which limits the turns of a session", have.MaxMsgsPerSubject), byInit)
 	size := fmt.Sprintf("max_msg_size is %d", have.MaxMsgSize)
@@ -72,7 +72,7 @@ func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	p.refused(have.SubjectTransform != nil, "subject_transform", "subject_transform changes the subjects of turns", byInit)
 	p.refused(have.SubjectDeleteMarkerTTL > 0, "subject_delete_marker_ttl", "subject_delete_marker_ttl adds messages that are no turns", byInit)
 	for _, s := range want.Subjects {
-		p.refused(!covered(have.Subjects, s), "subjects", fmt.Sprintf("subjects are %q, without %s", have.Subjects, s), byInit)
+		p.refused(have.Mirror == nil && !covered(have.Subjects, s), "subjects", fmt.Sprintf("subjects are %q, without %s", have.Subjects, s), byInit)
 	}
 	p.refused(!have.AllowDirect, "allow_direct", "allow_direct is off", byInit)
 	p.refused(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic", "allow_atomic is off", byInit+", on nats-server 2.12 or later")
@@ -82,13 +82,22 @@ func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	limits := have.ConsumerLimits
 	p.named(limits.MaxAckPending > 0 && limits.MaxAckPending < leastAckPending, "consumer_limits", fmt.Sprintf("consumer_limits allow %d unacknowledged messages, with which no group can be joined", limits.MaxAckPending), byInit)
 	p.named(limits.InactiveThreshold > 0, "consumer_limits", fmt.Sprintf("consumer_limits remove a group that is idle for %s, which then begins anew", limits.InactiveThreshold), byInit)
-	p.named(have.AllowRollup, "allow_rollup_hdrs", "allow_rollup_hdrs is on, so a message can remove others", byInit)
+	p.named(have.AllowRollup && !have.AllowMsgCounter, "allow_rollup_hdrs", "allow_rollup_hdrs is on, so a message can remove others", byInit)
 	p.named(have.AllowMsgTTL, "allow_msg_ttl", "allow_msg_ttl is on, so a message can expire before it is read", byRecreate)
-	p.named(len(have.Sources) > 0, "sources", "sources bring messages of other streams, which may be no turns", edit+"--no-source`, or delete it")
+	p.named(len(have.Sources) > 0, "sources", "sources bring messages of other streams, which may be no turns", byInit)
+	p.named(have.RePublish != nil && ownSubject(have.RePublish.Destination), "republish", "republish sends its messages to subjects of afterword again", byInit)
+	p.named(have.Duplicates < min(want.Duplicates, window(have)), "duplicate_window",
+		fmt.Sprintf("duplicate_window is %s, so that what is sent again after it is stored twice", have.Duplicates), byInit)
 	p.named(turns && have.MaxAge > 0 && have.MaxAge < time.Hour, "max_age", fmt.Sprintf("max_age is %s: turns that no consumer has read by then are lost", have.MaxAge), "run `afterword stream init --max-age 30d`")
-	p.named(!turns && have.MaxAge > 0, "max_age", fmt.Sprintf("max_age is %s: dead letters are lost after that", have.MaxAge), edit+"--max-age 0s`")
-	p.named(!turns && have.MaxBytes > 0, "max_bytes", fmt.Sprintf("max_bytes is %d: when it is full, no more dead letters are kept, and their turns come again and again", have.MaxBytes), edit+"--max-bytes -1`")
-	p.named(!turns && have.DenyDelete, "deny_delete", "deny_delete is on, so `afterword dlq rm` and `requeue` cannot remove a letter", byRecreate)
+	p.named(turns && have.MaxBytes > 0 && have.MaxBytes < leastBytes, "max_bytes", fmt.Sprintf("max_bytes is %d, which long turns do not fit into", have.MaxBytes), "run `afterword stream init --max-bytes 10GiB`")
+	p.named(!turns && have.MaxAge > 0, "max_age", fmt.Sprintf("max_age is %s: dead letters are lost after that", have.MaxAge), byInit)
+	p.named(!turns && have.MaxBytes > 0, "max_bytes", fmt.Sprintf("max_bytes is %d: when it is full, no more dead letters are kept, and their turns come again and again", have.MaxBytes), byInit)
+	cannot := "nothing can remove a turn"
+	if !turns {
+		cannot = "`afterword dlq rm` and `requeue` cannot remove a letter"
+	}
+	p.named(have.DenyDelete && !have.Sealed, "deny_delete", "deny_delete is on, so "+cannot, byRecreate) // sealed has both
+	p.named(have.DenyPurge && !have.Sealed, "deny_purge", "deny_purge is on, so "+cannot, byRecreate)
 	return p
 }
 
@@ -101,24 +110,18 @@ func clusterProblems(info *jetstream.StreamInfo) []Problem {
 	return p
 }
 
-// groupProblems looks at the durable consumer of a group.
-func groupProblems(c jetstream.ConsumerConfig) []Problem {
-	var p problems
-	restart := "restart a consumer of the group, which repairs it"
-	remove := "stop its consumers, run `nats consumer rm " + Turns + " " + c.Name + " -f` and start them, which begins anew and adds nothing twice"
-	p.named(c.MaxDeliver > 0, "max_deliver", fmt.Sprintf("max_deliver is %d, after which a turn never comes again", c.MaxDeliver), restart)
-	p.named(c.FilterSubject != "" || len(c.FilterSubjects) > 0, "filter_subject", "it has a filter, so only some turns come", restart)
-	p.named(c.HeadersOnly, "headers_only", "headers_only is on, so turns come without what they say", restart)
-	p.named(c.InactiveThreshold > 0, "inactive_threshold", fmt.Sprintf("inactive_threshold is %s: idle for so long it is removed, and begins anew", c.InactiveThreshold), restart)
-	p.named(c.MaxAckPending > 0 && c.MaxAckPending < leastAckPending, "max_ack_pending", fmt.Sprintf("max_ack_pending is %d, which throttles the group", c.MaxAckPending), restart)
-	p.named(len(c.BackOff) > 0, "backoff", "it has a backoff, which takes the place of the delays of consumers", restart)
-	p.named(c.MaxRequestBatch > 0 || c.MaxRequestExpires > 0 || c.MaxRequestMaxBytes > 0, "max_batch", "requests for messages are limited, so that fetching fails", restart)
-	p.named(c.PauseUntil != nil && c.PauseUntil.After(time.Now()), "pause_until", "it is paused, so no turns come", "run `nats consumer resume "+Turns+" "+c.Name+" -f`")
-	p.named(c.AckPolicy != jetstream.AckExplicitPolicy, "ack_policy", "ack_policy is "+c.AckPolicy.String()+", so turns may be lost", remove)
-	p.named(c.MemoryStorage, "mem_storage", "mem_storage is on, so that a restart of the server begins the group anew", remove)
-	p.named(c.DeliverPolicy != jetstream.DeliverAllPolicy, "deliver_policy", "deliver_policy is "+c.DeliverPolicy.String()+", so that it did not begin with the first turn", remove)
-	p.named(c.DeliverSubject != "", "deliver_subject", "it pushes, and consumers pull", remove)
-	return p
+// window is how long the duplicate window of a stream may be: no longer than its max_age.
+func window(have jetstream.StreamConfig) time.Duration {
+	if have.MaxAge > 0 {
+		return have.MaxAge
+	}
+	return DuplicateWindow
+}
+
+// ownSubject reports whether a subject, which may have wildcards, is among those of afterword.
+func ownSubject(subject string) bool {
+	first, _, _ := strings.Cut(subject, ".")
+	return strings.ContainsAny(first, "*>{") || first == "afterword"
 }
 
 // refuse is an [ErrMisconfigured] of the problems that keep services from starting; nil when
