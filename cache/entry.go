@@ -22,6 +22,9 @@ const (
 	fieldVersion = "version"
 	fieldTurns   = "turns"
 	fieldMAC     = "mac"
+
+	// partialMark begins the turns of a history of which turns may be missing: see [transcript.Recent.Partial].
+	partialMark = "partial\n"
 )
 
 //go:embed recent.lua
@@ -72,6 +75,9 @@ func encodeEntry(e Entry, limit int, key []byte) (encoded, error) {
 	}
 	conversation := append(make([]byte, 0, size), '[')
 	turns := make([]byte, 0, size+len(last)*(len(e.SessionID)+24))
+	if e.Recent.Partial {
+		turns = append(turns, partialMark...)
+	}
 	for i := range last {
 		if i > 0 {
 			conversation = append(conversation, ',')
@@ -122,7 +128,8 @@ func decodeEntry(session, version, lines, mac string, key []byte) (transcript.Re
 		return transcript.Recent{}, fmt.Errorf("%w: its version does not parse", ErrCorrupt)
 	}
 	rec := transcript.Recent{Version: v}
-	if lines == "" {
+	data, rec.Partial = bytes.CutPrefix(data, []byte(partialMark))
+	if len(data) == 0 {
 		return rec, nil
 	}
 	rec.Turns = make([]transcript.Snapshot, 0, strings.Count(lines, "\n")+1)

@@ -240,6 +240,7 @@ func (h *History) Path(ctx context.Context, session string, q transcript.PathQue
 // path reads a path from the first source that has it. A file may be behind the stream.
 func (h *History) path(ctx context.Context, session string, q transcript.PathQuery) (Result, error) {
 	found, asked := error(transcript.ErrNoTurn), false
+	var short Result // from files that lack turns
 	for _, s := range [...]struct {
 		reader *boundedReader
 		source Source
@@ -249,9 +250,15 @@ func (h *History) path(ctx context.Context, session string, q transcript.PathQue
 		}
 		path, err := s.reader.Path(ctx, session, q)
 		switch {
+		case err == nil && path.Partial && short.Source != "": // what is written has been in the stream
 		case err == nil:
-			return Result{SessionID: session, Source: s.source, Degraded: path.Partial, Revision: path.Version.Revision, Turns: path.Turns, More: path.More}, nil
+			r := Result{SessionID: session, Source: s.source, Degraded: path.Partial, Revision: path.Version.Revision, Turns: path.Turns, More: path.More}
+			if !path.Partial || s.source == FromStream {
+				return r, nil
+			}
+			short = r
 		case errors.Is(err, transcript.ErrNoTranscripts):
+		case errors.Is(err, transcript.ErrPartial) && s.source == FromFile: // the stream says whether it had all
 		case errors.Is(err, transcript.ErrNoSession), errors.Is(err, transcript.ErrNoTurn):
 			asked = true
 		case errors.Is(err, transcript.ErrPartial) && asked: // the files do not have it, and what is not written yet the stream still has
@@ -259,7 +266,10 @@ func (h *History) path(ctx context.Context, session string, q transcript.PathQue
 			found = err
 		}
 	}
-	if found == transcript.ErrNoTurn && !asked {
+	switch {
+	case short.Source != "":
+		return short, nil
+	case found == transcript.ErrNoTurn && !asked:
 		return Result{}, transcript.ErrNoTranscripts
 	}
 	if found == transcript.ErrNoTurn && len(q.With) > 0 { // nothing of it is stored yet
@@ -308,7 +318,7 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		rec, hit, err := h.cfg.Redis.Recent(ctx, session)
 		switch {
 		case hit:
-			return found{recent: rec, source: FromRedis, lasting: true}
+			return found{recent: rec, source: FromRedis, degraded: rec.Partial, lasting: true}
 		case err == nil, errors.Is(err, ErrForged), errors.Is(err, ErrOlder):
 			missed = true
 		case errors.Is(err, ErrCorrupt):
@@ -326,7 +336,9 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		source Source
 	}{{h.file, FromFile}, {h.stream, FromStream}}
 	asked, late := false, false
-	read := false // the files, which do not have the session: what is not written yet, the stream still has
+	read := false                    // files that have all turns, which do not have the session: what is not written yet, the stream still has
+	short := found{source: FromNone} // what files have that lack turns
+	unknown := false                 // files that lack turns do not have the session, and no other source has said that there is none
 	for _, b := range fallbacks {
 		if trust == Doubted && b.source == FromStream { // it is NATS that says nothing
 			rec, hit, err := h.cfg.Redis.Recent(ctx, session)
@@ -343,15 +355,20 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		switch {
 		case errors.Is(err, transcript.ErrNoTranscripts):
 			continue
-		case errors.Is(err, transcript.ErrNoSession):
-			read = read || b.source == FromFile
-			continue
 		case errors.Is(err, transcript.ErrPartial):
-			f.degraded = f.degraded || !read
+			unknown = !read
+			continue
+		case errors.Is(err, transcript.ErrNoSession):
+			read, unknown = read || b.source == FromFile, false
 			continue
 		case err != nil:
 			f.degraded, late = true, true
 			continue
+		case rec.Partial && b.source == FromFile:
+			short = found{recent: rec, source: FromFile, degraded: true}
+			continue
+		case rec.Partial && short.source == FromFile:
+			continue // what is written has been in the stream
 		}
 		f.recent, f.source = rec, b.source
 		f.lasting = !cacheable && (b.source == FromFile || h.file == nil)
@@ -360,7 +377,10 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		f.repopulate = missed && !late && whole
 		return f
 	}
-	if !asked || !read && (trust == Refused || trust == Silent) {
+	if short.source == FromFile {
+		return short
+	}
+	if unknown || !asked || !read && (trust == Refused || trust == Silent) {
 		f.degraded = true // a cache that misses knows nothing, and one that is behind may have the session
 	}
 	return f

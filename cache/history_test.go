@@ -262,6 +262,49 @@ func TestPartOfAStreamIsNotCached(t *testing.T) {
 	eventually(t, "repopulation", func() bool { _, hit, _ := r.Recent(t.Context(), "s"); return hit })
 }
 
+// Files that lack turns are whole for nobody: what they have is degraded, of them and of the stream, and so
+// it is from Redis; only a stream that has all of it is better.
+func TestFilesThatLackTurns(t *testing.T) {
+	s := servertest.Redis(t)
+	r, file, stream := newRedis(t, patient(s.URL())), newStore(), newStore()
+	three := turns(t, "s", 1, 3)
+	file.put(three...)
+	file.trim()
+	stream.put(turns(t, "s", 2, 3)...)
+	stream.put(turns(t, "new", 1, 1)...)
+	whole := newStore()
+	whole.put(turns(t, "s", 1, 4)...)
+	trimmed := newHistory(t, HistoryConfig{Redis: r, File: file, Stream: stream})
+	stream.trim()
+	sameTurns(t, load(t, trimmed, "s", 0, FromFile, true).Turns, three)
+	load(t, trimmed, "new", 0, FromStream, true)
+	load(t, trimmed, "gone", 0, FromNone, true)
+	load(t, newHistory(t, HistoryConfig{File: file}), "s", 0, FromFile, true)
+	load(t, newHistory(t, HistoryConfig{File: file}), "gone", 0, FromNone, true)
+	load(t, newHistory(t, HistoryConfig{File: file, Stream: whole}), "s", 0, FromStream, false)
+	load(t, newHistory(t, HistoryConfig{File: file, Stream: whole}), "gone", 0, FromNone, false)
+
+	path := func(stream *store, leaf string) (Result, error) {
+		return newHistory(t, HistoryConfig{File: file, Stream: stream}).Path(t.Context(), "s", transcript.PathQuery{Leaf: leaf, Limit: 10})
+	}
+	if got, err := path(stream, three[1].ID); err != nil || got.Source != FromFile || !got.Degraded {
+		t.Errorf("a path: %+v, %v", got, err)
+	}
+	if got, err := path(whole, three[1].ID); err != nil || got.Source != FromStream || got.Degraded {
+		t.Errorf("a path that the stream has all of: %+v, %v", got, err)
+	}
+
+	rec, err := file.Path(t.Context(), "s", transcript.PathQuery{Limit: 10})
+	check(t, err)
+	check(t, r.Refresh(t.Context(), "s", rec))
+	sameTurns(t, load(t, trimmed, "s", 0, FromRedis, true).Turns, three)
+	rec.Partial = false // they were copied
+	check(t, r.Refresh(t.Context(), "s", rec))
+	sameTurns(t, load(t, trimmed, "s", 0, FromRedis, false).Turns, three)
+	check(t, r.Refresh(t.Context(), "none", transcript.Recent{Partial: true}))
+	load(t, trimmed, "none", 0, FromRedis, true)
+}
+
 func TestPendingTurnsAreOverlaid(t *testing.T) {
 	s := servertest.Redis(t)
 	r, file := newRedis(t, patient(s.URL())), newStore()

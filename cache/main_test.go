@@ -139,7 +139,7 @@ func (s *store) Path(_ context.Context, session string, q transcript.PathQuery) 
 	all := s.all(session)
 	switch {
 	case len(all) == 0 && partial:
-		return transcript.Recent{}, transcript.ErrPartial
+		return transcript.Recent{}, fmt.Errorf("%w: %w", transcript.ErrNoSession, transcript.ErrPartial)
 	case len(all) == 0:
 		return transcript.Recent{}, transcript.ErrNoSession
 	}

@@ -21,6 +21,7 @@ type batch struct {
 	groups []transcript.Group
 	of     []int // items[i] is in groups[of[i]]
 	stored *transcript.Batch
+	at     position // the stream up to its last message
 }
 
 // group puts turns of one session together.

@@ -54,7 +54,7 @@ func openProgress(ctx context.Context, cfg *ReplayConfig) (*progress, error) {
 	p := &progress{store: cfg.Store, at: checkpoint{
 		Stream: stream.Turns, Created: info.Created.UTC(), Folder: cfg.Store.Identity().ID, Session: cfg.Session, Since: cfg.Since.UTC(),
 	}}
-	note, err := cfg.Store.ReplayNote(ctx)
+	note, err := cfg.Store.Note(ctx, transcript.NoteReplay)
 	if err != nil || note == nil {
 		return p, err
 	}
@@ -113,7 +113,7 @@ func (p *progress) reached(ctx context.Context, sequence uint64) error {
 	if err != nil {
 		return err
 	}
-	return p.store.SetReplayNote(ctx, append(note, '\n'))
+	return p.store.SetNote(ctx, transcript.NoteReplay, append(note, '\n'))
 }
 
 // finish sweeps the temporary documents that an interrupted replay left, folds stale
@@ -131,5 +131,5 @@ func (p *progress) finish(ctx context.Context, cfg *ReplayConfig) error {
 	if err := p.store.FoldAll(ctx); err != nil {
 		return err
 	}
-	return p.store.DropReplayNote(ctx)
+	return p.store.DropNote(ctx, transcript.NoteReplay)
 }

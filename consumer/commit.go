@@ -53,7 +53,7 @@ func (p *pipeline) next() (b *batch, ok bool) {
 		}
 	}
 	p.carry = nil
-	merged := &batch{items: append(carried.items, b.items...)}
+	merged := &batch{items: append(carried.items, b.items...), at: b.at}
 	p.track(merged)
 	p.untrack(carried)
 	p.untrack(b)
@@ -149,6 +149,7 @@ func (p *pipeline) commit(ctx context.Context, b *batch) {
 	if acked < len(b.items) {
 		p.cfg.Logger.Warn("some acknowledgements could not be sent; the turns come again, which does no harm", "turns", len(b.items)-acked)
 	}
+	p.committed(ctx, b.at)
 	p.tellTraced(b)
 	if p.cfg.Cache != nil {
 		sessions := make([]string, 0, len(b.groups))

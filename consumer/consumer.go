@@ -17,10 +17,9 @@ import (
 // Consumer is one member of a group. It is used once.
 type Consumer struct {
 	cfg     Config
-	rebound bool   // this folder took the group over
-	unread  uint64 // messages that were gone before this folder could read them
-	joined  bool   // the group was joined once
-	paused  error  // that the group is paused, as last seen; nil when it is not
+	rebound bool  // this folder took the group over
+	joined  bool  // the group was joined once
+	paused  error // that the group is paused, as last seen; nil when it is not
 
 	mu         sync.Mutex
 	unwritable error // why the folder cannot be written; fetching stops
@@ -31,8 +30,10 @@ type Consumer struct {
 	walkNow chan struct{}
 	repairs repairs
 	pulse   pulse
-	stats   counters
-	member  member
+
+	follower follower
+	stats    counters
+	member   member
 }
 
 // New checks the configuration. Nothing happens before [Consumer.Run].
@@ -119,6 +120,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	close(c.dead)
 	close(done)
 	background.Wait()
+	c.keepPosition(workCtx)
 	c.setUnfetched(errors.New("stopped"))
 
 	if nc := c.cfg.JS.Conn(); nc.IsConnected() { // acknowledgements are on their way
@@ -162,9 +164,6 @@ func (c *Consumer) tryStart(ctx context.Context) (jetstream.Consumer, error) {
 	}
 	if c.cfg.Rebind && !c.rebound {
 		c.setUnfetched(errors.New("replaying the stream into this folder"))
-		if err := c.countUnread(rctx); err != nil { // before the replay: what goes meanwhile was perhaps read
-			return nil, err
-		}
 		if _, err := Replay(ctx, ReplayConfig{
 			JS: c.cfg.JS, Store: c.cfg.Store, PayloadLimit: c.cfg.PayloadLimit, Logger: c.cfg.Logger,
 			Progress: func(p Progress) {

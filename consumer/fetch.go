@@ -56,6 +56,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 		}
 		b, err := p.fetch(ctx, cons)
 		if len(b.items) > 0 {
+			b.at = p.follower.now()
 			p.track(b)
 			p.pulse.rest(fetching)
 			p.fetched <- b
@@ -178,6 +179,7 @@ func (p *pipeline) take(ctx context.Context, cons jetstream.Consumer, b *batch, 
 	if meta, err := m.Metadata(); err == nil {
 		it.stored = meta.Timestamp
 		p.stats.pending.Store(int64(meta.NumPending))
+		p.follower.saw(meta.Sequence.Stream, meta.Sequence.Consumer, meta.NumPending)
 		if meta.NumDelivered > 1 {
 			p.stats.redelivered.Add(1)
 		}

@@ -21,72 +21,79 @@ var ErrOtherFolder = errors.New("the group has another transcripts folder")
 // join creates the durable consumer, or takes part in the one there is. It never
 // updates a consumer before it has compared whose it is.
 func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
-	want := c.durable()
 	for try := 0; ; try++ {
-		rctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
-		cons, err := c.cfg.JS.Consumer(rctx, stream.Turns, c.cfg.Group)
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
-			if err = c.countUnread(rctx); err != nil {
-				cancel()
-				return nil, err
-			}
-			c.noteUnread(want.Metadata)
-			cons, err = c.cfg.JS.CreateConsumer(rctx, stream.Turns, want)
-			if errors.Is(err, jetstream.ErrConsumerExists) && try < 3 { // somebody else was first
-				cancel()
-				continue
-			}
+		cons, err := c.tryJoin(ctx)
+		if errors.Is(err, jetstream.ErrConsumerExists) && try < 3 { // another member was first
+			continue
 		}
-		cancel()
 		if err != nil {
-			return nil, fmt.Errorf("join group %s: %w", c.cfg.Group, err)
-		}
-		have := cons.CachedInfo().Config
-		if err := c.compare(have.Metadata, want.Metadata); err != nil {
-			return nil, err
-		}
-		if have.Metadata[stream.MetaDirectory] != want.Metadata[stream.MetaDirectory] { // taken over
-			c.noteUnread(want.Metadata)
-		} else if n, ok := have.Metadata[stream.MetaUnread]; ok {
-			want.Metadata[stream.MetaUnread] = n
-		}
-		if c.paused = nil; stream.Paused(have) {
-			want.PauseUntil = have.PauseUntil
-			c.paused = fmt.Errorf("the group is paused until %s: run `afterword stream init --resume`", have.PauseUntil.UTC().Format(time.RFC3339))
-		}
-		if sameConsumer(have, want) {
-			return cons, nil
-		}
-		if skips := stream.Skips(have); skips != "" {
-			c.cfg.Logger.Warn("the durable consumer had settings under which turns go past it; it begins anew, which adds nothing twice",
-				"group", c.cfg.Group, "settings", skips)
-		}
-		if cons, err = stream.RepairGroup(ctx, c.cfg.JS, have, want); err != nil {
 			return nil, fmt.Errorf("join group %s: %w", c.cfg.Group, err)
 		}
 		return cons, nil
 	}
 }
 
-// countUnread counts the messages that the stream has removed, of which this folder will get none.
-func (c *Consumer) countUnread(ctx context.Context) error {
-	s, err := c.cfg.JS.Stream(ctx, stream.Turns)
+func (c *Consumer) tryJoin(ctx context.Context) (jetstream.Consumer, error) {
+	info, err := turnsInfo(ctx, c.cfg.JS, c.cfg.Request)
 	if err != nil {
-		return fmt.Errorf("look up stream %s: %w", stream.Turns, err)
+		return nil, err
 	}
-	state := s.CachedInfo().State
-	if c.unread = state.LastSeq - state.Msgs; c.unread > 0 {
-		c.cfg.Logger.Warn("the stream had removed messages before this folder could read them: their turns are here only if they were copied here",
-			"group", c.cfg.Group, "folder", c.cfg.Store.Identity().ID, "unread", c.unread, "first_sequence", state.FirstSeq)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
+	defer cancel()
+	want := c.durable()
+	cons, err := c.cfg.JS.Consumer(ctx, stream.Turns, c.cfg.Group)
+	var have *jetstream.ConsumerInfo
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+	case err != nil:
+		return nil, err
+	default:
+		have = cons.CachedInfo()
+		if err := c.compare(have.Config.Metadata, want.Metadata); err != nil {
+			return nil, err
+		}
 	}
-	return nil
+	before := have
+	if have != nil && stream.Skips(have.Config) != "" {
+		before = nil // it begins anew
+	}
+	if err := c.follow(ctx, info, before); err != nil {
+		return nil, err
+	}
+	lacks, err := c.cfg.Store.Unread(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if lacks != nil {
+		want.Metadata[stream.MetaUnread] = strconv.FormatUint(lacks.Messages, 10)
+	}
+	if have == nil {
+		c.paused = nil
+		return c.cfg.JS.CreateConsumer(ctx, stream.Turns, want)
+	}
+	if c.paused = nil; stream.Paused(have.Config) {
+		want.PauseUntil = have.Config.PauseUntil
+		c.paused = fmt.Errorf("the group is paused until %s: run `afterword stream init --resume`", have.Config.PauseUntil.UTC().Format(time.RFC3339))
+	}
+	if sameConsumer(have.Config, want) {
+		return cons, nil
+	}
+	if before == nil {
+		c.cfg.Logger.Warn("the durable consumer had settings under which turns go past it; it begins anew, which adds nothing twice",
+			"group", c.cfg.Group, "settings", stream.Skips(have.Config))
+	}
+	return stream.RepairGroup(ctx, c.cfg.JS, have.Config, want)
 }
 
-// noteUnread keeps that number with the group.
-func (c *Consumer) noteUnread(meta map[string]string) {
-	if c.unread > 0 {
-		meta[stream.MetaUnread] = strconv.FormatUint(c.unread, 10)
+// turnsInfo describes the stream of turns.
+func turnsInfo(ctx context.Context, js jetstream.JetStream, request time.Duration) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, request)
+	defer cancel()
+	s, err := js.Stream(ctx, stream.Turns)
+	if err != nil {
+		return nil, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
 	}
+	return s.CachedInfo(), nil
 }
 
 func (c *Consumer) durable() jetstream.ConsumerConfig {

@@ -189,6 +189,7 @@ type StreamReader struct {
 	js      jetstream.JetStream
 	request time.Duration
 	stream  atomic.Pointer[jetstream.Stream] // looked up once; nil again when it is gone
+	first   atomic.Pointer[time.Time]        // when the stream was made that was seen first: another one has lost what that had
 }
 
 // messageOverhead is about what a turn takes in memory beside its bytes.
@@ -245,7 +246,7 @@ func (r *StreamReader) subject(ctx context.Context, subject string, fn func(tran
 }
 
 // partial reports whether the stream has removed messages since it was made: by age, size or
-// count, or because somebody purged it. Asked after turns were read, it is about those too.
+// count, or because somebody purged it; or took the place of one that had turns. Asked after turns were read, it is about those too.
 func (r *StreamReader) partial(ctx context.Context) (bool, error) {
 	s := r.stream.Load()
 	if s == nil { // gone meanwhile
@@ -258,7 +259,8 @@ func (r *StreamReader) partial(ctx context.Context) (bool, error) {
 		r.stream.Store(nil)
 		return false, fmt.Errorf("read stream %s: %w", stream.Turns, err)
 	}
-	return info.State.Msgs != info.State.LastSeq, nil
+	r.first.CompareAndSwap(nil, &info.Created)
+	return !stream.Whole(info) || !r.first.Load().Equal(info.Created), nil
 }
 
 // View returns the transcript that a session's events in the stream make. It is

@@ -11,7 +11,6 @@ import (
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 	"github.com/cenkalti/backoff/v4"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
@@ -220,10 +219,5 @@ func (r *StreamReader) events(ctx context.Context, token string) (transcript.Eve
 		r.stream.Store(nil)
 		return transcript.Events{}, fmt.Errorf("read stream %s: %w", stream.Turns, err)
 	}
-	return transcript.Events{Turns: turns, Whole: wholeStream(info.State)}, nil
-}
-
-// wholeStream reports whether a stream has dropped nothing since it was made.
-func wholeStream(state jetstream.StreamState) bool {
-	return state.Msgs > 0 && state.Msgs == state.LastSeq
+	return transcript.Events{Turns: turns, Whole: info.State.Msgs > 0 && stream.Whole(info)}, nil
 }

@@ -89,6 +89,7 @@ type ReplayResult struct {
 	Skipped uint64 `json:"skipped"`            // messages that are no turns; they are dead letters
 	LastSeq uint64 `json:"last_sequence"`
 	Resumed uint64 `json:"resumed_after,omitempty"` // sequence up to which an interrupted replay had come
+	Unread  uint64 `json:"unread,omitempty"`        // messages that the stream had removed before a folder that was empty could read them
 }
 
 // Replay merges what the stream holds into a store: all of it or one session.
@@ -105,6 +106,14 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 		return ReplayResult{}, err
 	}
 	leftOut := r.cfg.Store.Stats().LeftOut
+	info, err := turnsInfo(ctx, r.cfg.JS, r.cfg.Request) // before what is read
+	if err != nil {
+		return ReplayResult{}, err
+	}
+	fresh, err := r.begin(ctx, info)
+	if err != nil {
+		return ReplayResult{}, err
+	}
 	r.spill = newSpill(r.cfg.Store)
 	defer r.spill.close()
 	last, err := readSpan(ctx, r.cfg.JS, stream.Turns, r.cfg.subject(), r.cfg.part(r.progress.after()), r.cfg.Request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
@@ -116,7 +125,10 @@ func Replay(ctx context.Context, cfg ReplayConfig) (ReplayResult, error) {
 	if err == nil {
 		err = r.progress.finish(ctx, &r.cfg)
 	}
-	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LeftOut: uint64(r.cfg.Store.Stats().LeftOut - leftOut), LastSeq: last, Resumed: r.progress.after()}
+	if err == nil && (fresh || r.progress.after() > 0) && r.cfg.Session == "" && r.cfg.Since.IsZero() {
+		err = r.follows(ctx, info)
+	}
+	res := ReplayResult{Turns: r.turns.Load(), Skipped: r.skipped.Load(), LeftOut: uint64(r.cfg.Store.Stats().LeftOut - leftOut), LastSeq: last, Resumed: r.progress.after(), Unread: r.unread}
 	return res, err
 }
 
@@ -131,6 +143,7 @@ type replay struct {
 	read, merged   atomic.Uint64 // messages
 	left           uint64        // messages in the stream behind the last one read
 	turns, skipped atomic.Uint64
+	unread         uint64
 }
 
 // take puts one message aside.

@@ -84,14 +84,86 @@ func TestTrimmedStreamIsPartial(t *testing.T) {
 	}
 }
 
-// A group that begins on a trimmed stream, and a folder that takes one over, say how many messages they
-// could not read, and that stays with the group.
+// A stream that took the place of another one has lost what that had, though it has removed nothing: one that
+// was made because it was missing, and one that somebody made, of which a folder knows.
+func TestStreamMadeAgainIsPartial(t *testing.T) {
+	for name, remake := range map[string]func(f *fixture, store *transcript.Store){
+		"by a service": func(f *fixture, _ *transcript.Store) {
+			if err := stream.Ensure(f.t.Context(), f.js, stream.StreamConfig{}); err != nil {
+				f.t.Fatal(err)
+			}
+		},
+		"both, by a service that has seen them": func(f *fixture, _ *transcript.Store) {
+			if err := f.js.DeleteStream(f.t.Context(), stream.Dead); err != nil {
+				f.t.Fatal(err)
+			}
+			if err := stream.Ensure(f.t.Context(), f.js, stream.StreamConfig{Continued: true}); err != nil {
+				f.t.Fatal(err)
+			}
+		},
+		"both, by anybody, and then a group joins": func(f *fixture, store *transcript.Store) {
+			if err := f.js.DeleteStream(f.t.Context(), stream.Dead); err != nil {
+				f.t.Fatal(err)
+			}
+			if err := stream.Ensure(f.t.Context(), f.js, stream.StreamConfig{}); err != nil {
+				f.t.Fatal(err)
+			}
+			c, stop := f.start(Config{Store: store})
+			f.ready(c)
+			if err := stop(); err != nil {
+				f.t.Fatal(err)
+			}
+			if lacks, err := store.Unread(f.t.Context()); err != nil || lacks != nil {
+				f.t.Errorf("a folder that had all of the stream lacks %+v, %v", lacks, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			ctx := t.Context()
+			store := f.store(filepath.Join(t.TempDir(), "transcripts"))
+			f.publish(makeTurn(t, "s", 1, 1), makeTurn(t, "s", 2, 1))
+			c, stop := f.start(Config{Store: store})
+			f.ready(c)
+			f.drained(DefaultGroup)
+			if err := stop(); err != nil {
+				t.Fatal(err)
+			}
+			running := NewStreamReader(f.js, 0)
+			if v, err := running.View(ctx, "s"); err != nil || v.Partial {
+				t.Fatalf("before: %v", err)
+			}
+			if err := f.js.DeleteStream(ctx, stream.Turns); err != nil {
+				t.Fatal(err)
+			}
+			remake(f, store)
+			f.publish(makeTurn(t, "s", 3, 1))
+			for _, r := range []*StreamReader{running, NewStreamReader(f.js, 0)} {
+				if v, err := r.View(ctx, "s"); err != nil || !v.Partial {
+					t.Errorf("view %+v, %v", v, err)
+				}
+				if _, err := r.View(ctx, "never"); !errors.Is(err, transcript.ErrPartial) {
+					t.Errorf("another session: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// A folder knows what the stream removed before it could read it, and says how much: in the log, in its note, and with the group. What is
+// read from it may be short, and says so.
 func TestUnreadMessages(t *testing.T) {
+	t.Parallel() // it is many consumers, each of which takes a second to stop
 	f := newFixture(t)
 	ctx := t.Context()
-	for n := range 10 {
-		f.publish(makeTurn(t, "s", n, 1))
+	published := 0
+	publish := func(n int) {
+		for range n {
+			f.publish(makeTurn(t, "s", published, 1))
+			published++
+		}
 	}
+	publish(10)
 	s, err := f.js.Stream(ctx, stream.Turns)
 	if err != nil {
 		t.Fatal(err)
@@ -102,7 +174,8 @@ func TestUnreadMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	first, second := f.store(filepath.Join(t.TempDir(), "transcripts")), f.store(filepath.Join(t.TempDir(), "transcripts"))
+	newStore := func() *transcript.Store { return f.store(filepath.Join(t.TempDir(), "transcripts")) }
+	first, second := newStore(), newStore()
 	run := func(group string, store *transcript.Store, rebind bool, logged int, kept uint64) {
 		t.Helper()
 		var log bytes.Buffer
@@ -114,6 +187,27 @@ func TestUnreadMessages(t *testing.T) {
 		}
 		if said := strings.Contains(log.String(), fmt.Sprintf("unread=%d ", logged)); said != (logged > 0) || strings.Contains(log.String(), "unread=") != said {
 			t.Errorf("group %s logged %s, want %d unread", group, log.String(), logged)
+		}
+		lacks, err := store.Unread(ctx)
+		if err != nil || (lacks != nil) != (kept > 0) || lacks != nil && lacks.Messages != kept {
+			t.Errorf("the folder of group %s lacks %+v, %v, want %d", group, lacks, err, kept)
+		}
+		partial := kept > 0
+		if v, err := store.View(ctx, "s"); err != nil || v.Partial != partial {
+			t.Errorf("group %s: view %+v, %v", group, v, err)
+		} else {
+			v.Close()
+		}
+		if rec, err := store.Recent(ctx, "s", 3); err != nil || rec.Partial != partial {
+			t.Errorf("group %s: recent %+v, %v", group, rec, err)
+		}
+		_, verr := store.View(ctx, "never")
+		_, perr := store.Path(ctx, "s", transcript.PathQuery{Leaf: "none", Limit: 1})
+		_, _, terr := store.Turn(ctx, "s", "none")
+		for what, err := range map[string]error{"view": verr, "path": perr, "turn": terr} {
+			if errors.Is(err, transcript.ErrPartial) != partial {
+				t.Errorf("group %s: %s of what is not there: %v", group, what, err)
+			}
 		}
 		infos, err := stream.Info(ctx, f.js)
 		if err != nil {
@@ -131,7 +225,58 @@ func TestUnreadMessages(t *testing.T) {
 	run("late", second, false, 3, 3)
 	trim(8)
 	run("late", second, false, 0, 3)
-	third := f.store(filepath.Join(t.TempDir(), "transcripts"))
+	third := newStore()
 	run("whole", third, true, 7, 7)
 	run("whole", third, false, 0, 7)
+	trim(11)
+	run("renamed", first, false, 0, 0) // it had read all that is gone
+	if err := f.js.DeleteConsumer(ctx, stream.Turns, "renamed"); err != nil {
+		t.Fatal(err)
+	}
+	run("renamed", first, false, 0, 0)
+	publish(5)
+	trim(14) // while nobody consumed
+	run("renamed", first, false, 3, 3)
+	if err := first.DropNote(ctx, transcript.NoteUnread); err != nil { // an operator has copied them
+		t.Fatal(err)
+	}
+	run("renamed", first, false, 0, 0)
+	trim(16)
+	run("renamed", first, false, 0, 0)
+	publish(2)
+	if err := s.DeleteMsg(ctx, 16); err != nil { // in between, and never delivered
+		t.Fatal(err)
+	}
+	publish(1)
+	run("renamed", first, false, 1, 1)
+
+	fourth := newStore() // of a replay
+	res, err := Replay(ctx, ReplayConfig{JS: f.js, Store: fourth})
+	if lacks, lerr := fourth.Unread(ctx); err != nil || lerr != nil || res.Unread != 16 || lacks == nil || lacks.Messages != 16 {
+		t.Errorf("a replay: %+v, %v; the folder lacks %+v, %v", res, err, lacks, lerr)
+	}
+	run("replayed", fourth, false, 0, 16)
+}
+
+// A member that is not given all of what comes in a row, and a server that gives some again or sets its count
+// back, are no reason to call anything unread.
+func TestFollower(t *testing.T) {
+	type delivery struct{ sequence, delivery, missed uint64 }
+	for name, deliveries := range map[string][]delivery{
+		"in a row":                    {{1, 1, 0}, {2, 2, 0}, {3, 3, 0}},
+		"removed in between":          {{1, 1, 0}, {5, 2, 3}, {6, 3, 0}},
+		"another member's":            {{1, 1, 0}, {5, 5, 0}, {6, 6, 0}, {17, 10, 7}},
+		"given again":                 {{1, 1, 0}, {2, 2, 0}, {1, 3, 0}, {2, 4, 0}, {3, 5, 0}, {8, 6, 4}},
+		"given again to another":      {{2, 2, 0}, {3, 9, 0}, {5, 10, 1}},
+		"after a kill":                {{43, 43, 0}, {44, 51, 0}, {45, 52, 0}, {51, 58, 0}},
+		"the server's count set back": {{50, 50, 0}, {46, 46, 0}, {50, 50, 0}, {51, 51, 0}, {60, 41, 0}, {61, 42, 0}, {63, 43, 1}},
+		"removed before the first":    {{41, 1, 40}},
+	} {
+		var f follower
+		for i, d := range deliveries {
+			if missed := f.saw(d.sequence, d.delivery, 0); missed != d.missed {
+				t.Errorf("%s: %d messages missed at delivery %d, want %d", name, missed, i, d.missed)
+			}
+		}
+	}
 }

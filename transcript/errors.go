@@ -62,7 +62,7 @@ func Malformed(err error) bool {
 
 // ErrPartial says that a source has lost turns, so that nobody knows whether it had some of
 // this session: neither what it has nor that it has nothing is an answer.
-var ErrPartial = errors.New("turns may be missing: the stream has removed messages, and no transcripts are at hand")
+var ErrPartial = errors.New("turns may be missing: the stream has removed messages, and no transcripts that must have all of them are at hand")
 
 // ErrNoTranscripts says that there is no folder of transcripts to look into, or not yet.
 var ErrNoTranscripts = errors.New("no transcripts on this machine")

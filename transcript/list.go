@@ -25,6 +25,7 @@ type Session struct {
 type Page struct {
 	Sessions []Session
 	Next     string
+	Partial  bool // the folder lacks turns, and perhaps sessions: see [Store.Unread]
 }
 
 // List returns up to limit sessions whose id begins with prefix, in the order of
@@ -32,7 +33,14 @@ type Page struct {
 // found by a walk.
 func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (Page, error) {
 	var page Page
-	err := s.names(ctx, cursor, func(name fileName) (bool, error) {
+	err := s.one(ctx, "list sessions", func() (err error) {
+		page.Partial, err = s.lacks()
+		return err
+	})
+	if err != nil {
+		return page, err
+	}
+	err = s.names(ctx, cursor, func(name fileName) (bool, error) {
 		if !mayHavePrefix(name.token, prefix) {
 			return true, nil
 		}

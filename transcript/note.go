@@ -8,41 +8,53 @@ import (
 	"github.com/google/renameio/v2"
 )
 
-// replayFile holds how far an interrupted replay into this folder came.
-const replayFile = identityFile + "-replay"
+// Note is a small file in the transcripts folder, beside its identity.
+type Note string
 
-// ReplayNote returns the note of [Store.SetReplayNote], nil when there is none.
-func (s *Store) ReplayNote(ctx context.Context) (note []byte, err error) {
-	err = s.one(ctx, "read the checkpoint of a replay", func() error {
-		note, err = readFile(s.now().root, replayFile)
+// The notes.
+const (
+	// NoteReplay says how far an interrupted replay into this folder came.
+	NoteReplay Note = identityFile + "-replay"
+	// NotePosition says how far the folder has followed the stream.
+	NotePosition Note = identityFile + "-position"
+	// NoteUnread says that the folder lacks turns: see [Store.AddUnread].
+	NoteUnread Note = identityFile + "-unread"
+)
+
+// notes are all of them, which no sweep removes.
+var notes = []Note{NoteReplay, NotePosition, NoteUnread}
+
+// Note returns what was set, nil when there is none.
+func (s *Store) Note(ctx context.Context, n Note) (text []byte, err error) {
+	err = s.one(ctx, "read "+string(n), func() error {
+		text, err = readFile(s.now().root, string(n))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	})
-	return note, err
+	return text, err
 }
 
-// SetReplayNote notes how far a replay came: atomically, and durable when it
-// returns. What the note says has to be durable before.
-func (s *Store) SetReplayNote(ctx context.Context, note []byte) error {
-	return s.one(ctx, "write the checkpoint of a replay", func() error {
+// SetNote replaces a note: atomically, and durable when it returns. What it says has to be durable before.
+func (s *Store) SetNote(ctx context.Context, n Note, text []byte) error {
+	return s.one(ctx, "write "+string(n), func() error {
 		p, err := s.here()
 		if err != nil {
 			return err
 		}
 		return errors.Join(
-			renameio.WriteFile(replayFile, note, 0o600, renameio.WithRoot(p.root), renameio.IgnoreUmask()),
-			p.owner.name(p.root, replayFile),
+			renameio.WriteFile(string(n), text, 0o600, renameio.WithRoot(p.root), renameio.IgnoreUmask()),
+			p.owner.name(p.root, string(n)),
 			syncFolder(p.root))
 	})
 }
 
-// DropReplayNote removes the note, durably.
-func (s *Store) DropReplayNote(ctx context.Context) error {
-	return s.one(ctx, "remove the checkpoint of a replay", func() error {
+// DropNote removes a note, durably.
+func (s *Store) DropNote(ctx context.Context, n Note) error {
+	return s.one(ctx, "remove "+string(n), func() error {
 		root := s.now().root
-		if err := root.Remove(replayFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := root.Remove(string(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		return syncFolder(root)

@@ -255,7 +255,7 @@ func TestRootKeepsTheOwner(t *testing.T) {
 	if res, err := s.Repair(t.Context(), "a", Events{}); err != nil || len(res.SetAside) != 1 {
 		t.Fatal(res, err)
 	}
-	if err := errors.Join(s.MarkWalk(t.Context(), time.Now()), s.SetReplayNote(t.Context(), []byte("{}"))); err != nil {
+	if err := errors.Join(s.MarkWalk(t.Context(), time.Now()), s.SetNote(t.Context(), NoteReplay, []byte("{}"))); err != nil {
 		t.Fatal(err)
 	}
 	n := 0

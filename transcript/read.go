@@ -22,7 +22,8 @@ const (
 
 // Read returns the merged transcript of a session: what its document and its
 // tail hold, whole in memory and outside the bound of [Config].Memory: services use [Store.View].
-// It is [ErrNoSession] when there is neither; every other error means that the answer is not known.
+// It is [ErrNoSession] when there is neither, and [ErrPartial] too when the folder lacks turns ([Store.Unread]);
+// every other error means that the answer is not known.
 func (s *Store) Read(ctx context.Context, session string) (*Document, error) {
 	return s.view(ctx, "read", session, nil, func(dir *os.Root, tail []Snapshot) (*Document, error) {
 		doc, _, err := s.readDocument(dir, session)
@@ -40,13 +41,20 @@ func (s *Store) Recent(ctx context.Context, session string, n int) (Recent, erro
 }
 
 // Path returns a part of a path through a session. It reads the tail and so much of the
-// document's end as the path needs. Errors are those of Read, [ErrMemory] and [ErrNoTurn].
+// document's end as the path needs. Errors are those of Read, [ErrMemory] and [ErrNoTurn]; the last is
+// [ErrPartial] too when the folder lacks turns.
 func (s *Store) Path(ctx context.Context, session string, q PathQuery) (Recent, error) {
 	var path Recent
 	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
 		_, err := s.view(ctx, "read history of", session, held, func(dir *os.Root, tail []Snapshot) (doc *Document, err error) {
-			doc, path, err = s.readEnd(dir, session, tail, q, held)
-			return doc, err
+			if doc, path, err = s.readEnd(dir, session, tail, q, held); err != nil && !errors.Is(err, ErrNoTurn) {
+				return doc, err
+			}
+			lacks, lerr := s.lacks()
+			if path.Partial = lacks; lacks && err != nil {
+				err = fmt.Errorf("%w: %w", err, ErrPartial)
+			}
+			return doc, errors.Join(err, lerr)
 		})
 		return err
 	})
@@ -65,7 +73,7 @@ func (s *Store) view(ctx context.Context, op, session string, held *Held, base f
 			return err
 		}
 		if doc.Len() == 0 && !doc.foreign {
-			return ErrNoSession
+			return s.noSession()
 		}
 		return nil
 	})
@@ -74,6 +82,17 @@ func (s *Store) view(ctx context.Context, op, session string, held *Held, base f
 		return nil, err
 	}
 	return doc, nil
+}
+
+// noSession is that there is nothing of a session, as far as this folder can know. It is part of a file operation.
+func (s *Store) noSession() error {
+	switch lacks, err := s.lacks(); {
+	case err != nil:
+		return err
+	case lacks:
+		return errUnreadSession
+	}
+	return ErrNoSession
 }
 
 // visit calls fn with the tail of a session, as one file operation.
@@ -86,7 +105,7 @@ func (s *Store) visit(ctx context.Context, op, session string, held *Held, fn fu
 	err := s.one(ctx, op+" session "+token, func() error {
 		dir, err := s.folder(token, false)
 		if errors.Is(err, fs.ErrNotExist) {
-			return ErrNoSession
+			return s.noSession()
 		}
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,7 +51,7 @@ func (s *Store) sweepOwn() error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if at, _ := modified(e); name == walkFile || name == replayFile || time.Since(at) < time.Minute ||
+		if at, _ := modified(e); name == walkFile || slices.Contains(notes, Note(name)) || time.Since(at) < time.Minute ||
 			!strings.HasPrefix(name, "."+identityFile) && !strings.HasPrefix(name, identityFile+"-") {
 			continue
 		}

@@ -16,7 +16,8 @@ import (
 // for one goroutine, which closes it.
 type View struct {
 	SessionID string
-	// Partial says that turns may be missing: it was read from a stream that has removed messages.
+	// Partial says that turns may be missing: it was read from a stream that has removed messages, or from a
+	// folder that lacks turns.
 	Partial bool
 
 	base   *base // nil without a document
@@ -65,7 +66,9 @@ func (v *View) add(turns []Snapshot) {
 func (v *View) ready(ctx context.Context, foreign bool) error {
 	err := v.plan(ctx)
 	if err == nil && v.count == 0 && !foreign {
-		err = ErrNoSession
+		if err = ErrNoSession; v.Partial {
+			err = errUnreadSession
+		}
 	}
 	if err != nil {
 		v.Close()

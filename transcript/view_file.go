@@ -24,8 +24,8 @@ const (
 	trailerSize = 4 << 10
 )
 
-// View returns the transcript of a session: what its document and its tail hold. It is
-// [ErrNoSession] when there is neither; every other error means that the answer is not
+// View returns the transcript of a session: what its document and its tail hold. It is Partial when the
+// folder lacks turns ([Store.Unread]). It is [ErrNoSession] when there is neither, and [ErrPartial] too when the folder lacks turns; every other error means that the answer is not
 // known, [ErrMemory] that there are too many readers now.
 func (s *Store) View(ctx context.Context, session string) (*View, error) {
 	var v *View
@@ -35,6 +35,9 @@ func (s *Store) View(ctx context.Context, session string) (*View, error) {
 		var other bool
 		err := s.visit(ctx, "read", session, h, func(dir *os.Root, tail []Snapshot) (err error) {
 			opened = &View{SessionID: session}
+			if opened.Partial, err = s.lacks(); err != nil {
+				return err
+			}
 			if opened.base, err = s.openBase(dir, session); err != nil {
 				return err
 			}
@@ -85,14 +88,17 @@ func (s *Store) View(ctx context.Context, session string) (*View, error) {
 // Turn returns a turn of a session; ok is false when it is certainly not there.
 func (s *Store) Turn(ctx context.Context, session, id string) (turn Snapshot, ok bool, err error) {
 	v, err := s.View(ctx, session)
-	if errors.Is(err, ErrNoSession) {
+	if errors.Is(err, ErrNoSession) && !errors.Is(err, ErrPartial) {
 		return turn, false, nil
 	}
 	if err != nil {
 		return turn, false, err
 	}
 	defer v.Close()
-	return v.Turn(ctx, id)
+	if turn, ok, err = v.Turn(ctx, id); err == nil && !ok && v.Partial {
+		err = ErrPartial
+	}
+	return turn, ok, err
 }
 
 // base is a document in its file, of which the ends were read.

@@ -104,7 +104,9 @@ func (b *builder) watchOver(ctx context.Context) {
 		}
 		err := stream.Check(ctx, b.js)
 		if errors.Is(err, stream.ErrNoStream) && !since.IsZero() && time.Since(since) >= recreateAfter {
-			err = stream.Ensure(ctx, b.js, b.o.limits.config())
+			again := b.o.limits.config()
+			again.Continued = true
+			err = stream.Ensure(ctx, b.js, again)
 		}
 		switch {
 		case ctx.Err() != nil:

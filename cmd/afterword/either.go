@@ -30,20 +30,21 @@ func newEither(file, stream gateway.Transcripts) *either {
 // View implements [gateway.Transcripts].
 func (e *either) View(ctx context.Context, session string) (*transcript.View, error) {
 	v, err := e.file.View(ctx, session)
-	noFiles := errors.Is(err, transcript.ErrNoTranscripts)
-	missing := noFiles || errors.Is(err, transcript.ErrNoSession)
+	missing := errors.Is(err, transcript.ErrNoTranscripts) || errors.Is(err, transcript.ErrNoSession)
 	if err != nil && !missing {
 		return nil, err
 	}
-	if !missing && !e.isAhead(session) {
+	// Files that must have all turns have what the stream has removed.
+	whole := err == nil && !v.Partial || err != nil && !errors.Is(err, transcript.ErrNoTranscripts) && !errors.Is(err, transcript.ErrPartial)
+	if whole && !missing && !e.isAhead(session) {
 		return v, nil
 	}
 	stored, err := e.stream.View(ctx, session)
-	if errors.Is(err, transcript.ErrPartial) && !noFiles { // what the stream has removed is in the files
+	if errors.Is(err, transcript.ErrPartial) && whole {
 		err = transcript.ErrNoSession
 	}
 	switch {
-	case errors.Is(err, transcript.ErrNoSession):
+	case errors.Is(err, transcript.ErrNoSession), errors.Is(err, transcript.ErrPartial) && !missing:
 		if missing {
 			return nil, err
 		}
@@ -54,7 +55,7 @@ func (e *either) View(ctx context.Context, session string) (*transcript.View, er
 		}
 		return nil, err
 	case missing:
-		stored.Partial = stored.Partial && noFiles
+		stored.Partial = stored.Partial && !whole
 		e.note(session, true)
 		return stored, nil
 	}
@@ -63,6 +64,7 @@ func (e *either) View(ctx context.Context, session string) (*transcript.View, er
 		v.Close()
 		return nil, err
 	}
+	v.Partial = v.Partial && stored.Partial
 	e.note(session, changed)
 	return v, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/afterword-io/afterword/transcript"
@@ -23,7 +24,7 @@ func (h *held) View(ctx context.Context, session string) (*transcript.View, erro
 	case h.err != nil:
 		return nil, h.err
 	case len(h.turns) == 0 && h.partial:
-		return nil, transcript.ErrPartial
+		return nil, fmt.Errorf("%w: %w", transcript.ErrNoSession, transcript.ErrPartial)
 	case len(h.turns) == 0:
 		return nil, transcript.ErrNoSession
 	}
@@ -47,11 +48,20 @@ func TestTranscriptFromATrimmedStream(t *testing.T) {
 		{"no files, no turns", held{err: transcript.ErrNoTranscripts}, nil, false, transcript.ErrPartial},
 		{"not in the files", held{}, []transcript.Snapshot{heldTurn(t, "a")}, false, nil},
 		{"neither in the files", held{}, nil, false, transcript.ErrNoSession},
+		{"files that lack turns", held{turns: []transcript.Snapshot{heldTurn(t, "a")}, partial: true}, []transcript.Snapshot{heldTurn(t, "b")}, true, nil},
+		{"files that lack turns, no turns in the stream", held{turns: []transcript.Snapshot{heldTurn(t, "a")}, partial: true}, nil, true, nil},
+		{"not in files that lack turns", held{partial: true}, []transcript.Snapshot{heldTurn(t, "a")}, true, nil},
+		{"neither in files that lack turns", held{partial: true}, nil, false, transcript.ErrPartial},
 	} {
 		v, err := newEither(&c.file, &held{turns: c.turns, partial: true}).View(t.Context(), "s")
 		if !errors.Is(err, c.err) || err == nil && v.Partial != c.partial {
 			t.Errorf("%s: %+v, %v", c.name, v, err)
 		}
+	}
+	short := held{turns: []transcript.Snapshot{heldTurn(t, "b")}, partial: true}
+	v, err := newEither(&short, &held{turns: []transcript.Snapshot{heldTurn(t, "a"), heldTurn(t, "b")}}).View(t.Context(), "s")
+	if err != nil || v.Partial || v.Len() != 2 {
+		t.Errorf("a whole stream beside files that lack turns: %+v, %v", v, err)
 	}
 }
 

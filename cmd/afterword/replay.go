@@ -91,7 +91,8 @@ consumers too, and again after an interruption.
 --resume keeps a checkpoint in the transcripts folder, so that after Ctrl-C or a crash
 the same command goes on where it was.
 
---into builds a transcripts folder elsewhere, with the same bytes. --dry-run prints what
+--into builds a transcripts folder elsewhere, with the same bytes. A new folder notes how many
+messages the stream had removed before. --dry-run prints what
 would change, session by session; it needs a scratch folder.`,
 		Example: `  afterword replay --all
   afterword replay --all --resume --rate 5000
@@ -191,6 +192,9 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 		}
 		if res.LeftOut > 0 {
 			fmt.Fprintf(c.stderr, "%d turns were left out: their sessions are as large as --session-max-bytes allows\n", res.LeftOut)
+		}
+		if res.Unread > 0 {
+			fmt.Fprintf(c.stderr, "%d messages were gone from the stream before: turns may be missing, and %s says so to whoever reads them\n", res.Unread, filepath.Join(s.Dir(), string(transcript.NoteUnread)))
 		}
 		if res.Resumed > 0 {
 			fmt.Fprintf(c.stderr, "went on after message %d\n", res.Resumed)

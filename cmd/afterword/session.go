@@ -46,7 +46,7 @@ func (c *cli) sessionList() *cobra.Command {
 			if limit < 0 {
 				return usage(cmd, errors.New("--limit is negative"))
 			}
-			return withTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
+			return c.readTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
 				return c.list(ctx, s, prefix, limit, asJSON)
 			})
 		},
@@ -135,7 +135,7 @@ branch, as a history has it, one turn per line.`,
 			if err := transcript.CheckSessionID(args[0]); err != nil {
 				return usage(cmd, err)
 			}
-			return withTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
+			return c.readTranscripts(cmd.Context(), store, func(ctx context.Context, s *transcript.Store) error {
 				view, err := s.View(ctx, args[0])
 				if errors.Is(err, transcript.ErrNoSession) {
 					return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, args[0], s.Dir()))

@@ -97,7 +97,7 @@ A session that cannot be read is named, the others are exported, and the exit co
 			if err != nil {
 				return usage(cmd, err)
 			}
-			return withTranscripts(cmd.Context(), o.store, func(ctx context.Context, s *transcript.Store) error {
+			return c.readTranscripts(cmd.Context(), o.store, func(ctx context.Context, s *transcript.Store) error {
 				e := &exporter{c: c, o: o, store: s, out: bufio.NewWriter(c.stdout), format: form}
 				if o.all {
 					return e.everything(ctx)

@@ -77,7 +77,7 @@ func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, s
 	if err != nil {
 		return err
 	}
-	missing := fmt.Sprintf("turns may be missing: stream %s has removed messages, and there are no transcripts in %s: see --data-dir", stream.Turns, o.store.transcripts())
+	missing := fmt.Sprintf("turns may be missing: stream %s has removed messages, and there are no transcripts in %s that must have all of them: see --data-dir", stream.Turns, o.store.transcripts())
 	switch {
 	case len(turns) == 0 && !o.follow && partial:
 		return errors.New(missing)
@@ -124,6 +124,11 @@ func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store st
 		return doc, partial, err
 	}
 	err = withTranscripts(ctx, store, func(ctx context.Context, s *transcript.Store) error {
+		lacks, err := s.Unread(ctx)
+		if err != nil {
+			return err
+		}
+		partial = partial && lacks != nil
 		written, err := s.Read(ctx, session)
 		if errors.Is(err, transcript.ErrNoSession) {
 			return nil
@@ -137,7 +142,7 @@ func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store st
 		}
 		return err
 	})
-	return doc, false, err
+	return doc, partial, err
 }
 
 // follow calls fn with every turn of a session from a sequence of the stream on.

@@ -76,6 +76,24 @@ func withTranscripts(ctx context.Context, o storeOptions, fn func(context.Contex
 	return errors.Join(fn(ctx, s), s.Close(context.WithoutCancel(ctx)))
 }
 
+// readTranscripts is withTranscripts for commands whose data may be short: it says so.
+func (c *cli) readTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
+	return withTranscripts(ctx, o, func(ctx context.Context, s *transcript.Store) error {
+		return errors.Join(c.sayUnread(ctx, s), fn(ctx, s))
+	})
+}
+
+// sayUnread says what the folder lacks, if anything.
+func (c *cli) sayUnread(ctx context.Context, s *transcript.Store) error {
+	lacks, err := s.Unread(ctx)
+	if err != nil || lacks == nil {
+		return err
+	}
+	fmt.Fprintf(c.stderr, "turns may be missing: the stream had removed %d messages before %s could have them; copy them here, or accept that they are lost, and remove %s\n",
+		lacks.Messages, s.Dir(), filepath.Join(s.Dir(), string(transcript.NoteUnread)))
+	return nil
+}
+
 // withWritableTranscripts is withTranscripts for writing into a folder that is there.
 func withWritableTranscripts(ctx context.Context, o storeOptions, fn func(context.Context, *transcript.Store) error) error {
 	if err := o.checkData(); err != nil {

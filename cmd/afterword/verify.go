@@ -83,6 +83,9 @@ func (c *cli) verifyTranscripts(ctx context.Context, o verifyOptions) error {
 		with = withWritableTranscripts
 	}
 	return with(ctx, o.store, func(ctx context.Context, s *transcript.Store) error {
+		if err := c.sayUnread(ctx, s); err != nil {
+			return err
+		}
 		return c.withStream(ctx, o.nats, o.logs, "verify", func(ctx context.Context, js jetstream.JetStream) error {
 			scratch, done, err := scratchFolder(o.scratch, o.store.dir)
 			if err != nil {

@@ -144,15 +144,17 @@ func (c *Console) transcript(w http.ResponseWriter, r *http.Request) error {
 // read takes a transcript from its file, or else from the stream.
 func (c *Console) read(ctx context.Context, session string) (*transcript.View, string, error) {
 	store := c.cfg.Store()
+	whole := false // files that must have all turns were read
 	if store != nil {
 		view, err := store.View(ctx, session)
 		if !errors.Is(err, transcript.ErrNoSession) {
 			return view, "file", err
 		}
+		whole = !errors.Is(err, transcript.ErrPartial)
 	}
 	view, err := c.stream.View(ctx, session)
 	switch {
-	case store == nil: // nobody knows what the stream has removed
+	case !whole: // nobody knows what the stream has removed
 	case err == nil:
 		view.Partial = false
 	case errors.Is(err, transcript.ErrPartial):

@@ -52,6 +52,9 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	if errors.Is(err, transcript.ErrNoTurn) {
 		return notFound("This session has no such turn, or not on this path.")
 	}
+	if errors.Is(err, transcript.ErrPartial) {
+		return incomplete("Whether there was such a turn is not known here: the stream has removed messages, and this gateway has no transcripts that must have all of them. Ask one that has.", err)
+	}
 	if err != nil {
 		return unavailable("The history cannot be read now.", err)
 	}

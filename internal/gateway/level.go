@@ -59,7 +59,7 @@ func (g *Gateway) getTurn(w http.ResponseWriter, r *http.Request, at place) erro
 	defer cancel()
 	found, err := g.look(ctx, at, rev)
 	if errors.Is(err, transcript.ErrPartial) {
-		return incomplete("Whether there was such a turn is not known here: the stream has removed messages, and this gateway has no transcripts at hand. Ask one that has.", err)
+		return incomplete("Whether there was such a turn is not known here: the stream has removed messages, and this gateway has no transcripts that must have all of them. Ask one that has.", err)
 	}
 	if err != nil {
 		return unavailable("Nobody who could know the turn has answered.", err)
@@ -99,8 +99,8 @@ func (g *Gateway) look(ctx context.Context, at place, rev int) (*sighting, error
 
 	written, ok, trouble := g.written(ctx, at)
 	read := g.cfg.Store != nil && trouble == nil // the files: what the stream has removed is in them
-	if errors.Is(trouble, transcript.ErrNoTranscripts) {
-		trouble = nil
+	if errors.Is(trouble, transcript.ErrNoTranscripts) || errors.Is(trouble, transcript.ErrPartial) && g.cfg.Stream != nil {
+		trouble = nil // the stream says whether it had all
 	}
 	if ok && written.Rev >= rev && (rev > 0 || best == nil || !best.snap.Beats(&written)) {
 		return &sighting{written, publisher.Written}, nil

@@ -3,13 +3,17 @@ package gateway
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"regexp"
+
+	"github.com/afterword-io/afterword/transcript"
 )
 
 type sessionList struct {
 	Sessions []sessionEntry `json:"sessions"`
-	Next     string         `json:"next"` // the cursor of what follows; "" at the end
+	Next     string         `json:"next"`               // the cursor of what follows; "" at the end
+	Degraded bool           `json:"degraded,omitempty"` // sessions and turns may be missing
 }
 
 type sessionEntry struct {
@@ -42,10 +46,13 @@ func (g *Gateway) listSessions(w http.ResponseWriter, r *http.Request, _ place) 
 	ctx, cancel := context.WithTimeout(r.Context(), g.cfg.LookupTimeout)
 	defer cancel()
 	page, err := g.cfg.Store.List(ctx, prefix, cursor, limit)
+	if errors.Is(err, transcript.ErrNoTranscripts) {
+		return absent("transcripts folder")
+	}
 	if err != nil {
 		return unavailable("The sessions cannot be listed now.", err)
 	}
-	list := sessionList{Sessions: make([]sessionEntry, len(page.Sessions)), Next: encodeCursor(page.Next)}
+	list := sessionList{Sessions: make([]sessionEntry, len(page.Sessions)), Next: encodeCursor(page.Next), Degraded: page.Partial}
 	for i, s := range page.Sessions {
 		list.Sessions[i] = sessionEntry{s.ID, s.UpdatedAt.String(), s.Turns}
 	}

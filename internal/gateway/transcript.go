@@ -37,7 +37,7 @@ func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place
 		err = transcript.ErrPartial
 	}
 	if errors.Is(err, transcript.ErrPartial) {
-		return incomplete("The transcript cannot be read whole here: the stream has removed messages, and this gateway has no transcripts at hand. Ask one that has.", err)
+		return incomplete("The transcript cannot be read whole here: the stream has removed messages, and this gateway has no transcripts that must have all of them. Ask one that has.", err)
 	}
 	if errors.Is(err, transcript.ErrMemory) {
 		return unavailable("Too many transcripts are being read now. Try again later.", err)

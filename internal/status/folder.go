@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/afterword-io/afterword/transcript"
@@ -42,6 +43,15 @@ func (g *Gatherer) transcripts(ctx context.Context, r *Report, now time.Time) {
 		return
 	}
 	r.fileChecks(t, now)
+	lacks, err := s.Unread(sctx)
+	switch {
+	case err != nil:
+		r.add(CheckFolder, "", Critical, err.Error(), "look at the disk of "+t.Dir)
+	case lacks != nil:
+		t.Unread = lacks.Messages
+		r.add(CheckComplete, t.Dir, Warning, count(lacks.Messages, "message")+" were gone from the stream before this folder could have them: what is read from it may lack turns",
+			"copy the older transcripts here, or accept that they are lost; then remove "+filepath.Join(t.Dir, string(transcript.NoteUnread)))
+	}
 	r.Transcripts = t
 }
 

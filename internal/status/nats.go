@@ -12,6 +12,7 @@ import (
 
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 const (
@@ -189,7 +190,8 @@ func (g *Gatherer) groupChecks(r *Report, k *Group, turns *stream.StreamInfo) {
 	}
 
 	if k.Unread > 0 {
-		r.add(CheckComplete, k.Name, OK, count(k.Unread, "message")+" were gone from the stream before the group could read them: their turns are in its folder only if they were copied there", "")
+		r.add(CheckComplete, k.Name, Warning, count(k.Unread, "message")+" were gone from the stream before the group could read them: what is read from its folder may lack turns",
+			"copy the older transcripts into its folder, or accept that they are lost; then remove "+string(transcript.NoteUnread)+" from it, and restart its consumers")
 	}
 
 	lag := time.Duration(k.LagSeconds * float64(time.Second))

@@ -108,6 +108,7 @@ type Transcripts struct {
 	Groups []string          `json:"groups"` // that write into it
 	Space  transcript.Space  `json:"space"`
 	Files  transcript.Survey `json:"files"`
+	Unread uint64            `json:"unread,omitempty"` // messages that were gone from the stream before it could have them
 }
 
 func (r *Report) add(name, of string, level Level, found, do string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,6 +46,8 @@ type StreamConfig struct {
 	// MaxBytes of [Turns]. Zero means unlimited for a new stream, and what it has for
 	// an existing one; negative means unlimited. A full stream refuses; nothing is dropped.
 	MaxBytes int64
+	// Continued says that a stream of turns was there before: one that is made is marked with [MetaContinued].
+	Continued bool
 }
 
 // Ensure creates the streams that do not exist, and checks those that do. It
@@ -57,7 +60,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error
 	for _, want := range cfg.streams() {
 		have, err := lookUp(ctx, js, want.Name)
 		if errors.Is(err, ErrNoStream) {
-			have, err = create(ctx, js, want)
+			have, err = cfg.make(ctx, js, want)
 		}
 		if err != nil {
 			return err
@@ -104,7 +107,7 @@ func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig, how Rep
 		}
 		have, err := lookUp(ctx, js, want.Name)
 		if errors.Is(err, ErrNoStream) {
-			have, err = create(ctx, js, want)
+			have, err = cfg.make(ctx, js, want)
 		}
 		if err != nil {
 			return err
@@ -229,6 +232,20 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	return s.CachedInfo().Config, nil
 }
 
+// make creates one of the streams. They are made together, so that one of dead letters without one of turns
+// shows that the latter was deleted.
+func (c StreamConfig) make(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
+	if want.Name == Turns {
+		switch _, err := lookUp(ctx, js, Dead); {
+		case err == nil || c.Continued:
+			want.Metadata = map[string]string{MetaContinued: "true"}
+		case !errors.Is(err, ErrNoStream):
+			return jetstream.StreamConfig{}, err
+		}
+	}
+	return create(ctx, js, want)
+}
+
 func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
 	req, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
@@ -240,6 +257,25 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 		return jetstream.StreamConfig{}, explain("create stream "+want.Name, err)
 	}
 	return s.CachedInfo().Config, nil
+}
+
+// Whole reports whether a stream has all that was ever put into it, and took no other one's place.
+func Whole(info *jetstream.StreamInfo) bool {
+	return info.State.Msgs == info.State.LastSeq && info.Config.Metadata[MetaContinued] == ""
+}
+
+// MarkContinued marks the stream of turns with [MetaContinued].
+func MarkContinued(ctx context.Context, js jetstream.JetStream) error {
+	cfg, err := lookUp(ctx, js, Turns)
+	if err != nil || cfg.Metadata[MetaContinued] != "" {
+		return err
+	}
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	if cfg.Metadata == nil {
+		cfg.Metadata = make(map[string]string)
+	}
+	cfg.Metadata[MetaContinued] = "true"
+	return update(ctx, js, cfg)
 }
 
 func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig) error {

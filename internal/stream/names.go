@@ -75,6 +75,10 @@ const (
 	MetaUnread    = "afterword.unread"    // messages that were gone before the group, or its new folder, could read them
 )
 
+// MetaContinued is metadata of the stream of turns that took the place of another one, which had turns
+// that it does not have. What it holds is not known to be all, though it has removed nothing.
+const MetaContinued = "afterword.continued"
+
 const (
 	// PayloadReserve is kept free under the server's max_payload, in bytes, so
 	// that a dead letter still fits with the headers it gains.

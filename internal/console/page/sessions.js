@@ -71,7 +71,7 @@ function read(id, shared) {
       turns = before === undefined ? page.turns : [...page.turns, ...turns]
       first = page.first
       put(facts, h('span', {}, plural(page.total, 'turn')), h('span', {}, `revision ${count(page.revision)}`), h('span', {}, `from the ${page.source}`),
-        page.partial ? h('span', { class: 'warning' }, 'turns may be missing: the stream has removed some, and there are no transcripts here') : '')
+        page.partial ? h('span', { class: 'warning' }, 'turns may be missing: the stream has removed some, and there are no transcripts here that must have all of them') : '')
       toggle.setAttribute('aria-pressed', String(text))
       toggle.textContent = text ? 'Hide what was said' : 'Show what was said'
       put(chat, turns.map(exchange))
