@@ -74,6 +74,12 @@ func (s *scene) chat(name, addr, program string, args ...string) {
 		return err == nil
 	})
 
+	for _, stranger := range []string{"Origin: http://evil.example.org", "Origin: null", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site", "Host: evil.example.org", "Host: localhost.evil.org"} {
+		out, err := s.shell(fmt.Sprintf("curl -s -o /dev/null -w '%%{http_code}' -H '%s' --data-binary 'not by a user' %s", stranger, url))
+		if err != nil || out != "403" && out != "421" {
+			t.Errorf("%s answers a page with %q with %s, %v", name, stranger, out, err)
+		}
+	}
 	say := func(text string) string {
 		out, err := s.shell(fmt.Sprintf("curl -sSfN -H 'traceparent: %s' --data-binary '%s' %s", traceparent, text, url))
 		if err != nil {

@@ -164,7 +164,7 @@ func (im *importer) check(ctx context.Context) error {
 	out := bufio.NewWriter(im.c.stdout)
 	var line []byte
 	im.take = func(_ context.Context, d *transcript.Draft, _ place) error {
-		snap, err := d.Snapshot(0)
+		snap, err := acceptable(d)
 		if err != nil || im.o.json {
 			return err
 		}

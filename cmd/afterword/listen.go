@@ -21,6 +21,9 @@ func (b *builder) open(flag, addr, example string) (net.Listener, error) {
 		return ln, nil
 	case !b.o.http.unauthenticated: // a name may be of any address, so it is that of the listener that counts
 		ln.Close()
+		if _, port, err := net.SplitHostPort(addr); err == nil && port != "" && port != "0" {
+			example = net.JoinHostPort("127.0.0.1", port)
+		}
 		return nil, fmt.Errorf("%s %s: other machines could connect to %s, and afterword does not authenticate them yet: "+
 			"listen on loopback (%s %s), behind a proxy that authenticates, or give --allow-unauthenticated", flag, addr, ln.Addr(), flag, example)
 	}

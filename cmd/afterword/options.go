@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/afterword-io/afterword/cache"
@@ -220,6 +221,7 @@ type httpOptions struct {
 	origins                   httpio.Origins
 
 	header, read, send, idle, check, wait time.Duration
+	connections                           int
 	batchBytes                            int64
 	batchTurns, keys                      int
 }
@@ -232,6 +234,7 @@ func (o *httpOptions) add(f flags) {
 	f.wait(&o.read, gateway.DefaultReadTimeout, "http-read-timeout", "how long all of a request may take to come")
 	f.wait(&o.send, gateway.DefaultSendTimeout, "http-send-timeout", "how long a client may take to receive an answer, or one event")
 	f.wait(&o.idle, gateway.DefaultIdleTimeout, "http-idle-timeout", "how long a connection may be idle")
+	f.count(&o.connections, gateway.DefaultMaxConnections, "http-connections", "", "maximum number of open HTTP connections; past it a new one ends an idle one")
 	f.wait(&o.check, gateway.DefaultCheckTimeout, "check-timeout", "bound of each check of /readyz")
 }
 
@@ -255,10 +258,21 @@ func (o *httpOptions) parseLists() (err error) {
 	return nil
 }
 
+// descriptorsFor bounds a number of connections by the file descriptors that the process may have: files and NATS
+// need the other half.
+func descriptorsFor(connections int) int {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return connections
+	}
+	return max(1, int(min(uint64(connections), uint64(limit.Cur)/2)))
+}
+
 func (o *httpOptions) config() gateway.Config {
 	return gateway.Config{
 		ReadHeaderTimeout: o.header, ReadTimeout: o.read, SendTimeout: o.send, IdleTimeout: o.idle, CheckTimeout: o.check,
-		MaxWait: o.wait, MaxBatchBytes: o.batchBytes, MaxBatchTurns: o.batchTurns, MaxKeys: o.keys,
+		MaxConnections: descriptorsFor(o.connections),
+		MaxWait:        o.wait, MaxBatchBytes: o.batchBytes, MaxBatchTurns: o.batchTurns, MaxKeys: o.keys,
 	}
 }
 

@@ -27,15 +27,17 @@ func (b *builder) profile() error {
 	if err != nil {
 		return err
 	}
+	conns := httpio.NewConnections(ln, descriptorsFor(b.o.http.connections))
 	srv := &http.Server{
-		Handler: b.guard.Around(http.HandlerFunc(serveProfile)), DisableGeneralOptionsHandler: true,
+		ConnState: conns.State,
+		Handler:   b.guard.Around(http.HandlerFunc(serveProfile)), DisableGeneralOptionsHandler: true,
 		// There is no bound of an answer: a profile takes as long as it is asked to.
 		ReadHeaderTimeout: b.o.http.header, ReadTimeout: b.o.http.read, IdleTimeout: b.o.http.idle,
 		MaxHeaderBytes: gateway.DefaultMaxHeaderBytes, ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
 	}
 	b.background(partProfiles, 20, func(ctx context.Context) error {
 		defer context.AfterFunc(ctx, func() { srv.Close() })()
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(conns); !errors.Is(err, http.ErrServerClosed) {
 			return err
 		}
 		return nil

@@ -90,12 +90,7 @@ func (c *cli) dryRun(ctx context.Context, in *input) error {
 	out := bufio.NewWriter(c.stdout)
 	var line []byte
 	bad, err := in.eachTurn(ctx, c.reportLine, func(d *transcript.Draft, _ int) error {
-		if at, ok := d.Timestamp(); ok {
-			if err := transcript.CheckAhead(at, time.Now()); err != nil {
-				return err
-			}
-		}
-		snap, err := d.Snapshot(0)
+		snap, err := acceptable(d)
 		if err != nil {
 			return err
 		}

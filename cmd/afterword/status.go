@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/netip"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -96,6 +98,9 @@ func (c *cli) withStatus(ctx context.Context, o statusOptions, fn func(context.C
 		Services: o.services,
 		Timeout:  o.timeout, LagWarning: o.lagWarning, LagCritical: o.lagCritical,
 	}
+	if len(o.services) == 0 {
+		cfg.Local = c.localServices()
+	}
 	var js jetstream.JetStream
 	cfg.Connect = func(ctx context.Context) (jetstream.JetStream, error) {
 		if js != nil {
@@ -133,6 +138,22 @@ func (c *cli) withStatus(ctx context.Context, o statusOptions, fn func(context.C
 		return err
 	}
 	return errors.Join(fn(ctx, g), g.Close(context.WithoutCancel(ctx)))
+}
+
+// localServices are the addresses at which a service of this machine is, unless it was told otherwise by flag.
+func (c *cli) localServices() []string {
+	listen, _ := c.env("AFTERWORD_LISTEN")
+	if listen == "" {
+		return []string{defaultListen, defaultConsole}
+	}
+	if at, err := netip.ParseAddrPort(listen); err == nil && !at.Addr().IsUnspecified() {
+		return []string{listen}
+	}
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return nil
+	}
+	return []string{net.JoinHostPort("127.0.0.1", port)}
 }
 
 // statusError is the exit code of a report.

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A chat API whose replies wait for no disk, with Python's standard library.
 
-    chat.py [--listen HOST:PORT] [--gateway http://HOST:PORT]
+    chat.py [--listen HOST:PORT] [--host NAME] [--gateway http://HOST:PORT]
     curl -N --data 'Hello there' http://127.0.0.1:9002/chat/abc
 
 It answers POST /chat/{session} with the words of a model as they come, as plain
 text, and talks to `afterword gateway` (or `serve`) over HTTP: the last turns are
 read before each answer, what the user said is kept before the model is called
 (rev 1, pending), and the answer after its last word has gone out (rev 2). The
-traceparent of a request goes along, so that its turns are in its trace.
+traceparent of a request goes along, so that its turns are in its trace. It answers pages
+of its own host alone: localhost, an address, or the name that --host gives.
 
 The gateway answers from memory, so that takes a millisecond. When it is away, turns
 wait here, and a thread sends them again: the same bytes, which adds nothing twice.
@@ -19,6 +20,7 @@ import collections
 import datetime
 import http.client
 import http.server
+import ipaddress
 import json
 import signal
 import socketserver
@@ -134,8 +136,29 @@ def model(before, said):
 class Chat(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     gateway = None
+    host = None  # a name of this server
+
+    def is_ours(self):
+        """Whether no page of another site sent this: a browser sends text for any page,
+        without asking first. A page whose name was pointed at this address (DNS rebinding)
+        counts as our own, so the host is checked too."""
+        host = self.headers.get("Host", "")
+        name = urllib.parse.urlsplit("//" + host).hostname
+        if name not in ("localhost", self.host):
+            ipaddress.ip_address(name)  # a ValueError when it is another name
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            return False
+        return self.headers.get("Origin") in (None, "http://" + host, "https://" + host)
 
     def do_POST(self):
+        try:
+            ours = self.is_ours()
+        except ValueError:
+            ours = False
+        if not ours:
+            self.send_error(403, "This is for pages of this host; see --host")
+            self.close_connection = True
+            return
         try:
             where, session = self.path.split("/")[1:]
             session = urllib.parse.unquote(session, errors="strict")
@@ -191,11 +214,13 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 def main():
     parser = argparse.ArgumentParser(description="A chat API that keeps its transcripts with afterword.")
     parser.add_argument("--listen", default="127.0.0.1:9002")
+    parser.add_argument("--host", help="name to answer for beside localhost and addresses")
     parser.add_argument("--gateway", default="http://127.0.0.1:8080")
     args = parser.parse_args()
     host, _, port = args.listen.rpartition(":")
 
     gateway = Chat.gateway = Gateway(args.gateway)
+    Chat.host = args.host
     Chat.timeout = 60  # of a connection that says nothing
     server = Server((host, int(port)), Chat)
     for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # shutdown waits for the loop below

@@ -53,6 +53,24 @@ func TestNodeChat(t *testing.T) {
 	chat := start(t, cmd)
 	chat.says("chat answers")
 
+	for _, header := range [][2]string{{"Origin", "http://evil.example.org"}, {"Origin", "null"}, {"Sec-Fetch-Site", "cross-site"}, {"Host", "evil.example.org"}} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/chat/node", strings.NewReader("not by a user"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if req.Header.Set(header[0], header[1]); header[0] == "Host" {
+			req.Host = header[1]
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusForbidden {
+			t.Errorf("a page with %s: %s", header, res.Status)
+		}
+	}
+
 	const session = "node%20%2F1"
 	say := func(session, text string) string {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/chat/"+session, strings.NewReader(text))

@@ -31,6 +31,7 @@ const (
 	DefaultSendTimeout       = 30 * time.Second
 	DefaultIdleTimeout       = 2 * time.Minute
 	DefaultMaxHeaderBytes    = 64 << 10
+	DefaultMaxConnections    = 4096
 	DefaultMaxBatchBytes     = 64 << 20
 	DefaultMaxBatchTurns     = 10_000
 	DefaultMaxKeys           = 100_000
@@ -146,6 +147,8 @@ type Config struct {
 	// a request was read and has waited as long as it may; of each event) and IdleTimeout bound connections.
 	ReadHeaderTimeout, ReadTimeout, SendTimeout, IdleTimeout time.Duration
 	MaxHeaderBytes                                           int
+	// MaxConnections is how many may be open; see [httpio.Connections].
+	MaxConnections int
 	// DrainTimeout bounds how long [Gateway.Serve] waits for requests when it is told to stop.
 	DrainTimeout time.Duration
 }
@@ -182,6 +185,7 @@ func (c Config) withDefaults() Config {
 	c.SendTimeout = cmp.Or(c.SendTimeout, DefaultSendTimeout)
 	c.IdleTimeout = cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
 	c.MaxHeaderBytes = cmp.Or(c.MaxHeaderBytes, DefaultMaxHeaderBytes)
+	c.MaxConnections = cmp.Or(c.MaxConnections, DefaultMaxConnections)
 	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
 	return c
 }
@@ -206,6 +210,7 @@ type Gateway struct {
 	names   *names
 
 	lateBodies, lateChecks atomic.Uint64
+	connections            atomic.Pointer[httpio.Connections] // of the last Serve; nil before
 
 	stopOnce sync.Once
 	stopping chan struct{} // closed when Serve is told to stop
@@ -215,7 +220,7 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	cfg = cfg.withDefaults()
 	g := &Gateway{cfg: cfg, log: cfg.Logger, names: newNames(cfg.MaxKeys), stopping: make(chan struct{})}
-	g.metrics = newMetrics(cfg.Registry)
+	g.metrics = newMetrics(cfg.Registry, g.counts)
 	g.checks = newChecks(cfg.Ready)
 	g.routes = routes{
 		newRoute(http.MethodGet, "/healthz", g.health),
@@ -230,6 +235,7 @@ func New(cfg Config) *Gateway {
 			newRoute(http.MethodGet, "/v1/sessions/{id}/history", g.getHistory),
 			newRoute(http.MethodGet, "/v1/sessions/{id}/transcript", g.getTranscript),
 			newRoute(http.MethodGet, "/v1/sessions", g.listSessions),
+			newRoute("", "/v1/sessions/{id}", nil),
 			newRoute(http.MethodGet, "/v1/events", g.getEvents),
 			newRoute(http.MethodGet, describedAt, describe),
 		)

@@ -27,7 +27,7 @@ import (
 func TestUnknownPathsAndMethods(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, path := range []string{
-		"/", "", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/s", "/v1/sessions/s/", "/v1/sessions/s/turns/", "/v1/sessions/s/turns/t/x",
+		"/", "", "/v1", "/v1/", "/v1/sessions/", "/v1/sessions/s/", "/v1/sessions/s/turns/", "/v1/sessions/s/turns/t/x",
 		"/v1/events/", "/openapi", "/healthz/", "//healthz", "/v1/../healthz", "/V1/sessions", "/v1/sessions/a/b/history",
 	} {
 		status, member := http.StatusNotFound, ""
@@ -36,7 +36,6 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		}
 		w.do("GET", path, "").problem(status, member)
 	}
-	w.do("DELETE", "/v1/sessions/s", "").problem(http.StatusNotFound, "")
 	for _, c := range []struct{ method, path, allow string }{
 		{"GET", "/v1/sessions/s/turns", "POST"},
 		{"PUT", "/v1/sessions/s/turns", "POST"},
@@ -51,10 +50,11 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		{"TRACE", "/v1/events", "GET, HEAD"},
 		{"DELETE", "/readyz", "GET, HEAD"},
 		{"PUT", "/openapi.json", "GET, HEAD"},
+		{"DELETE", "/v1/sessions/s", ""}, {"GET", "/v1/sessions/s", ""}, {"OPTIONS", "/v1/sessions/a%2Fb", ""},
 	} {
 		a := w.do(c.method, c.path, "")
 		a.problem(http.StatusMethodNotAllowed, "")
-		if got := a.header.Get("Allow"); got != c.allow {
+		if got, ok := a.header["Allow"]; !ok || got[0] != c.allow {
 			t.Errorf("%s %s: Allow %q, want %q", c.method, c.path, got, c.allow)
 		}
 	}
@@ -105,7 +105,7 @@ func ready(t *testing.T) {
 	release := make(chan struct{})
 	var hung atomic.Int32
 	g := New(Config{
-		CheckTimeout: 20 * time.Millisecond,
+		CheckTimeout: 20 * time.Millisecond, Exposed: []string{"0.0.0.0:8080"},
 		Ready: map[string]Check{
 			"redis": func(context.Context) error { return nil },
 			"nats": func(context.Context) error {
@@ -132,13 +132,13 @@ func ready(t *testing.T) {
 	}
 	var got readiness
 	ask().want(http.StatusOK).into(&got)
-	if got.Status != "ready" || strings.Join(got.Checks, " ") != "consumer nats redis" {
+	if got.Status != "ready" || strings.Join(got.Checks, " ") != "consumer nats redis" || len(got.Exposed) != 1 {
 		t.Errorf("%+v", got)
 	}
 	down.Store(true)
 	for range 3 {
 		p := ask().problem(http.StatusServiceUnavailable, "")
-		if len(p.NotReady) != 2 || p.NotReady[0] != (fault{"consumer", "no answer within 20ms"}) || p.NotReady[1] != (fault{"nats", "unreachable at x; start it"}) {
+		if len(p.NotReady) != 2 || p.NotReady[0] != (fault{"consumer", "no answer within 20ms"}) || p.NotReady[1] != (fault{"nats", "unreachable at x; start it"}) || len(p.Exposed) != 1 {
 			t.Errorf("%+v", p)
 		}
 	}

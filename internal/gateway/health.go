@@ -66,7 +66,7 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request, _ place) error {
 		}
 		p.Detail += f.Check + ": " + f.Detail
 	}
-	p.NotReady = faults
+	p.NotReady, p.Exposed = faults, g.cfg.Exposed
 	return p
 }
 

@@ -16,7 +16,7 @@ type httpMetrics struct {
 	inFlight prometheus.Gauge
 }
 
-func newMetrics(reg prometheus.Registerer) *httpMetrics {
+func newMetrics(reg prometheus.Registerer, connections func() (open int, ended uint64)) *httpMetrics {
 	m := &httpMetrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "afterword_http_requests_total",
@@ -32,8 +32,24 @@ func newMetrics(reg prometheus.Registerer) *httpMetrics {
 			Help: "Requests that are being answered.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.duration, m.inFlight)
+	reg.MustRegister(m.requests, m.duration, m.inFlight,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "afterword_http_connections",
+			Help: "Connections that are open.",
+		}, func() float64 { open, _ := connections(); return float64(open) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "afterword_http_connections_ended_total",
+			Help: "Idle connections ended for new ones, because there were as many as there may be.",
+		}, func() float64 { _, ended := connections(); return float64(ended) }))
 	return m
+}
+
+// counts are those of [httpio.Connections].
+func (g *Gateway) counts() (open int, ended uint64) {
+	if conns := g.connections.Load(); conns != nil {
+		return conns.Counts()
+	}
+	return 0, 0
 }
 
 func (m *httpMetrics) answered(pattern, method string, status int, took time.Duration) {

@@ -42,7 +42,9 @@ func conforms(t *testing.T, method, path string, a *answer) {
 	}
 	item := doc.Paths.Value(pattern)
 	if item == nil {
-		t.Errorf("%s is not in the document", pattern)
+		if a.status != http.StatusMethodNotAllowed && a.status != http.StatusForbidden && a.status != http.StatusMisdirectedRequest {
+			t.Errorf("%s is not in the document and answers %d", pattern, a.status)
+		}
 		return
 	}
 	op := item.GetOperation(method)
@@ -79,7 +81,9 @@ func TestOpenAPIRoutes(t *testing.T) {
 	}
 	var routes, documented []string
 	for _, r := range New(Config{Publisher: full{}}).routes {
-		routes = append(routes, r.method+" "+r.pattern)
+		if r.method != "" {
+			routes = append(routes, r.method+" "+r.pattern)
+		}
 	}
 	ids := make(map[string]bool)
 	for path, item := range doc.Paths.Map() {

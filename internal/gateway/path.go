@@ -20,7 +20,7 @@ type place struct {
 }
 
 type route struct {
-	method   string
+	method   string // "" is none: the path exists, and answers nothing
 	pattern  string
 	segments httpio.Pattern
 	handle   handler
@@ -71,7 +71,7 @@ func (rs routes) find(r *http.Request) (h handler, pattern string, at place, err
 	var methods []string
 	for i := range rs {
 		rt := &rs[i]
-		if !rt.segments.Matches(path) {
+		if !rt.segments.Matches(path) || rt.method == "" && path[len(path)-1] == "" {
 			continue
 		}
 		pattern = rt.pattern

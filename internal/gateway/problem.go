@@ -30,8 +30,9 @@ type problem struct {
 
 	// Turn is what was accepted all the same.
 	Turn *accepted `json:"turn,omitempty"`
-	// NotReady names what /readyz found.
-	NotReady []fault `json:"not_ready,omitempty"`
+	// NotReady names what /readyz found, and Exposed is as in [readiness].
+	NotReady []fault  `json:"not_ready,omitempty"`
+	Exposed  []string `json:"exposed,omitempty"`
 
 	// Taken and Results are what became of the lines of a batch.
 	Taken   *int         `json:"taken,omitempty"`

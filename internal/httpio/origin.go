@@ -17,7 +17,7 @@ const preflightAge = 10 * time.Minute
 
 // What pages of other origins may send, and read of an answer, beside what browsers always let them.
 const (
-	corsHeaders = "Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, traceparent, tracestate"
+	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, traceparent, tracestate"
 	corsExposed = "Allow, ETag, Location, Preference-Applied, Retry-After"
 )
 

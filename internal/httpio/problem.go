@@ -1,6 +1,7 @@
 package httpio
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strconv"
@@ -16,7 +17,7 @@ type Problem struct {
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
 
-	// Allow is the header of a 405.
+	// Allow is the header of a 405; "" when the path answers no method.
 	Allow string `json:"-"`
 	// RetryAfter is the header of a 429 or 503, in seconds; 0 means 1.
 	RetryAfter int `json:"-"`
@@ -31,9 +32,9 @@ func NewProblem(status int, word, detail string) *Problem {
 	return p
 }
 
-// NotAllowed is a path that does not answer this method.
+// NotAllowed is a path that does not answer this method. allow lists those that it answers; "" is none.
 func NotAllowed(allow string) *Problem {
-	p := NewProblem(http.StatusMethodNotAllowed, "", "This path answers "+allow+".")
+	p := NewProblem(http.StatusMethodNotAllowed, "", "This path answers "+cmp.Or(allow, "no method")+".")
 	p.Allow = allow
 	return p
 }
@@ -48,7 +49,7 @@ func (p *Problem) Write(w http.ResponseWriter) {
 // WriteProblem answers with a problem document.
 func WriteProblem(w http.ResponseWriter, status int, allow string, retryAfter int, document any) {
 	h := w.Header()
-	if allow != "" {
+	if status == http.StatusMethodNotAllowed {
 		h.Set("Allow", allow)
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {

@@ -31,6 +31,9 @@ const (
 	DefaultLagCritical = 5 * time.Minute
 )
 
+// localTimeout bounds a question to [Config.Local], where any program may listen.
+const localTimeout = time.Second
+
 // maxReadiness bounds what is read of an answer of /readyz, in bytes.
 const maxReadiness = 64 << 10
 
@@ -55,6 +58,9 @@ type Config struct {
 	Publisher func() publisher.Stats
 	// Services are addresses, host:port, of services whose readiness is asked for.
 	Services []string
+	// Local are addresses at which a service of this machine may be. One that answers there is asked what
+	// other machines may reach; nothing else is expected of it.
+	Local []string
 	// Exposed are the addresses of this process that other machines may reach.
 	Exposed []string
 
@@ -110,6 +116,14 @@ func (g *Gatherer) Gather(ctx context.Context) Report {
 	all.Go(func() { g.redis(ctx, &parts[1]) })
 	all.Go(func() { g.transcripts(ctx, &parts[2], now) })
 	all.Go(func() { g.services(ctx, &parts[3]) })
+	local := make([][]string, len(g.cfg.Local))
+	for i, addr := range g.cfg.Local {
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, min(localTimeout, g.cfg.Timeout))
+			defer cancel()
+			_, local[i], _ = g.ask(ctx, "http://"+addr+"/readyz")
+		})
+	}
 	g.publisher(&parts[4], now)
 	parts[4].exposed("", g.cfg.Exposed)
 	all.Wait()
@@ -118,6 +132,9 @@ func (g *Gatherer) Gather(ctx context.Context) Report {
 	r.Time, r.Redis, r.Transcripts = now, parts[1].Redis, parts[2].Transcripts
 	for _, p := range parts[1:] {
 		r.Checks = append(r.Checks, p.Checks...)
+	}
+	for i, addr := range g.cfg.Local {
+		r.exposed(addr, slices.DeleteFunc(local[i], r.tells))
 	}
 	r.matchFolder()
 	r.finish()
@@ -173,6 +190,11 @@ func (r *Report) exposed(of string, addrs []string) {
 		r.add(CheckAccess, of, Warning, "other machines may connect to "+strings.Join(addrs, " and ")+", and nobody is asked for credentials (--allow-unauthenticated)",
 			"let only trusted networks reach it, or listen on loopback behind a proxy that authenticates")
 	}
+}
+
+// tells reports whether there is a warning of an address already: a consumer may have said it over NATS.
+func (r *Report) tells(addr string) bool {
+	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == CheckAccess && strings.Contains(c.Found, addr) })
 }
 
 // ask returns the status of a service, and the addresses on which it asks nobody for credentials.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +173,43 @@ func TestEverythingIsWell(t *testing.T) {
 	if err != nil || strings.Contains(string(b), "null") {
 		t.Errorf("%v: %s", err, b)
 	}
+}
+
+// A service of this machine that others may reach is warned of, ready or not, and once; other programs may
+// have its address.
+func TestExposedService(t *testing.T) {
+	f := newFixture(t, stream.StreamConfig{})
+	serve := func(answer string) string {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			io.WriteString(w, answer)
+		}))
+		t.Cleanup(srv.Close)
+		return srv.Listener.Addr().String()
+	}
+	open := serve(`{"type":"urn:afterword:problem:not-ready","exposed":["0.0.0.0:8080"]}`)
+	cfg := f.config()
+	cfg.Local = []string{open, serve("<html>exposed</html>"), serve(`{"exposed":["x\u001b[31m"]}`), "127.0.0.1:1"}
+	warned := func(of string) {
+		t.Helper()
+		var of0 []string
+		for _, c := range f.look(cfg).Checks {
+			if c.Name == status.CheckAccess {
+				of0 = append(of0, c.Of)
+			}
+			if c.Name == status.CheckService && len(cfg.Services) == 0 {
+				t.Errorf("%+v", c)
+			}
+		}
+		if !slices.Equal(of0, []string{of}) {
+			t.Errorf("warnings of %q, want of %q", of0, of)
+		}
+	}
+	warned(open)
+	cfg.Exposed = []string{"0.0.0.0:8080"} // as this process says itself
+	warned("")
+	cfg.Exposed, cfg.Local, cfg.Services = nil, nil, []string{open}
+	warned(open)
 }
 
 // Nobody consumes, and what waits is getting old: both are worse than anything else.

@@ -7,12 +7,14 @@
 // text. What the user said is published before the model is called (rev 1, pending),
 // the answer after its last word has gone out (rev 2). Histories come from
 // `afterword gateway` (or `serve`) over HTTP. The traceparent of a request goes along,
-// so that its turns are in its trace. Without --nats-url it publishes to the embedded server of
+// so that its turns are in its trace. It answers pages of its own host alone: localhost, an
+// address, or the name that --host gives. Without --nats-url it publishes to the embedded server of
 // `afterword serve`, with the credentials in its data folder.
 
 import { randomUUID } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
+import { isIP } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -28,6 +30,7 @@ const RECENT = 10;
 const { values: args } = parseArgs({
   options: {
     listen: { type: "string", default: "127.0.0.1:9003" },
+    host: { type: "string" }, // a name of this server
     "nats-url": { type: "string" },
     "data-dir": { type: "string", default: fileURLToPath(new URL("../../../data", import.meta.url)) },
     gateway: { type: "string", default: "http://127.0.0.1:8080" },
@@ -101,7 +104,25 @@ async function read(request) {
   return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(parts));
 }
 
+// isOurs tells whether no page of another site sent a request: a browser sends text for any page,
+// without asking first. A page whose name was pointed at this address (DNS rebinding) counts as
+// our own, so the host is checked too.
+function isOurs({ headers: { host, origin, "sec-fetch-site": site } }) {
+  let name;
+  try {
+    name = new URL(`http://${host}`).hostname;
+  } catch {
+    return false;
+  }
+  if (name !== "localhost" && name !== args.host && !isIP(name.replace(/^\[|\]$/g, ""))) return false;
+  return ["same-origin", "none", undefined].includes(site) && [`http://${host}`, `https://${host}`, undefined].includes(origin);
+}
+
 async function answer(request, response) {
+  if (!isOurs(request)) {
+    response.writeHead(403, { "Content-Type": "text/plain", Connection: "close" }).end("this is for pages of this host; see --host\n");
+    return;
+  }
   let session, said;
   try {
     const [, where, id, ...more] = request.url.split("/");

@@ -6,7 +6,8 @@
 // with the words of a model as they come, as plain text. Before each answer it
 // loads what was said last; what the user said is kept before the model is
 // called, and the answer after the last word of it has gone out. A request with a
-// traceparent has its turns in its trace.
+// traceparent has its turns in its trace. It answers pages of its own host alone: localhost, an
+// address, or the name that --host gives; for users it needs a login, which it does not have.
 //
 //	go run ./deploy/examples/chat --listen 127.0.0.1:9001
 //	curl -N --data 'Hello there' http://127.0.0.1:9001/chat/abc
@@ -19,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -42,6 +44,7 @@ const (
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:9001", "address to answer on")
+	host := flag.String("host", "", "name to answer for, as in chat.example.org, beside localhost and addresses")
 	natsURL := flag.String("nats-url", nats.DefaultURL, "URL of NATS")
 	redisURL := flag.String("redis-url", cache.DefaultURL, "URL of Redis")
 	dataDir := flag.String("data-dir", "data", "data folder of `afterword serve` on this machine, with its credentials")
@@ -49,12 +52,12 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := run(ctx, *listen, *natsURL, *redisURL, *dataDir, *spool); err != nil {
+	if err := run(ctx, *listen, *host, *natsURL, *redisURL, *dataDir, *spool); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(ctx context.Context, listen, natsURL, redisURL, dataDir, spool string) (err error) {
+func run(ctx context.Context, listen, host, natsURL, redisURL, dataDir, spool string) (err error) {
 	// No server has to be there yet: turns wait in the buffer.
 	nc, err := nats.Connect(natsURL, publisher.Embedded(dataDir), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
 	if err != nil {
@@ -99,7 +102,7 @@ func run(ctx context.Context, listen, natsURL, redisURL, dataDir, spool string) 
 	c := &chat{publisher: p, history: h}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /chat/{session}", c.answer)
-	srv := &http.Server{Addr: listen, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	srv := &http.Server{Addr: listen, Handler: guard(host, mux), ReadHeaderTimeout: 5 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- srv.ListenAndServe() }()
 	log.Printf("chat answers on http://%s/chat/{session}", listen)
@@ -111,6 +114,22 @@ func run(ctx context.Context, listen, natsURL, redisURL, dataDir, spool string) 
 	stopCtx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	return srv.Shutdown(stopCtx)
+}
+
+// guard keeps other sites' pages out: a browser sends text for any page, without asking first. A page whose
+// name was pointed at this address (DNS rebinding) counts as our own, so the host is checked too.
+func guard(name string, next http.Handler) http.Handler {
+	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if host != "localhost" && host != name && net.ParseIP(strings.Trim(host, "[]")) == nil {
+			http.Error(w, "this is not the host of this server: see --host", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
 }
 
 type chat struct {
