@@ -1,9 +1,11 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 	"sort"
@@ -21,8 +23,9 @@ import (
 )
 
 const (
-	// maxMembers bounds the answers that [Members] takes.
-	maxMembers = 1000
+	// maxMembers bounds the answers that [Members] takes, and maxQuiets for how many times the quiet
+	// it waits for it goes on taking them: answers may be forged, and come without end.
+	maxMembers, maxQuiets = 1000, 8
 	// maxAnswer bounds one of them, in bytes.
 	maxAnswer = 16 << 10
 	// latencySamples is of how many turns of a batch the latency is noted.
@@ -67,6 +70,9 @@ type Member struct {
 	// where the publisher gave it. Only first revisions count, of turns that are not older
 	// than ten minutes. The clocks of publisher and consumer are in it. Absent in older versions.
 	EndToEnd []int64 `json:"end_to_end,omitempty"`
+	// Disputed is not from the answer: another answer in the name of this instance differs, so
+	// that one of them is forged.
+	Disputed bool `json:"disputed,omitempty"`
 }
 
 // member is what a consumer remembers for its [Member].
@@ -148,61 +154,83 @@ func (c *Consumer) describe() Member {
 // Members asks who consumes, and returns who has answered when nobody did for as long
 // as quiet, by group, host and start. A consumer that hangs, has lost NATS or is of an older
 // version does not answer: that a member is missing here does not prove that it is gone.
-func Members(ctx context.Context, nc *nats.Conn, quiet time.Duration) ([]Member, error) {
+// It is not whole when so many answers came that those of members may be missing.
+func Members(ctx context.Context, nc *nats.Conn, quiet time.Duration) (members []Member, whole bool, err error) {
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
-		return nil, fmt.Errorf("ask for members: %w", err)
+		return nil, false, fmt.Errorf("ask for members: %w", err)
 	}
 	defer sub.Unsubscribe()
 	if err := nc.PublishRequest(stream.Members, inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask for members: %w", err)
+		return nil, false, fmt.Errorf("ask for members: %w", err)
 	}
-	members := []Member{}
-	seen := make(map[string]bool)
-	for answers := 0; answers < maxMembers; answers++ { // whoever answers, and whatever
+	r := make(roll)
+	until := time.Now().Add(maxQuiets * quiet)
+	for answers := 0; answers < maxMembers && time.Now().Before(until); answers++ {
 		wait, cancel := context.WithTimeout(ctx, quiet)
 		m, err := sub.NextMsgWithContext(wait)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-			return sortMembers(members), nil
-		case errors.Is(err, nats.ErrNoResponders):
-			return members, nil
+			return nil, false, context.Cause(ctx)
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrNoResponders):
+			return r.members(), true, nil
 		case err != nil:
-			return nil, fmt.Errorf("ask for members: %w", err)
+			return nil, false, fmt.Errorf("ask for members: %w", err)
 		}
-		var who Member
-		if len(m.Data) <= maxAnswer && json.Unmarshal(m.Data, &who) == nil && who.plausible() && !seen[who.Instance] && len(who.Latency) == latencyBuckets && (who.EndToEnd == nil || len(who.EndToEnd) == latencyBuckets) {
-			seen[who.Instance] = true
-			members = append(members, who)
+		r.add(m.Data)
+	}
+	return r.members(), false, nil
+}
+
+// roll has the answers of each instance that differ. A member answers once, so a second answer is
+// forged, or the first one is; both are kept, since nobody can tell which.
+type roll map[string]map[string]Member
+
+func (r roll) add(answer []byte) {
+	var who Member
+	if len(answer) > maxAnswer || json.Unmarshal(answer, &who) != nil || !who.plausible() {
+		return
+	}
+	if r[who.Instance] == nil {
+		r[who.Instance] = make(map[string]Member)
+	}
+	r[who.Instance][string(answer)] = who
+}
+
+func (r roll) members() []Member {
+	members := []Member{}
+	for _, answers := range r {
+		for _, m := range answers {
+			m.Disputed = len(answers) > 1
+			members = append(members, m)
 		}
 	}
-	return sortMembers(members), nil
+	slices.SortFunc(members, func(a, b Member) int {
+		if n := strings.Compare(a.Group+"\x00"+a.Host, b.Group+"\x00"+b.Host); n != 0 {
+			return n
+		}
+		return cmp.Or(a.Started.Compare(b.Started), strings.Compare(a.Instance, b.Instance))
+	})
+	return members
 }
 
 // plausible reports whether an answer may be shown. Who may reply to the request can claim anything,
 // so an answer is a claim: nothing is decided by it.
 func (m *Member) plausible() bool {
-	if stream.CheckGroup(m.Group) != nil || m.Instance == "" {
+	if stream.CheckGroup(m.Group) != nil || m.Instance == "" || m.InFlight < 0 || m.Acked < 0 {
 		return false
 	}
-	for _, text := range []string{m.Instance, m.Host, m.Version, m.Folder, m.NotReady} {
+	for _, text := range append(m.Exposed, m.Instance, m.Host, m.Version, m.Folder, m.NotReady) {
 		if len(text) > maxReason || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
 			return false
 		}
 	}
-	return true
+	return isLatency(m.Latency) && (m.EndToEnd == nil || isLatency(m.EndToEnd))
 }
 
-func sortMembers(members []Member) []Member {
-	slices.SortFunc(members, func(a, b Member) int {
-		if n := strings.Compare(a.Group+"\x00"+a.Host, b.Group+"\x00"+b.Host); n != 0 {
-			return n
-		}
-		return a.Started.Compare(b.Started)
-	})
-	return members
+// isLatency reports whether counts can be those of latencies, and their sum a number.
+func isLatency(counts []int64) bool {
+	return len(counts) == latencyBuckets && !slices.ContainsFunc(counts, func(n int64) bool { return n < 0 || n > math.MaxInt64/latencyBuckets/maxMembers })
 }

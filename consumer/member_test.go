@@ -15,7 +15,7 @@ const quiet = 200 * time.Millisecond
 // one that has stopped is gone.
 func TestMembers(t *testing.T) {
 	f := newFixture(t)
-	if members, err := Members(t.Context(), f.js.Conn(), quiet); err != nil || len(members) != 0 {
+	if members, _, err := Members(t.Context(), f.js.Conn(), quiet); err != nil || len(members) != 0 {
 		t.Fatalf("%v, %v before there is one", members, err)
 	}
 	store := f.store(t.TempDir())
@@ -35,7 +35,7 @@ func TestMembers(t *testing.T) {
 	var members []Member
 	servertest.Eventually(t, 20*time.Second, "two members that have acknowledged everything", func() bool {
 		var err error
-		members, err = Members(t.Context(), f.js.Conn(), quiet)
+		members, _, err = Members(t.Context(), f.js.Conn(), quiet)
 		return err == nil && len(members) == 2 && members[0].Acked == turns && members[1].Acked == turns
 	})
 	copied, m := members[0], members[1]
@@ -56,7 +56,7 @@ func TestMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	servertest.Eventually(t, 20*time.Second, "the one that was stopped to be gone", func() bool {
-		members, err := Members(t.Context(), f.js.Conn(), quiet)
+		members, _, err := Members(t.Context(), f.js.Conn(), quiet)
 		return err == nil && len(members) == 1 && members[0].Host == "b"
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,11 +15,16 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the binary as people do, against real servers.
 func TestScripts(t *testing.T) {
+	deploy, err := filepath.Abs("../../deploy")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[sceneKey{}] = newScene(t)
+			env.Setenv("DEPLOY", deploy)
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
@@ -37,6 +43,8 @@ func TestScripts(t *testing.T) {
 			"ports":          cmdPorts,
 			"hole":           cmdHole,
 			"nats":           cmdNATS,
+			"nkeys":          cmdNkeys,
+			"denied":         cmdDenied,
 			"redis":          cmdRedis,
 			"asyncstream":    cmdAsyncStream,
 			"limitstream":    cmdLimitStream,

@@ -173,12 +173,18 @@ func running(ts *testscript.TestScript, name string) *process {
 }
 
 // sees NAME PATTERN: the process writes something that matches to its standard error
-// or output.
+// or output, or with "!" has not done so yet.
 func cmdSees(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
+	if len(args) != 2 {
 		ts.Fatalf("usage: sees NAME PATTERN")
 	}
 	p, re := running(ts, args[0]), regexp.MustCompile(args[1])
+	if neg {
+		if text := p.stdout.String() + p.stderr.String(); re.MatchString(text) {
+			ts.Fatalf("something matches %q:\n%s", args[1], text)
+		}
+		return
+	}
 	if !poll(func() bool { return re.MatchString(p.stderr.String()) || re.MatchString(p.stdout.String()) }) {
 		ts.Fatalf("nothing matches %q:\n%s%s", args[1], p.stdout.String(), p.stderr.String())
 	}

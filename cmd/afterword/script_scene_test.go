@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/afterword-io/afterword/internal/servertest"
@@ -77,10 +79,10 @@ func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 	var options []servertest.NATSOption
 	if len(args) == 3 && args[1] == "conf" {
 		options = append(options, servertest.Settings(s.t, os.Expand(ts.ReadFile(args[2]), func(name string) string {
-			if name == "$" { // of $$
-				return name
+			if value := ts.Getenv(name); value != "" {
+				return value
 			}
-			return ts.Getenv(name)
+			return "$" + name // of a subject, as in $JS.API
 		})))
 	}
 	switch what {
@@ -104,6 +106,21 @@ func cmdNATS(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], srv.URL())
 	ts.Setenv(args[0]+"_ADDR", srv.Addr())
 	s.nats[args[0]] = srv
+}
+
+// nkeys NAME...: makes an nkey for each, its seed in the file NAME.nk, and sets AFTERWORD_NAME_NKEY to
+// the public half.
+func cmdNkeys(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		pair, err := nkeys.CreateUser()
+		ts.Check(err)
+		seed, err := pair.Seed()
+		ts.Check(err)
+		public, err := pair.PublicKey()
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(name+".nk"), seed, 0o600))
+		ts.Setenv("AFTERWORD_"+strings.ToUpper(name)+"_NKEY", public)
+	}
 }
 
 // redis VAR [password]: starts a Redis server and sets VAR to its URL.
@@ -143,13 +160,48 @@ func cmdRedis(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // withJetStream calls fn with a connection to the server at url.
-func withJetStream(ts *testscript.TestScript, url string, fn func(jetstream.JetStream) error) {
-	nc, err := nats.Connect(url)
+func withJetStream(ts *testscript.TestScript, url string, fn func(jetstream.JetStream) error, options ...nats.Option) {
+	nc, err := nats.Connect(url, options...)
 	ts.Check(err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	ts.Check(err)
 	ts.Check(fn(js))
+}
+
+// asRole are the options of a connection with the nkey and the inboxes of a role.
+func asRole(ts *testscript.TestScript, name string) []nats.Option {
+	key, err := nats.NkeyOptionFromSeed(ts.MkAbs(name + ".nk"))
+	ts.Check(err)
+	return []nats.Option{key, nats.CustomInboxPrefix("_INBOX_" + name)}
+}
+
+// denied URL ROLE publish|subscribe SUBJECT...: the server lets the role do none of it.
+func cmdDenied(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: denied URL ROLE publish|subscribe SUBJECT...")
+	}
+	refused := make(chan error, len(args))
+	nc, err := nats.Connect(args[0], append(asRole(ts, args[1]), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))...)
+	ts.Check(err)
+	defer nc.Close()
+	for _, subject := range args[3:] {
+		if args[2] == "publish" {
+			ts.Check(nc.Publish(subject, nil))
+		} else {
+			_, err := nc.SubscribeSync(subject)
+			ts.Check(err)
+		}
+		ts.Check(nc.FlushTimeout(servertest.StartTimeout))
+		select {
+		case err := <-refused: // the server says so before it answers the flush
+			if !errors.Is(err, nats.ErrPermissionViolation) {
+				ts.Fatalf("%s %s: %v", args[2], subject, err)
+			}
+		case <-time.After(time.Second):
+			ts.Fatalf("%s may %s %s", args[1], args[2], subject)
+		}
+	}
 }
 
 // asyncstream URL: makes a stream of turns that acknowledges before it has stored.
@@ -215,12 +267,16 @@ func cmdSealStream(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// rawpublish URL SUBJECT PAYLOAD: stores any message.
+// rawpublish URL SUBJECT PAYLOAD [ROLE]: stores any message.
 func cmdRawPublish(ts *testscript.TestScript, _ bool, args []string) {
+	var options []nats.Option
+	if len(args) > 3 {
+		options = asRole(ts, args[3])
+	}
 	withJetStream(ts, args[0], func(js jetstream.JetStream) error {
 		_, err := js.Publish(sceneOf(ts).t.Context(), args[1], []byte(args[2]))
 		return err
-	})
+	}, options...)
 }
 
 // http STATUS METHOD URL [BODY|@FILE]: asks once; the answer is the standard output.

@@ -185,7 +185,7 @@ func (f *figures) look(ctx context.Context) (*state, error) {
 	if st.Streams, err = stream.Info(ctx, f.cfg.JS); err != nil {
 		return nil, err
 	}
-	members, err := consumer.Members(ctx, f.cfg.JS.Conn(), f.cfg.Quiet)
+	members, _, err := consumer.Members(ctx, f.cfg.JS.Conn(), f.cfg.Quiet)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package credentials
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,13 +45,12 @@ func (d *Dialer) Dial(network, addr string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, addr)
 }
 
-// DialContext connects. It fails when the address is that of the embedded server and somebody
-// else listens there, and when the address is on loopback and a file that may be of that server
-// cannot be used.
+// DialContext connects. It fails when the address is that of the embedded server and another user
+// listens there. A file that cannot be used is as good as none: it may be of another server.
 func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{Timeout: d.timeout, KeepAlive: keepAlive}).DialContext(ctx, network, addr)
 	if err != nil {
-		return nil, err
+		return nil, d.unreached(err)
 	}
 	s, found, err := d.find(conn)
 	if err != nil {
@@ -97,14 +95,14 @@ func (d *Dialer) find(conn net.Conn) (s Server, found string, err error) {
 	var without []string
 	for _, dir := range d.dirs {
 		file := filepath.Join(dir, FileName)
-		p, owner, fault := read(dir)
+		p, owner, err := read(dir)
 		switch {
-		case errors.Is(fault, fs.ErrNotExist), errors.Is(fault, syscall.ENOTDIR):
+		case missing(err):
 			without = append(without, "there is no "+file)
-		case errors.Is(fault, fs.ErrPermission): // it is another user's, so perhaps not of this server
+		case errors.Is(err, fs.ErrPermission): // it is another user's, so perhaps not of this server
 			without = append(without, file+" may be read by its owner alone")
-		case fault != nil:
-			err = cmp.Or(err, fault)
+		case err != nil:
+			without = append(without, err.Error())
 		case d.of(p).Addr != remote:
 			without = append(without, fmt.Sprintf("%s is of the server at %s", file, d.of(p).Addr))
 		default:
@@ -114,7 +112,26 @@ func (d *Dialer) find(conn net.Conn) (s Server, found string, err error) {
 			return d.of(p), file, nil
 		}
 	}
-	return Server{}, strings.Join(without, ", "), err
+	return Server{}, strings.Join(without, ", "), nil
+}
+
+// unreached says of an address on this machine at which nothing listens that a file cannot be
+// used, which may have another address. Of other errors it says nothing.
+func (d *Dialer) unreached(err error) error {
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	for _, dir := range d.dirs {
+		if _, err := Read(dir); err != nil && !missing(err) && !errors.Is(err, fs.ErrPermission) {
+			return fmt.Errorf("nothing listens there, and %w", err)
+		}
+	}
+	return err
+}
+
+// missing reports whether there is no file.
+func missing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func addrPort(a net.Addr) netip.AddrPort {

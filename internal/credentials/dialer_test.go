@@ -2,6 +2,7 @@ package credentials_test
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -227,17 +228,29 @@ func TestNotSentToAnotherUser(t *testing.T) {
 	}
 }
 
-// A file that cannot be used is an error where it may be meant, on loopback.
+// A file that cannot be used is as good as none, and is named when it is missed: the server may be
+// another one, which wants no credentials.
 func TestUnusableFile(t *testing.T) {
 	dir, p := made(t)
 	addr := own(t, "127.0.0.1:0")
 	names(t, p, addr)
-	if err := os.Chmod(p.File(), 0o644); err != nil {
-		t.Fatal(err)
-	}
 	d := credentials.NATS([]string{dir}, servertest.StartTimeout)
-	_, err := dial(t, d, addr)
-	servertest.OneLine(t, err, p.File(), "chmod 600")
+	for why, spoil := range map[string]func() error{
+		"chmod 600": func() error { return os.Chmod(p.File(), 0o644) },
+		"damaged":   func() error { return os.WriteFile(p.File(), []byte("[default]\nkey=s3cret\n"), 0o600) },
+	} {
+		if err := errors.Join(os.Remove(p.File()), os.WriteFile(p.File(), []byte(p.String()), 0o600), spoil()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := dial(t, d, addr); err != nil || got != "" {
+			t.Errorf("%s: with such a file nobody can connect: %v", why, err)
+		}
+		if got := d.Sent(); !strings.Contains(got, "none were given and ") || !strings.Contains(got, p.File()) || !strings.Contains(got, why) || strings.Contains(got, "s3cret") {
+			t.Errorf("%s: it says that %q", why, got)
+		}
+		_, err := dial(t, d, servertest.FreeAddr(t))
+		servertest.OneLine(t, err, "nothing listens there, and", p.File(), why)
+	}
 }
 
 // A user who may not read the file is told so, and connects without credentials.

@@ -144,16 +144,31 @@ func (g *Gatherer) groups(ctx context.Context, js jetstream.JetStream, r *Report
 	}
 }
 
-// members looks at where consumers listen. One that does not answer has nothing to say of it.
+// members looks at where consumers listen, and at answers that are not theirs. A member that does not
+// answer has nothing to say of it.
 func (g *Gatherer) members(ctx context.Context, js jetstream.JetStream, r *Report) {
-	members, err := consumer.Members(ctx, js.Conn(), quiet)
+	members, whole, err := consumer.Members(ctx, js.Conn(), quiet)
 	if err != nil {
 		return
 	}
+	disputed := 0
 	for _, m := range members {
 		if !slices.Equal(m.Exposed, g.cfg.Exposed) { // not this process again
 			r.exposed(m.Group, m.Exposed)
 		}
+		if m.Disputed {
+			disputed++
+		}
+	}
+	found := ""
+	switch {
+	case disputed > 0:
+		found = fmt.Sprintf("%d answers about consumers contradict each other in the name of the same process: some are forged", disputed)
+	case !whole:
+		found = "so many answers about consumers came that some may be missing, and some are forged"
+	}
+	if found != "" {
+		r.add(CheckAccess, "", Warning, found, "let consumers alone subscribe to "+stream.Members+", as in deploy/nats/permissions.conf")
 	}
 }
 

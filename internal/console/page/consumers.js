@@ -29,7 +29,7 @@ function group(g) {
       : table(`Members of ${g.name}`, [['Host'], ['State'], ['Version'], ['Acknowledged', 'n'], ['In flight', 'n'], ['Last ack', 'n'], ['Running', 'n'], ['Process', 'n']],
         g.members.map(m => h('tr', {},
           h('th', { scope: 'row' }, m.host || '–'),
-          h('td', {}, m.not_ready ? h('span', { class: 'state bad' }, m.not_ready) : h('span', { class: 'state good' }, 'takes turns')),
+          h('td', {}, m.disputed ? h('span', { class: 'state bad' }, 'two answers differ: one is forged') : m.not_ready ? h('span', { class: 'state bad' }, m.not_ready) : h('span', { class: 'state good' }, 'takes turns')),
           h('td', { class: 'mono' }, m.version || '–'), n(count(m.acked)), n(count(m.in_flight)), n(when(m.last_ack, true)),
           n(span((Date.now() - new Date(m.started)) / 1000)), n(String(m.pid))))))
 }
