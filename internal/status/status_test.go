@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/cache"
@@ -105,6 +106,21 @@ func (f *fixture) publish(n int) {
 			f.t.Fatal(err)
 		}
 	}
+}
+
+// Answers in the name of a consumer that contradict its own are a warning, and hide it from nobody.
+func TestForgedMember(t *testing.T) {
+	f := newFixture(t, stream.StreamConfig{})
+	forger, err := f.js.Conn().Subscribe(stream.Members, func(m *nats.Msg) {
+		for acked := range 2 {
+			_ = m.Respond(fmt.Appendf(nil, `{"instance":"i","group":"transcripts","acked":%d,"latency":[0%s]}`, acked, strings.Repeat(",0", 35)))
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer forger.Unsubscribe()
+	wants(t, f.look(f.config()), status.CheckAccess, "", status.Warning, "2 answers about consumers contradict each other")
 }
 
 // check returns the check of a name, nil when there is none.
