@@ -67,7 +67,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 			again, looked := p.join(ctx)
 			if p.looked = time.Now(); looked == nil {
 				cons = again
-			} else if err == nil {
+			} else if err == nil && ctx.Err() == nil {
 				err = looked
 			}
 		}

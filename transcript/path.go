@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -40,6 +41,15 @@ func Shard(token string) byte {
 
 // shardOf names the folder of a token.
 func shardOf(token string) string { return hex.EncodeToString([]byte{Shard(token)}) }
+
+// Shards are the names of all folders of the sharded layout.
+func Shards() []string {
+	names := make([]string, 256)
+	for i := range names {
+		names[i] = hex.EncodeToString([]byte{byte(i)})
+	}
+	return names
+}
 
 // DocumentPath returns where the document of a session is, from the transcripts
 // folder on.
@@ -138,6 +148,10 @@ func (h *shards) reopen(name string) (*os.Root, error) {
 		root.Close()
 		return known.root, nil
 	}
+	if known.root != nil && isEmpty(root) {
+		root.Close()
+		return nil, &FolderError{name, errEmptied}
+	}
 	if h.open == nil {
 		h.open = make(map[string]shard)
 	}
@@ -147,6 +161,17 @@ func (h *shards) reopen(name string) (*os.Root, error) {
 		h.replaced()
 	}
 	return root, nil
+}
+
+// isEmpty reports whether a folder holds nothing. One that was used holds something for ever.
+func isEmpty(root *os.Root) bool {
+	f, err := root.Open(".")
+	if err != nil {
+		return false // what is wrong is told when a file is opened
+	}
+	defer f.Close()
+	_, err = f.Readdirnames(1)
+	return errors.Is(err, io.EOF)
 }
 
 // dir returns a descriptor of a folder, which stays open.

@@ -71,9 +71,10 @@ func (e *FolderError) Unwrap() error { return e.Err }
 
 // errGone is not fs.ErrNotExist on purpose: nobody knows what was in it.
 var (
-	errGone  = errors.New("it was there and is gone: move it back, or mount it again; if it is to begin anew, start afterword again")
-	errMoved = errors.New("it was replaced while it was written to; the turns are to be written again")
-	errOther = errors.New("another folder stands in its place: move the first one back, or start afterword again with the one that it is to use")
+	errGone    = errors.New("it was there and is gone: move it back, or mount it again; if it is to begin anew, start afterword again")
+	errEmptied = errors.New("an empty folder stands in its place: move the first one back, or a copy of it; if it is to begin anew, start afterword again")
+	errMoved   = errors.New("it was replaced while it was written to; the turns are to be written again")
+	errOther   = errors.New("another folder stands in its place: move the first one back, or start afterword again with the one that it is to use")
 )
 
 // openPlace opens the folder that stands at the path now.

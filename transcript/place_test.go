@@ -142,6 +142,35 @@ func TestAnotherFolderInItsPlace(t *testing.T) {
 	holds(t, 1, s, reader)
 }
 
+// TestShardThatIsNoneOfOurs: an empty folder, a link or a file in the place of one that was used
+// says nothing of what is stored.
+func TestShardThatIsNoneOfOurs(t *testing.T) {
+	s := openStore(t, Config{})
+	if err := s.Append(t.Context(), snap(t, "s", 1)); err != nil {
+		t.Fatal(err)
+	}
+	reader := openStore(t, Config{Dir: s.Dir(), ReadOnly: true})
+	path := filepath.Join(s.Dir(), shardOf("s"))
+	away := s.Dir() + ".away"
+	for name, put := range map[string]func() error{
+		"empty": func() error { return os.Mkdir(path, 0o700) },
+		"link":  func() error { return os.Symlink(away, path) },
+		"file":  func() error { return os.WriteFile(path, nil, 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			holds(t, 1, s, reader)
+			if err := errors.Join(os.Rename(path, away), put()); err != nil {
+				t.Fatal(err)
+			}
+			gone(t, s, reader)
+			if err := errors.Join(os.RemoveAll(path), os.Rename(away, path), s.Probe(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			holds(t, 1, s, reader)
+		})
+	}
+}
+
 // asUser is the user that runs the second half of a test.
 const asUser = "TRANSCRIPT_TEST_FOLDER"
 

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/afterword-io/afterword/internal/bench"
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // benchOptions are the flags that every benchmark has.
@@ -85,7 +86,7 @@ func (c *cli) benchmark(o benchOptions, run func(bench.Config) (*bench.Result, e
 		return err
 	}
 	if o.plot != "" {
-		if err := os.WriteFile(o.plot, r.Plot(), 0o644); err != nil {
+		if err := errors.Join(os.WriteFile(o.plot, r.Plot(), 0o644), folder.Inherit(o.plot)); err != nil {
 			return fileError("--plot", err)
 		}
 	}

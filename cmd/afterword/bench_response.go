@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/internal/bench"
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // responseOptions are the flags of `bench response`.
@@ -98,7 +99,7 @@ func (c *cli) runBenchResponse(cmd *cobra.Command, o responseOptions) error {
 		return err
 	}
 	if o.plot != "" {
-		if err := os.WriteFile(o.plot, r.Plot(), 0o644); err != nil {
+		if err := errors.Join(os.WriteFile(o.plot, r.Plot(), 0o644), folder.Inherit(o.plot)); err != nil {
 			return fileError("--plot", err)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/afterword-io/afterword/internal/folder"
 )
 
 // metricsEvery is how often a long command writes its metrics file anew.
@@ -32,6 +34,9 @@ func (o *metricsFile) keep(figures prometheus.Collector, log *slog.Logger) (writ
 	write := func() error {
 		if err := prometheus.WriteToTextfile(o.path, reg); err != nil {
 			return fmt.Errorf("--metrics-file: %w: name a file in a folder that is there and can be written", err)
+		}
+		if err := folder.Inherit(o.path); err != nil {
+			return fmt.Errorf("--metrics-file: %w", err)
 		}
 		return nil
 	}

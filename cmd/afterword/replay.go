@@ -207,7 +207,10 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 // checkFolder refuses a folder that other users may write.
 func (o *replayOptions) checkFolder(dir string) error {
 	if o.into != "" {
-		return folder.Check(dir)
+		if err := folder.Check(dir); err != nil {
+			return err
+		}
+		return folder.CheckIn(dir, transcript.Shards()...)
 	}
 	return o.store.checkData()
 }

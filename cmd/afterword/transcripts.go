@@ -29,7 +29,13 @@ func isTranscripts(dir string) bool {
 
 // checkData refuses a data folder that other users may write, or that is theirs.
 func (o *storeOptions) checkData() error {
-	return folder.Check(o.dir, "transcripts", "spool", "nats")
+	if err := folder.Check(o.dir, "transcripts", "spool", "nats"); err != nil {
+		return err
+	}
+	if err := folder.CheckAll(filepath.Join(o.dir, "nats")); err != nil {
+		return err
+	}
+	return folder.CheckIn(o.transcripts(), transcript.Shards()...)
 }
 
 // refuseRoot is for folders with files that cannot be given to the owner of the folder: root

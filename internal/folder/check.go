@@ -43,6 +43,38 @@ func Check(dir string, below ...string) error {
 	return nil
 }
 
+// CheckIn refuses folders in a folder of data that other users may write, or that are theirs,
+// as [Check] does. One of root, or that is something else, is left to whoever uses it.
+func CheckIn(dir string, names ...string) error {
+	var above, st unix.Stat_t
+	if unix.Stat(dir, &above) != nil {
+		return nil
+	}
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid == 0 && os.Geteuid() != 0 {
+			continue
+		}
+		if st.Uid != 0 && st.Uid != above.Uid && os.Geteuid() == 0 {
+			return fmt.Errorf("data folder %s belongs to user %d, and the one that it is in to user %d: chown %d %s", path, st.Uid, above.Uid, above.Uid, path)
+		}
+		if err := checkOne(path, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CheckAll is [CheckIn] for all folders in a folder of data, at any depth.
+func CheckAll(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() || path == dir {
+			return nil
+		}
+		return CheckIn(filepath.Dir(path), d.Name())
+	})
+}
+
 // checkOne looks at a folder; shown is how the user calls it.
 func checkOne(shown, path string) error {
 	var st unix.Stat_t
