@@ -235,9 +235,12 @@ func TestTrimmedStream(t *testing.T) {
 		}
 		c.Store, c.Transcripts, c.Stream = nil, reader, reader
 	})
-	for range 4 {
-		w.post("s", `{"user":"2","assistant":"2"}`, "Prefer", "wait=20").want(http.StatusCreated)
+	for i := range 4 {
+		turn := fmt.Sprintf(`{"id":"t%d","timestamp":"2026-11-23T15:00:0%dZ","user":"2","assistant":"2"}`, i, i)
+		w.post("s", turn, "Prefer", "wait=20").want(http.StatusCreated)
 	}
+	w.do("GET", "/v1/sessions/s/history?leaf=nobody", "").problem(http.StatusNotFound, "")
+	w.do("GET", "/v1/sessions/never/history?leaf=t1", "").problem(http.StatusNotFound, "")
 	if h := w.history("s", ""); *h.Degraded || len(h.Turns) != 4 {
 		t.Errorf("from a whole stream %+v", h)
 	}
@@ -257,12 +260,16 @@ func TestTrimmedStream(t *testing.T) {
 	if h := w.history("never", ""); !*h.Degraded || h.Source != "none" {
 		t.Errorf("of a session that may have been there %+v", h)
 	}
-	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/transcript?limit=1", "/v1/sessions/never/transcript", "/v1/sessions/s/turns/none"} {
+	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/transcript?limit=1", "/v1/sessions/never/transcript", "/v1/sessions/s/turns/none",
+		"/v1/sessions/s/history?leaf=t1", "/v1/sessions/s/history?leaf=nobody", "/v1/sessions/never/history?leaf=t1", "/v1/sessions/s/history?cursor=t3~t1"} {
 		if p := w.do("GET", path, "").problem(http.StatusServiceUnavailable, ""); p.Type != typePrefix+"incomplete" {
 			t.Errorf("%s: %+v", path, p)
 		}
 	}
 	w.do("GET", "/v1/sessions/s/turns/"+w.history("s", "").Turns[1].ID, "").want(http.StatusOK)
+	if h := w.history("s", "?leaf=t2"); !*h.Degraded || len(h.Turns) != 1 || h.Turns[0].ID != "t2" {
+		t.Errorf("a branch of a trimmed stream %+v", h)
+	}
 }
 
 // A branch is read by its leaf, and a long path page by page.
@@ -300,6 +307,17 @@ func TestHistoryOfBranchesAndPages(t *testing.T) {
 	if got, _ := ids("?leaf=t4"); !slices.Equal(got, []string{"t0", "t1", "t2", "t3", "t4"}) {
 		t.Errorf("the older branch is %v", got)
 	}
+	// A leaf that is not answered is not listed: the path goes on from it.
+	for i, status := range []string{"pending", "failed"} {
+		turn := fmt.Sprintf(`{"id":"u%d","timestamp":"2026-11-23T15:01:0%dZ","user":"u","status":%q,"supersedes":"t4"}`, i, i, status)
+		w.post("s", turn, "Prefer", "wait=20").want(http.StatusCreated)
+		if got, _ := ids(fmt.Sprintf("?leaf=u%d", i)); !slices.Equal(got, []string{"t0", "t1", "t2", "t3"}) {
+			t.Errorf("up to a %s turn it is %v", status, got)
+		}
+	}
+	if got, _ := ids(""); !slices.Equal(got, want) {
+		t.Errorf("with turns that are not answered the history is %v, want %v", got, want)
+	}
 	var pages []string
 	for query, n := "?limit=3", 0; n < 5; n++ {
 		got, next := ids(query)
@@ -312,6 +330,9 @@ func TestHistoryOfBranchesAndPages(t *testing.T) {
 		t.Errorf("page by page the history is %v, want %v", pages, want)
 	}
 	w.do("GET", "/v1/sessions/s/history?leaf=nobody", "").problem(http.StatusNotFound, "")
+	w.do("GET", "/v1/sessions/s/history?leaf=", "").problem(http.StatusBadRequest, "leaf")
+	w.do("GET", "/v1/sessions/s/history?leaf=t4&cursor=t6~t5", "").problem(http.StatusBadRequest, "cursor")
+	w.do("GET", "/v1/sessions/s/history?cursor=t6~t4", "").problem(http.StatusNotFound, "")
 	w.do("GET", "/v1/sessions/s/history?leaf=a%20b", "").problem(http.StatusBadRequest, "leaf")
 	w.do("GET", "/v1/sessions/s/history?cursor=t1", "").problem(http.StatusBadRequest, "cursor")
 	w.do("GET", "/v1/sessions/s/history?limit=1001", "").problem(http.StatusBadRequest, "limit")
