@@ -202,11 +202,11 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 	if f.repopulate {
 		h.repopulate.add(Entry{session, f.recent})
 	}
-	turns, shown, known := overlay(f.recent, pending, limit)
+	turns, shown, more, known := overlay(f.recent, pending, limit)
 	if !known && f.source != FromNone {
 		switch path, err := h.path(inner, session, transcript.PathQuery{Limit: limit, With: pending}); {
 		case err == nil:
-			turns, f.recent.More = path.Turns, path.More
+			turns, more = path.Turns, path.More
 			f.degraded = f.degraded || path.Degraded
 		default: // what is shown may be cut short
 			f.degraded = true
@@ -218,7 +218,6 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 		}
 	}
 	h.counters.add(f.source, f.degraded)
-	more := f.recent.More || len(turns) > 0 && len(turns) == limit && (len(f.recent.Turns) == 0 || turns[0].ID != f.recent.Turns[0].ID)
 	return Result{session, f.source, f.degraded, f.recent.Version.Revision, turns, more}, nil
 }
 

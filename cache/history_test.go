@@ -388,7 +388,7 @@ func TestOverlay(t *testing.T) {
 		{"supersedes", []transcript.Snapshot{mk(4, 1, func(x *transcript.Turn) { x.Supersedes = "t0003" })}, 10, "[t0001/1 t0002/1 t0004/1]", "[]"},
 		{"supersedes, not answered yet", []transcript.Snapshot{mk(4, 1, func(x *transcript.Turn) { x.Supersedes, x.Status = "t0003", transcript.Pending })}, 10, "[t0001/1 t0002/1 t0003/1]", "[]"},
 	} {
-		got, shown, known := overlay(transcript.Recent{Turns: base}, c.pending, c.limit)
+		got, shown, _, known := overlay(transcript.Recent{Turns: base}, c.pending, c.limit)
 		if !known {
 			t.Errorf("%s: not known", c.name)
 		}
@@ -418,7 +418,7 @@ func TestOverlayKnowsWhatItLacks(t *testing.T) {
 		"the first of the list has failed": {turns(t, "s", 0, 3), []transcript.Snapshot{mk(1, func(x *transcript.Turn) { x.Rev, x.Status = 2, transcript.Failed })}, 3},
 	}
 	for name, c := range cases {
-		if _, _, known := overlay(recentOf(c.written, c.limit), c.pending, c.limit); known {
+		if _, _, _, known := overlay(recentOf(c.written, c.limit), c.pending, c.limit); known {
 			t.Errorf("%s: nothing seems to be lacking", name)
 		}
 	}
@@ -465,7 +465,10 @@ func TestOverlayIsTheMerge(t *testing.T) {
 				rt.Skip("base hides a turn that it has; pending may show an older state of it")
 			}
 		}
-		got, shown, known := overlay(base, late, limit)
+		got, shown, more, known := overlay(base, late, limit)
+		if whole := transcript.LastAnswered(waiting.all("s"), 100); known && len(whole) > limit && !more {
+			rt.Fatalf("of %v it lists %v, and nothing before", ids(whole), ids(got))
+		}
 		if want := transcript.LastAnswered(waiting.all("s"), limit); known && fmt.Sprint(ids(got)) != fmt.Sprint(ids(want)) {
 			rt.Fatalf("got %v, want %v", ids(got), ids(want))
 		}

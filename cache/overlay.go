@@ -9,14 +9,14 @@ import (
 // overlay returns the last limit turns of the recent history that base and pending make together,
 // and which of pending base shows itself, in this revision or a newer one. known is false when
 // that takes turns that base does not have, such as those of another branch; turns are then
-// what can be told without them.
+// what can be told without them. more says that the path may go on before them.
 //
 // A pending turn that base would not list (not answered, too old) is never among
 // those: neither the list nor its version proves that base has it. Whoever keeps
 // pending turns lets those go by age.
-func overlay(base transcript.Recent, pending []transcript.Snapshot, limit int) (turns, shown []transcript.Snapshot, known bool) {
-	if len(pending) == 0 {
-		return append([]transcript.Snapshot{}, base.Turns[max(0, len(base.Turns)-limit):]...), nil, true
+func overlay(base transcript.Recent, pending []transcript.Snapshot, limit int) (turns, shown []transcript.Snapshot, more, known bool) {
+	if first := len(base.Turns) - limit; len(pending) == 0 {
+		return append([]transcript.Snapshot{}, base.Turns[max(0, first):]...), nil, base.More || first > 0, true
 	}
 	l := layers{base: base, nodes: make([]node, 0, len(base.Turns)+len(pending)), plain: true, known: true}
 	at := make(map[string]int, cap(l.nodes))
@@ -45,7 +45,8 @@ func overlay(base transcript.Recent, pending []transcript.Snapshot, limit int) (
 		l.known = l.known && (l.plain || l.nodes[i].Answered())
 	}
 	slices.SortFunc(l.nodes, func(a, b node) int { return a.Compare(&b.Snapshot) })
-	return l.path(limit), shown, l.known
+	turns, more = l.path(limit)
+	return turns, shown, more, l.known
 }
 
 func plain(s *transcript.Snapshot) bool { return !s.HasParent && s.Supersedes == "" }
@@ -67,19 +68,29 @@ type layers struct {
 	known bool
 }
 
-func (l *layers) path(limit int) []transcript.Snapshot {
-	path := []transcript.Snapshot{}
+func (l *layers) path(limit int) (path []transcript.Snapshot, more bool) {
+	path = []transcript.Snapshot{}
+	known := true // of what is listed
 	been := make(map[int]bool, len(l.nodes))
 	for i := l.answeredBefore(len(l.nodes)); i >= 0 && !been[i]; i = l.parent(i) {
 		been[i] = true
-		if l.nodes[i].Answered() {
-			if path = append(path, l.nodes[i].Snapshot); len(path) == limit {
-				break
-			}
+		if !l.nodes[i].Answered() {
+			continue
+		}
+		if len(path) == limit {
+			more = true
+			break
+		}
+		if path = append(path, l.nodes[i].Snapshot); len(path) == limit {
+			known = l.known
 		}
 	}
+	more = more || !l.known
+	if len(path) == limit {
+		l.known = known
+	}
 	slices.Reverse(path)
-	return path
+	return path, more
 }
 
 // parent returns the place of a turn's parent, -1 for none; known is then false if there may be one.
