@@ -81,7 +81,7 @@ func readSubject(ctx context.Context, s jetstream.Stream, subject string, part s
 }
 
 // readTo reads up to a sequence that is known to be there, or was.
-func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string, part span, request time.Duration, fn readFunc) (uint64, error) {
+func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string, part span, request time.Duration, fn readFunc) (_ uint64, err error) {
 	if part.after >= last {
 		return last, nil
 	}
@@ -96,6 +96,11 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	if err != nil {
 		return 0, fmt.Errorf("read stream %s: %w", name, err)
 	}
+	defer func() { // runs after the reading has stopped: until then it would be made again
+		if err == nil {
+			removeReader(ctx, s, cons, request)
+		}
+	}()
 	if cons.CachedInfo().NumPending == 0 { // nothing that is so new, or it was removed since
 		return last, nil
 	}
@@ -133,6 +138,14 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 			return last, nil
 		}
 	}
+}
+
+// removeReader has the server forget a reader that is of no more use. It would do so by itself after a minute; until
+// then each counts in what a stream may have, 1,000 by default, groups and event streams included.
+func removeReader(ctx context.Context, s jetstream.Stream, cons jetstream.Consumer, request time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, request/20) // what was read is not kept waiting for it
+	defer cancel()
+	_ = s.DeleteConsumer(ctx, cons.CachedInfo().Name)
 }
 
 // stallWatch stops a reader that waits for a message for the bound of a request at least,

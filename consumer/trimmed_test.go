@@ -72,6 +72,9 @@ func TestTrimmedStreamIsPartial(t *testing.T) {
 			if _, err := r.Recent(ctx, "never", 10); !errors.Is(err, missing) {
 				t.Errorf("another session: %v, want %v", err, missing)
 			}
+			if s, err := f.js.Stream(ctx, stream.Turns); err != nil || s.CachedInfo().State.Consumers != 0 {
+				t.Errorf("%v; readers are left, and a stream takes no more than 1,000", err)
+			}
 			if _, ok, err := r.Turn(ctx, "s", "t000004"); !ok || err != nil {
 				t.Errorf("a turn that is there: %v %v", ok, err)
 			}
