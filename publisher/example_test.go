@@ -45,6 +45,19 @@ func exampleServer() (js jetstream.JetStream, stop func()) {
 	}
 }
 
+// examplePublisher makes a publisher on a server of its own.
+func examplePublisher() (p *publisher.Publisher, stop func()) {
+	js, stopServer := exampleServer()
+	p, err := publisher.New(publisher.Config{Conn: js.Conn()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	return p, func() {
+		p.Close(context.Background())
+		stopServer()
+	}
+}
+
 func Example() {
 	js, stop := exampleServer()
 	defer stop()
@@ -79,13 +92,8 @@ func Example() {
 }
 
 func ExamplePublisher_Begin() {
-	js, stop := exampleServer()
+	p, stop := examplePublisher()
 	defer stop()
-	p, err := publisher.New(publisher.Config{Conn: js.Conn()})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer p.Close(context.Background())
 
 	ctx := context.Background()
 	turn, _, err := p.Begin(ctx, transcript.Turn{SessionID: "42", User: "Hello"})
@@ -105,13 +113,8 @@ func ExamplePublisher_Begin() {
 // An answer that is made again supersedes the first one. Both are in the transcript; the history has the
 // newer one, once it is there. Naming the first one as a parent goes back to it.
 func ExamplePublisher_Begin_again() {
-	js, stop := exampleServer()
+	p, stop := examplePublisher()
 	defer stop()
-	p, err := publisher.New(publisher.Config{Conn: js.Conn()})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer p.Close(context.Background())
 
 	ctx := context.Background()
 	history := func() {

@@ -107,6 +107,8 @@ class NATS:
                 return None
             if words[0] == b"PING":
                 self.sock.sendall(b"PONG\r\n")
+            elif words[0] == b"-ERR" and b"Authorization" in line:
+                raise ValueError("the server refused the credentials: give the data folder of its `afterword serve` with --data-dir")
             elif words[0] == b"-ERR":
                 raise ConnectionError(line.decode().strip())
             elif words[0] in (b"MSG", b"HMSG"):

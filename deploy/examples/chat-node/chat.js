@@ -38,6 +38,11 @@ const { values: args } = parseArgs({
 });
 
 const connection = await connect({ ...target(), waitOnFirstConnect: true, maxReconnectAttempts: -1 });
+connection.closed().then((err) => { // not when this process closes it
+  if (!err) return;
+  console.error(err.message);
+  process.exit(1);
+});
 const publisher = new Publisher(connection, jetstream(connection));
 
 // target is where to connect to, and as whom.
@@ -46,19 +51,27 @@ function target() {
   const file = `${args["data-dir"]}/credentials`;
   let url;
   try {
-    url = new URL(readFileSync(file, "utf8").match(/^NATS_URL=(.+)$/m)[1]);
+    url = embedded(file);
   } catch (err) {
     if (err.code === "ENOENT") return { servers: "127.0.0.1:4222" };
     throw err;
   }
-  // Another user may have taken the port while the server is down: who listens there, says Linux.
-  const port = Number(url.port).toString(16).toUpperCase().padStart(4, "0");
+  return { servers: url.host, authenticator: () => credentials(file, url.host) };
+}
+
+function embedded(file) {
+  return new URL(readFileSync(file, "utf8").match(/^NATS_URL=(.+)$/m)[1]);
+}
+
+// credentials are read for every connection. Another user may have taken the port while the server was
+// down: who listens there, says Linux. That ends the connection, and nothing is sent.
+function credentials(file, host) {
+  const { username: user, password: pass, port } = embedded(file);
+  const end = `:${Number(port).toString(16).toUpperCase().padStart(4, "0")}`;
   const sockets = readFileSync("/proc/net/tcp", "utf8").split("\n").map((line) => line.trim().split(/\s+/));
-  const listener = sockets.find((fields) => fields[1]?.endsWith(`:${port}`) && fields[3] === "0A");
-  if (!listener || ![0, statSync(file).uid].includes(Number(listener[7]))) {
-    throw new Error(`the server of ${file} does not listen at ${url.host}: start it, or give --nats-url`);
-  }
-  return { servers: url.host, user: url.username, pass: url.password };
+  const others = sockets.filter((fields) => fields[1]?.endsWith(end) && fields[3] === "0A" && ![0, statSync(file).uid].includes(Number(fields[7])));
+  if (others.length > 0) throw new Error(`another user listens at ${host}: the credentials in ${file} were not sent`);
+  return { user, pass };
 }
 
 // answered turns are those that a history lists: with an answer, or with tool calls alone.
