@@ -156,7 +156,7 @@ func ConnectedURL(nc *nats.Conn) string {
 }
 
 func (c Config) options(urls []string) (nats.Options, *watcher, error) {
-	w := &watcher{log: c.Logger, cfg: c, where: RedactURL(strings.Join(urls, ","))}
+	w := &watcher{log: c.Logger, cfg: c, where: RedactURL(strings.Join(urls, ",")), inboxes: inboxes(nats.InboxPrefix)}
 	o := nats.GetDefaultOptions()
 	for _, set := range []nats.Option{
 		nats.Name(c.Name),
@@ -184,7 +184,7 @@ func (c Config) options(urls []string) (nats.Options, *watcher, error) {
 		if !isSubject(prefix) {
 			return o, nil, fmt.Errorf("--nats-inbox-prefix %q is not a subject without wildcards: give one as in _INBOX_gateway", c.InboxPrefix)
 		}
-		o.InboxPrefix = prefix
+		o.InboxPrefix, w.inboxes = prefix, inboxes(prefix+".")
 	}
 	if err := c.set(&o); err != nil {
 		return o, nil, err
@@ -284,6 +284,8 @@ type watcher struct {
 	cfg Config
 	// where is what was connected to, redacted.
 	where string
+	// inboxes matches what makes errors of one kind differ.
+	inboxes *regexp.Regexp
 	// embedded finds the credentials of an embedded server; nil when others are given.
 	embedded *credentials.Dialer
 
@@ -321,7 +323,7 @@ func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "error", err)
 		return
 	}
-	text := inboxes.ReplaceAllString(err.Error(), "$1.…")
+	text := w.inboxes.ReplaceAllString(err.Error(), "$1…")
 	w.mu.Lock()
 	if w.errors == nil || len(w.errors) >= maxErrors {
 		w.errors = make(map[string]int)
@@ -345,8 +347,10 @@ func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 // maxErrors bounds how many texts of errors are told apart.
 const maxErrors = 256
 
-// inboxes are subjects that differ in each error of one kind.
-var inboxes = regexp.MustCompile(`(_INBOX|\$JS\.ACK)[^ "]*`)
+// inboxes matches subjects that differ in each error of one kind.
+func inboxes(prefix string) *regexp.Regexp {
+	return regexp.MustCompile(`(` + regexp.QuoteMeta(prefix) + `|\$JS\.ACK\.)[^ "]*`)
+}
 
 // closed reports a connection that nats.go gave up: it does so when one server
 // refuses twice in a row, which leaves a moment to replace a credentials file.

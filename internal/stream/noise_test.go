@@ -48,3 +48,23 @@ func TestRepeatedErrorsAreLoggedFewTimes(t *testing.T) {
 		t.Errorf("%d lines for 64 errors", n)
 	}
 }
+
+// Errors that differ in a random inbox alone are one error, whatever inboxes begin with.
+func TestErrorsOfInboxesAreOne(t *testing.T) {
+	srv := servertest.NATS(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "u", Password: "p", Permissions: &server.Permissions{Subscribe: &server.SubjectPermission{Allow: []string{"allowed"}}}}}
+	})
+	for _, prefix := range []string{"", "_INBOX_web", "answers.web"} {
+		out := &lockedBuffer{}
+		nc := connect(t, stream.Config{URL: srv.URL(), InboxPrefix: prefix, Credentials: stream.Credentials{User: "u", Password: "p"}, Logger: slog.New(slog.NewTextHandler(out, nil))})
+		for range 8 {
+			if _, err := nc.SubscribeSync(nc.NewInbox()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		servertest.Eventually(t, patience, "the last error", func() bool { return out.count("times=8") == 1 || out.count("NATS error") == 8 })
+		if n := out.count("NATS error"); n != 4 { // 1, 2, 4, 8
+			t.Errorf("%q: %d lines for 8 errors", prefix, n)
+		}
+	}
+}
