@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -246,6 +247,72 @@ func TestDuplicateCountsAsStored(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	if n := len(w.messages()); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
+
+// Another message under the id that a turn will have does not keep the turn out of the stream, whatever it is:
+// by itself and in a batch. With the permission to publish alone the turn is published again.
+func TestDecoysOfTurns(t *testing.T) {
+	for name, decoy := range map[string]func(m *nats.Msg){
+		"on the subject of another session": func(m *nats.Msg) { m.Subject = stream.TurnSubject("other") },
+		"of another type":                   func(m *nats.Msg) { m.Header.Set(stream.HeaderType, "none") },
+		"with another payload":              func(m *nats.Msg) { m.Data = []byte("{}") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newStreamWorld(t)
+			at := time.Now().UTC().Truncate(time.Microsecond)
+			makeTurn := func(id string) transcript.Turn {
+				return transcript.Turn{SessionID: "s", ID: id, Timestamp: at, User: "q"}
+			}
+			for _, id := range []string{"alone", "batched"} {
+				s, err := transcript.Decode([]byte(fmt.Sprintf(`{"session_id":"s","id":%q,"timestamp":%q,"user":"q"}`, id, at.Format(time.RFC3339Nano))), 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				m := &nats.Msg{Subject: stream.TurnSubject("s"), Header: nats.Header{stream.HeaderMsgID: {stream.MsgID(s.Payload())}}, Data: s.Payload()}
+				decoy(m)
+				if _, err := w.js.PublishMsg(t.Context(), m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p := w.publisher(nil)
+			waitStored(t, must(t)(p.Publish(t.Context(), makeTurn("alone"))))
+			waitStored(t, w.turns(p, 20, func(i int, turn *transcript.Turn) {
+				if i == 10 {
+					*turn = makeTurn("batched")
+				}
+			})...)
+			genuine := make(map[string]int)
+			for _, m := range w.messages() {
+				turn, err := transcript.Decode(m.Data(), 0)
+				if err == nil && m.Subject() == stream.TurnSubject(turn.SessionID) && m.Headers().Get(stream.HeaderType) == "" {
+					genuine[turn.ID]++
+				}
+			}
+			if genuine["alone"] != 1 || genuine["batched"] != 1 {
+				t.Errorf("stored: %v", genuine)
+			}
+			if s := p.Stats(); s.Duplicates != 0 {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// A publisher that may not read the stream cannot tell a decoy from its own turn, and stores it twice at worst.
+func TestDuplicateThatCannotBeReadBack(t *testing.T) {
+	w := newStreamWorld(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "all", Password: "all"}, {Username: "turns", Password: "turns", Permissions: &server.Permissions{
+			Publish: &server.SubjectPermission{Allow: []string{stream.TurnSubjects}}, Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+		}}}
+		o.NoAuthUser = "all"
+	})
+	js := w.connect(strings.Replace(w.srv.URL(), "//", "//turns:turns@", 1))
+	p := w.publisher(func(c *publisher.Config) { c.Conn, c.AckTimeout = js.Conn(), 200*time.Millisecond })
+	turn := transcript.Turn{SessionID: "s", ID: "x", Timestamp: time.Now(), User: "q"}
+	waitStored(t, must(t)(p.Publish(t.Context(), turn)), must(t)(p.Publish(t.Context(), turn)))
+	if n := len(w.messages()); n != 2 {
 		t.Errorf("%d messages", n)
 	}
 }

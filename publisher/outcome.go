@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -48,6 +49,12 @@ func (s *sender) end(r result, now time.Time) {
 		return
 	}
 	delete(s.inFlight, r.msg)
+	if errors.Is(r.err, errDecoy) { // under an id that nobody can know before
+		e.msgID = e.messageID() + "/" + uuid.NewString()
+		e.due = time.Time{}
+		s.retries.add(e)
+		return
+	}
 	if r.err != nil {
 		if errors.Is(r.err, jetstream.ErrAsyncPublishTimeout) || errors.Is(r.err, errNoAnswer) {
 			s.counts.late.Add(1)
@@ -56,7 +63,12 @@ func (s *sender) end(r result, now time.Time) {
 		return
 	}
 	s.counts.acks.Add(1)
-	if r.duplicate {
+	if r.duplicate != nil && !r.held {
+		s.inFlight[r.msg], e.sent = e, now // until it was read back
+		s.repeats.check(s, r)
+		return
+	}
+	if r.duplicate != nil {
 		s.counts.duplicates.Add(1)
 	}
 	s.taken(e, now)

@@ -4,14 +4,16 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // result is how one try ended, of a turn by itself or of a batch.
 type result struct {
 	msg       *nats.Msg // of the turn; nil for a batch
 	batch     uint64
-	err       error // nil when the stream has it
-	duplicate bool  // it had it before
+	err       error             // nil when the stream has it
+	duplicate *jetstream.PubAck // of a message that it has under the same id; nil for none
+	held      bool              // that message was read back, and is the turn
 }
 
 // results carries what nats.go reports to the sender. The handlers run on

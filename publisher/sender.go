@@ -59,6 +59,7 @@ type sender struct {
 	alone       int                  // the most turns in flight by themselves
 	inFlight    map[*nats.Msg]*entry // by themselves
 	batches     *batches
+	repeats     repeats
 	heard       bool // a result of a turn by itself has come
 	stored      []*entry
 	spare       []result
@@ -87,11 +88,16 @@ func newSender(cfg *Config, b *buffer) (*sender, error) {
 		inFlight: make(map[*nats.Msg]*entry),
 	}
 	s.batches = newBatches(cfg, s.results)
+	s.repeats = newRepeats()
 	js, err := jetstream.New(nc,
 		jetstream.WithPublishAsyncTimeout(cfg.AckTimeout),
 		jetstream.WithPublishAsyncMaxPending(2*cfg.Window), // never reached: a full window would stall the sender
 		jetstream.WithPublishAsyncAckHandler(func(_ jetstream.JetStream, m *nats.Msg, ack *jetstream.PubAck) {
-			s.results.put(result{msg: m, duplicate: ack.Duplicate})
+			r := result{msg: m}
+			if ack.Duplicate {
+				r.duplicate = ack
+			}
+			s.results.put(r)
 		}),
 		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) {
 			s.results.put(result{msg: m, err: err})
@@ -145,6 +151,7 @@ func (s *sender) run() {
 // behind for ever; so in that case it is left to end with the connection.
 func (s *sender) cleanup() {
 	s.batches.close()
+	s.repeats.close()
 	if s.heard {
 		s.js.CleanupPublisher()
 	}

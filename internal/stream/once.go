@@ -30,16 +30,28 @@ func PublishOnce(ctx context.Context, js jetstream.JetStream, m *nats.Msg, reque
 		if err != nil || !ack.Duplicate {
 			return ack, err
 		}
-		held, err := message(ctx, js, ack.Stream, ack.Sequence, request)
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound): // removed since
-		case err != nil:
-			return nil, fmt.Errorf("read back message %d of stream %s: %w", ack.Sequence, ack.Stream, err)
-		case held.Subject == m.Subject && bytes.Equal(held.Data, m.Data) && SameHeaders(held.Header, m.Header, changing...):
+		held, err := Holds(ctx, js, ack, m, request, changing...)
+		if err != nil {
+			return nil, err
+		}
+		if held {
 			return ack, nil
 		}
 	}
 	return nil, fmt.Errorf("publish to %s: the stream drops the message as a repetition, though it has no id", m.Subject)
+}
+
+// Holds reports whether the message of which the stream says that m repeats it is m: its subject, its payload and
+// its headers but those in changing. One that was removed since is not.
+func Holds(ctx context.Context, js jetstream.JetStream, ack *jetstream.PubAck, m *nats.Msg, request time.Duration, changing ...string) (bool, error) {
+	held, err := message(ctx, js, ack.Stream, ack.Sequence, request)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read back message %d of stream %s: %w", ack.Sequence, ack.Stream, err)
+	}
+	return held.Subject == m.Subject && bytes.Equal(held.Data, m.Data) && SameHeaders(held.Header, m.Header, changing...), nil
 }
 
 func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, request time.Duration) (*jetstream.PubAck, error) {

@@ -1,0 +1,60 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/afterword-io/afterword/internal/stream"
+)
+
+// repeatsAtOnce is how many messages are read back at one time. More delay other requests, fewer the end of an outage.
+const repeatsAtOnce = 16
+
+// errDecoy is that the stream took a turn for the repetition of a message that is another one, is gone, or cannot be read.
+var errDecoy = errors.New("the stream holds another message under the id of this turn")
+
+// repeats reads back what the stream says it has already. The id of a turn can be computed by whoever knows or
+// guesses it, and a message of any session that was published under it makes the server drop the turn.
+type repeats struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	slots  chan struct{}
+	work   sync.WaitGroup
+}
+
+func newRepeats() repeats {
+	r := repeats{slots: make(chan struct{}, repeatsAtOnce)}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r
+}
+
+// check reads one back, and puts what it finds among the results. A publisher that may not read the stream publishes the
+// turn again: it is then stored twice, which does no harm.
+func (r *repeats) check(s *sender, res result) {
+	r.work.Go(func() {
+		select {
+		case r.slots <- struct{}{}:
+		case <-r.ctx.Done():
+			return
+		}
+		defer func() { <-r.slots }()
+		var err error
+		res.held, err = stream.Holds(r.ctx, s.js, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent)
+		if r.ctx.Err() != nil {
+			return
+		}
+		switch {
+		case err != nil && !s.nc.IsConnected():
+			res.err = err // try again later
+		case err != nil, !res.held:
+			res.err = errDecoy
+		}
+		s.results.put(res)
+	})
+}
+
+func (r *repeats) close() {
+	r.cancel()
+	r.work.Wait()
+}
