@@ -102,6 +102,10 @@ func TestForgedLetters(t *testing.T) {
 	f.put(dead, "", broken[:3], with(headerTruncated, "5")...)
 	last := f.put(dead, "", broken[:3], with(headerTruncated, fmt.Sprint(len(broken)))...) // genuine: the rest did not fit
 
+	if _, ok, err := (DeadReader{JS: f.js}).Turn(ctx, "s", forged.ID); ok || err != nil {
+		t.Errorf("a forged letter makes its turn dead: %v, %v", ok, err)
+	}
+
 	// A message with the id that the requeue will have does not make it disappear either.
 	s, err := f.js.Stream(ctx, stream.Dead)
 	if err != nil {

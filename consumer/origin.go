@@ -21,13 +21,13 @@ var letterHeaders = []string{stream.HeaderReason, stream.HeaderStreamSeq, stream
 func (d DeadLetters) origin(ctx context.Context, seq uint64, m *jetstream.RawStreamMsg) (*jetstream.RawStreamMsg, error) {
 	at, err := strconv.ParseUint(m.Header.Get(stream.HeaderStreamSeq), 10, 64)
 	if err != nil || at == 0 {
-		return nil, &KeptError{seq, "it does not say which message it was"}
+		return nil, &KeptError{Seq: seq, Reason: "it does not say which message it was"}
 	}
 	rctx, cancel := d.bound(ctx)
 	defer cancel()
 	s, err := d.JS.Stream(rctx, stream.Turns)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, &KeptError{seq, fmt.Sprintf("there is no stream %s with which it has to be compared", stream.Turns)}
+		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("there is no stream %s with which it has to be compared", stream.Turns)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
@@ -35,11 +35,11 @@ func (d DeadLetters) origin(ctx context.Context, seq uint64, m *jetstream.RawStr
 	whole, err := s.GetMsg(rctx, at)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, &KeptError{seq, fmt.Sprintf("stream %s does not hold message %d any more, with which it has to be compared", stream.Turns, at)}
+		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("stream %s does not hold message %d any more, with which it has to be compared", stream.Turns, at), Gone: true}
 	case err != nil:
 		return nil, fmt.Errorf("read message %d of stream %s: %w", at, stream.Turns, err)
 	case !isLetterOf(m, whole):
-		return nil, &KeptError{seq, fmt.Sprintf("it is not message %d of stream %s: somebody may have made it up", at, stream.Turns)}
+		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("it is not message %d of stream %s: somebody may have made it up", at, stream.Turns)}
 	}
 	return whole, nil
 }

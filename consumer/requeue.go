@@ -25,6 +25,7 @@ const maxTurnSubject = 512
 type KeptError struct {
 	Seq    uint64
 	Reason string
+	Gone   bool // the message that it was is not in the stream any more, so that nothing can be compared
 }
 
 func (e *KeptError) Error() string {
@@ -108,7 +109,7 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64
 	}
 	subject := m.Header.Get(stream.HeaderSubject)
 	if token, ok := strings.CutPrefix(subject, stream.TurnPrefix); !ok || token == "" || len(subject) > maxTurnSubject || strings.ContainsAny(token, ". \t\r\n") {
-		return 0, &KeptError{seq, fmt.Sprintf("its %s is no subject of turns", stream.HeaderSubject)}
+		return 0, &KeptError{Seq: seq, Reason: fmt.Sprintf("its %s is no subject of turns", stream.HeaderSubject)}
 	}
 	payload, cut := m.Data, m.Header.Get(headerTruncated) != ""
 	if cut || !force {
@@ -129,7 +130,7 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64
 	ack, err := stream.PublishOnce(ctx, d.JS, &nats.Msg{Subject: subject, Header: h, Data: payload}, stream.RequestBound(d.Request, d.JS))
 	switch {
 	case tooLong(err), errors.Is(err, nats.ErrBadSubject):
-		return 0, &KeptError{seq, err.Error()}
+		return 0, &KeptError{Seq: seq, Reason: err.Error()}
 	case err != nil:
 		return 0, fmt.Errorf("requeue dead letter %d, which stays: %w", seq, err)
 	case ack.Stream != stream.Turns:

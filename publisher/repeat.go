@@ -23,8 +23,8 @@ type repeats struct {
 	work   sync.WaitGroup
 }
 
-func newRepeats() repeats {
-	r := repeats{slots: make(chan struct{}, repeatsAtOnce)}
+func newRepeats() *repeats {
+	r := &repeats{slots: make(chan struct{}, repeatsAtOnce)}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r
 }

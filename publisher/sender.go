@@ -59,7 +59,7 @@ type sender struct {
 	alone       int                  // the most turns in flight by themselves
 	inFlight    map[*nats.Msg]*entry // by themselves
 	batches     *batches
-	repeats     repeats
+	repeats     *repeats
 	heard       bool // a result of a turn by itself has come
 	stored      []*entry
 	spare       []result
