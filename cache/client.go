@@ -15,8 +15,8 @@ import (
 const noRetries = -1
 
 // newClient makes the client of t; nothing is connected yet. Embedded, unless nil, finds the
-// credentials.
-func newClient(t target, c Config, tls *tls.Config, embedded *credentials.Dialer) redis.UniversalClient {
+// credentials. connected is called with every new connection before it is used.
+func newClient(t target, c Config, tls *tls.Config, embedded *credentials.Dialer, connected func(context.Context, *redis.Conn)) redis.UniversalClient {
 	o := &redis.UniversalOptions{
 		Addrs: t.addrs, DB: t.db, MasterName: t.master,
 		Username: t.user, Password: t.password,
@@ -36,6 +36,10 @@ func newClient(t target, c Config, tls *tls.Config, embedded *credentials.Dialer
 		// whose ACL has no CLIENT can connect.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+		OnConnect: func(ctx context.Context, c *redis.Conn) error {
+			connected(ctx, c)
+			return nil
+		},
 	}
 	if embedded != nil {
 		o.Dialer = embedded.DialContext

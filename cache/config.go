@@ -24,6 +24,8 @@ const (
 	DefaultMaxEntry        = 8 << 20
 	DefaultBreakerFailures = 3
 	DefaultBreakerWait     = time.Second
+	// DefaultCheckEvery is how late trouble shows while nothing is asked of Redis.
+	DefaultCheckEvery = 5 * time.Second
 )
 
 // Config says how to use Redis. The zero value of every member means its default.
@@ -76,6 +78,8 @@ type Config struct {
 	// before a check asks again.
 	BreakerFailures int
 	BreakerWait     time.Duration
+	// CheckEvery is how often [Redis.Run] looks whether Redis takes reads and writes.
+	CheckEvery time.Duration
 	// Logger gets one line when Redis stops answering, or refuses, and one when it does
 	// not any more. Nil discards them.
 	Logger *slog.Logger
@@ -97,6 +101,7 @@ func (c Config) withDefaults() Config {
 	c.MaxEntry = cmp.Or(c.MaxEntry, DefaultMaxEntry)
 	c.BreakerFailures = cmp.Or(c.BreakerFailures, DefaultBreakerFailures)
 	c.BreakerWait = cmp.Or(c.BreakerWait, DefaultBreakerWait)
+	c.CheckEvery = cmp.Or(c.CheckEvery, DefaultCheckEvery)
 	c.Logger = orDiscard(c.Logger)
 	return c
 }
@@ -108,7 +113,7 @@ func (c Config) validate() error {
 	}{
 		{"TTL", c.TTL}, {"OpTimeout", c.OpTimeout}, {"DialTimeout", c.DialTimeout},
 		{"ReadTimeout", c.ReadTimeout}, {"WriteTimeout", c.WriteTimeout},
-		{"PoolTimeout", c.PoolTimeout}, {"StallAfter", c.StallAfter}, {"BreakerWait", c.BreakerWait},
+		{"PoolTimeout", c.PoolTimeout}, {"StallAfter", c.StallAfter}, {"BreakerWait", c.BreakerWait}, {"CheckEvery", c.CheckEvery},
 	} {
 		if d.d < time.Millisecond {
 			return fmt.Errorf("cache: %s is %s; it must be 1ms or more", d.name, d.d)

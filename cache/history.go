@@ -316,8 +316,11 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 	if ask && trust == Trusted {
 		rec, hit, err := h.cfg.Redis.Recent(ctx, session)
 		switch {
-		case hit:
+		case hit && h.trust(session) == Trusted: // as it was before: a new connection may be to another server
 			return found{recent: rec, source: FromRedis, degraded: rec.Partial, lasting: true}
+		case hit:
+			trust = Refused
+			h.cfg.Redis.counters.add(OpRead, Behind)
 		case err == nil, errors.Is(err, ErrForged), errors.Is(err, ErrOlder):
 			missed = true
 		case errors.Is(err, ErrCorrupt):

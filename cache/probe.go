@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// DefaultCheckEvery is how often [Redis.Run] looks whether Redis takes reads and
-	// writes: how late trouble shows while nothing is asked of it.
-	DefaultCheckEvery = 5 * time.Second
 	// probeKeys is how many keys a check reads. One node of a Cluster has some of
 	// the slots, so that a single key says little of it.
 	probeKeys = 8
@@ -67,10 +64,10 @@ func (r *Redis) Check(ctx context.Context) error {
 	return nil
 }
 
-// Run checks Redis every [DefaultCheckEvery], so that trouble is known while nothing
+// Run checks Redis every [Config.CheckEvery], so that trouble is known while nothing
 // is written or read, until ctx ends.
 func (r *Redis) Run(ctx context.Context) error {
-	tick := time.NewTicker(DefaultCheckEvery)
+	tick := time.NewTicker(r.cfg.CheckEvery)
 	defer tick.Stop()
 	for {
 		r.Check(ctx) // the breakers keep, and log, what it finds

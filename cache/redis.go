@@ -32,6 +32,8 @@ type Redis struct {
 	key           atomic.Pointer[[]byte] // of signatures; nil while it is not known
 	forged        sync.Once              // the first such entry is logged
 	seen          *lru.Cache[string, transcript.Version]
+	connections   atomic.Uint64 // made so far
+	onConnect     atomic.Pointer[func(context.Context, redis.Cmdable)]
 }
 
 // New makes a Redis. It connects to nothing yet, so a server that is down is
@@ -54,7 +56,8 @@ func New(cfg Config) (*Redis, error) {
 		return nil, err
 	}
 	embedded := embeddedOf(t, cfg)
-	r := &Redis{cfg: cfg, target: t, client: newClient(t, cfg, tls, embedded), embedded: embedded, stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
+	r := &Redis{cfg: cfg, target: t, embedded: embedded, stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
+	r.client = newClient(t, cfg, tls, embedded, r.connected)
 	if len(cfg.Key) > 0 {
 		r.key.Store(&cfg.Key)
 	}
@@ -62,6 +65,14 @@ func New(cfg Config) (*Redis, error) {
 	r.reads = newBreaker(cfg, reads, log, down, r.background(r.probeRead))
 	r.writes = newBreaker(cfg, writes, log, unwritten, r.background(r.probeWrite))
 	return r, nil
+}
+
+// connected looks at a new connection before it is used: behind it may be a server that was restored.
+func (r *Redis) connected(ctx context.Context, c *redis.Conn) {
+	r.connections.Add(1)
+	if fn := r.onConnect.Load(); fn != nil {
+		(*fn)(ctx, c)
+	}
 }
 
 // SetKey gives the key that entries are signed with. Until then nothing is read from

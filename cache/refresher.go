@@ -143,8 +143,9 @@ func (f *Refresher) trust(session string) Trust {
 }
 
 // Walked says that a walk over all sessions that have changed (see [RefresherConfig.OnMissed]) is
-// complete, and when it began: what was missed before is not any more.
-func (f *Refresher) Walked(began time.Time) { f.stale.walkedSince(began) }
+// complete, and when it began: what was missed before is not any more. all says that it was about all
+// that can be in Redis, not only about what has changed since the walk before.
+func (f *Refresher) Walked(began time.Time, all bool) { f.stale.walkedSince(began, all) }
 
 // Flush waits until nothing is stale.
 func (f *Refresher) Flush(ctx context.Context) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,16 +19,16 @@ import (
 
 // Defaults of [SharedConfig].
 const (
-	// DefaultSharedEvery is how often the stream is looked at, on top of what it tells by itself.
-	DefaultSharedEvery = time.Second
-	// DefaultDoubtAfter is how long NATS may say nothing until Redis is doubted: a session
-	// that Redis is behind with could be read from it for so long.
-	DefaultDoubtAfter = 5 * time.Second
-	// DefaultOrphanAfter is how long what a process is behind with stays as it was until that
-	// process counts as gone. One that runs repeats it three times meanwhile.
-	DefaultOrphanAfter = 6 * time.Second
-	// DefaultSharedWait is how long [Shared.Wait] waits for the first answer.
-	DefaultSharedWait = 2 * time.Second
+	// DefaultDoubtAfter is how long NATS, or a process that refreshes, may say nothing until Redis is doubted:
+	// a session that Redis is behind with could be read from it for so long.
+	DefaultDoubtAfter = 6 * time.Second
+
+	// Parts of it: how often NATS and the marks in Redis are looked at, on top of what is told
+	// without asking, and how long [Shared.Wait] waits.
+	everyPart, waitPart = 6, 3
+	// tellAgain is after how many times OrphanAfter a process stores again what it has said, with the last mark:
+	// a Redis that was restored while nobody was there is known by it.
+	tellAgain = 3
 
 	// sharedRest is the shortest time between two looks, and sharedFirst the longest until there was an answer:
 	// while a service starts, its streams are made.
@@ -44,57 +43,79 @@ type SharedConfig struct {
 	Redis *Redis
 	// Refresher is that of this process; nil where nothing is refreshed.
 	Refresher *Refresher
+	// Group is the consumer group of the refresher. Redis is trusted when all consumers of one
+	// group write to it.
+	Group string
+	// Fresh says that Redis was empty when this process started, and that no process before
+	// it can have written to it: it is embedded.
+	Fresh bool
 	// Walk asks for a walk soon, as [RefresherConfig.OnMissed] does: what a process that is gone was behind
-	// with is refreshed by it. Only with a Refresher.
-	Walk func()
-	// Every, DoubtAfter and OrphanAfter are as their defaults say; zero means those. Wait bounds
-	// the wait for the first answer.
-	Every, DoubtAfter, OrphanAfter, Wait time.Duration
-	// Logger gets a line when the others cannot be asked though NATS is there, and one when
-	// they can again. Nil discards them.
+	// with is refreshed by it; all says that it has to be about all sessions that Redis can hold. Only
+	// with a Refresher.
+	Walk func(all bool)
+	// DoubtAfter is as its default says. Every, OrphanAfter and Wait are how often is looked, after which time
+	// without a word a process is gone, and the bound of [Shared.Wait]; zero means a part of DoubtAfter.
+	DoubtAfter, Every, OrphanAfter, Wait time.Duration
+	// Logger gets a line when histories do not come from Redis though it answers, and one when
+	// they do again. Nil discards them.
 	Logger *slog.Logger
 }
 
 func (c SharedConfig) withDefaults() SharedConfig {
-	c.Every = cmp.Or(c.Every, DefaultSharedEvery)
 	c.DoubtAfter = cmp.Or(c.DoubtAfter, DefaultDoubtAfter)
-	c.OrphanAfter = cmp.Or(c.OrphanAfter, DefaultOrphanAfter)
-	c.Wait = cmp.Or(c.Wait, DefaultSharedWait)
+	c.OrphanAfter = cmp.Or(c.OrphanAfter, c.DoubtAfter)
+	c.Every = cmp.Or(c.Every, max(c.DoubtAfter/everyPart, time.Millisecond))
+	c.Wait = cmp.Or(c.Wait, c.DoubtAfter/waitPart)
 	if c.Walk == nil {
-		c.Walk = func() {}
+		c.Walk = func(bool) {}
 	}
 	c.Logger = orDiscard(c.Logger)
 	return c
 }
 
-// Shared is what the processes that share a Redis tell each other through a stream of NATS: the key
-// that entries are signed with, which the first of them makes; and with which sessions Redis is
-// behind, so that none of them reads those from Redis until they are refreshed.
+// Shared is what the processes that share a Redis tell each other through NATS: the key
+// that entries are signed with, which the first of them makes; whether what is refreshed gets into the Redis
+// that is read; and with which sessions Redis is behind, so that none of them reads those from Redis until
+// they are refreshed.
 //
-// Nothing is sent while all is well, but one small request a second. What a process was behind with when
-// it was killed stays in the stream until another one has refreshed it.
+// A process that refreshes says every few seconds that it is there, and which mark its Redis has (see
+// [mark]). What it was behind with when it was killed stays in the stream until another one has refreshed it.
 type Shared struct {
 	cfg  SharedConfig
 	id   string
 	own  bool // the key was given, and is not taken from the stream
 	wake chan struct{}
+	look chan struct{} // gets something when the marks have to be looked at
 	sub  *nats.Subscription
 
 	answered atomic.Int64 // when the stream was read last, in ns since start; 0 for never
 	start    time.Time
-	first    chan struct{} // closed when it was
+	first    chan struct{} // closed when it was, and Redis had been looked at or did not answer
 
-	mu     sync.RWMutex
-	others map[string]*state // by process; the empty ones are left out
-	failed error             // why the stream could not be read or written last; nil when it could
+	marked  atomic.Int64 // the last mark that Redis has taken from this process; 0 for none
+	beatNow atomic.Bool
 
-	// Of the loop alone:
-	lastSeq  uint64
-	created  time.Time
-	told     string // what this process said last
-	toldAt   time.Time
-	trouble  bool // was logged
-	walkedAt time.Time
+	mu       sync.RWMutex
+	others   map[string]*state // by process; the empty ones are left out
+	failed   error             // why the stream could not be read or written last; nil when it could
+	lookedAt time.Time         // when Redis was asked for the marks last, with an answer; zero for never
+
+	// Of the loop that speaks to NATS alone:
+	lastSeq     uint64
+	created     time.Time
+	told        string // what this process said last
+	toldAt      time.Time
+	beatAt      time.Time
+	asked       bool // others were asked to say that they are there
+	walkedAt    time.Time
+	began       time.Time // when the stream was read for the first time
+	noted       string    // the trouble that was logged
+	troubleFrom time.Time // zero while there is none
+
+	// Of the loop that speaks to Redis alone:
+	markedAt    time.Time
+	lastMark    int64  // as marked; 0 again when Redis has lost it
+	connections uint64 // of the last mark
 
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -109,16 +130,22 @@ func NewShared(cfg SharedConfig) (*Shared, error) {
 	}
 	inner, cancel := context.WithCancel(context.Background())
 	s := &Shared{
-		cfg: cfg, id: uuid.NewString(), own: cfg.Redis.hasKey(), wake: make(chan struct{}, 1), start: time.Now(), first: make(chan struct{}),
-		others: make(map[string]*state), cancel: cancel,
+		cfg: cfg, id: uuid.NewString(), own: cfg.Redis.hasKey(), wake: make(chan struct{}, 1), look: make(chan struct{}, 1),
+		start: time.Now(), first: make(chan struct{}), others: make(map[string]*state), cancel: cancel,
+	}
+	if cfg.Refresher != nil {
+		cfg.Refresher.stale.takeUnmarked() // they are kept from now on
 	}
 	nc := cfg.JS.Conn()
 	var err error
-	if s.sub, err = nc.Subscribe(stream.CacheBehind, s.heard); err != nil {
+	if s.sub, err = nc.Subscribe(stream.CacheTold, s.listen); err != nil {
 		cancel()
 		return nil, fmt.Errorf("listen to what Redis is behind with: %w", err)
 	}
+	onConnect := s.connected
+	cfg.Redis.onConnect.Store(&onConnect)
 	s.work.Go(func() { s.run(inner) })
+	s.work.Go(func() { s.watch(inner) })
 	return s, nil
 }
 
@@ -137,60 +164,23 @@ func (s *Shared) Wait(ctx context.Context) {
 	}
 }
 
-// Trust says how far Redis can be believed about a session. It asks nobody.
-func (s *Shared) Trust(session string) Trust {
-	trust := Trusted
-	if s.cfg.Refresher != nil {
-		trust = s.cfg.Refresher.trust(session)
-	}
-	s.mu.RLock()
-	for _, o := range s.others {
-		switch {
-		case !o.behind(session):
-		case o.silent:
-			trust = Silent
-		case trust == Trusted:
-			trust = Refused
-		}
-	}
-	s.mu.RUnlock()
-	if trust != Trusted {
-		return trust
-	}
-	if at := s.answered.Load(); at == 0 || time.Since(s.start)-time.Duration(at) > s.cfg.DoubtAfter {
-		return Doubted
-	}
-	return Trusted
-}
-
-// Check returns nil, or a [*TroubleError] while histories do not come from Redis because NATS does not
-// say what processes have to know of it.
-func (s *Shared) Check(context.Context) error {
-	s.mu.RLock()
-	err := s.failed
-	s.mu.RUnlock()
-	at := s.answered.Load()
-	if at != 0 && time.Since(s.start)-time.Duration(at) <= s.cfg.DoubtAfter {
-		return nil
-	}
-	if err == nil {
-		err = errors.New("NATS has not answered yet")
-	}
-	return &TroubleError{
-		What: "Redis is not trusted", Why: reason(err), err: err,
-		Do: "start NATS and the consumers, and let this NATS user use the stream " + stream.Cache,
-	}
-}
-
 // Close says what Redis is behind with at the end, for others to take over, and stops.
 func (s *Shared) Close(ctx context.Context) error {
 	s.sub.Unsubscribe()
+	s.cfg.Redis.onConnect.Store(nil)
 	s.cancel()
 	s.work.Wait()
 	if s.cfg.Refresher == nil || !s.cfg.JS.Conn().IsConnected() {
 		return nil
 	}
-	return s.tell(ctx, s.stateOf(false))
+	if s.lastMark > 0 && !s.hasLost() {
+		s.markedAt = time.Time{}
+		s.writeMark(ctx)
+		if s.markedAt.IsZero() {
+			s.cfg.Refresher.stale.lose() // perhaps what was written since the last mark
+		}
+	}
+	return s.tell(ctx, s.stateOf(false, true))
 }
 
 func (s *Shared) run(ctx context.Context) {
@@ -204,10 +194,11 @@ func (s *Shared) run(ctx context.Context) {
 	}
 	for {
 		began := time.Since(s.start)
-		err := s.look(ctx)
+		err := s.read(ctx)
 		if err == nil {
 			if s.answered.Swap(max(int64(began), 1)) == 0 {
-				close(s.first)
+				s.began = time.Now()
+				s.hurry(s.look)
 			}
 			err = s.announce(ctx)
 		}
@@ -223,7 +214,7 @@ func (s *Shared) run(ctx context.Context) {
 		case <-rest.C:
 		}
 		var soon <-chan time.Time
-		if s.answered.Load() == 0 {
+		if !s.started() {
 			rest.Reset(sharedFirst)
 			soon = rest.C
 		}
@@ -238,25 +229,30 @@ func (s *Shared) run(ctx context.Context) {
 	}
 }
 
-// report logs that the stream cannot be used, once. That NATS is not there is said elsewhere, and
-// streams that do not exist yet are made.
-func (s *Shared) report(err error) {
-	s.mu.Lock()
-	s.failed = err
-	s.mu.Unlock()
-	switch {
-	case err == nil && s.trouble:
-		s.trouble = false
-		s.cfg.Logger.Info("what processes share about Redis is known again")
-	case err != nil && !s.trouble && s.cfg.JS.Conn().IsConnected() && !errors.Is(err, stream.ErrUnreachable) && !errors.Is(err, stream.ErrNoStream):
-		s.trouble = true
-		s.cfg.Logger.Warn("what processes share about Redis cannot be read or told, so histories come from elsewhere", "error", err,
-			"do", "let this NATS user publish afterword.cache.>, subscribe to it, and use the stream "+stream.Cache)
+// started reports whether it was found out how far Redis can be trusted, or that takes too long.
+func (s *Shared) started() bool {
+	select {
+	case <-s.first:
+		return true
+	default:
+	}
+	now := time.Now()
+	if s.answered.Load() == 0 || now.Sub(s.began) < sharedFirst && (!s.looked(now) || s.distrusted(now) != nil) {
+		return false
+	}
+	close(s.first)
+	return true
+}
+
+func (s *Shared) hurry(loop chan struct{}) {
+	select {
+	case loop <- struct{}{}:
+	default:
 	}
 }
 
-// look reads what has changed in the stream.
-func (s *Shared) look(ctx context.Context) error {
+// read reads what has changed in the stream.
+func (s *Shared) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DoubtAfter/2)
 	defer cancel()
 	st, err := stream.EnsureCache(ctx, s.cfg.JS)
@@ -273,6 +269,7 @@ func (s *Shared) look(ctx context.Context) error {
 	if err := s.takeStates(ctx, st); err != nil {
 		return err
 	}
+	s.hurry(s.look)
 	s.lastSeq, s.created = info.State.LastSeq, info.Created
 	return nil
 }
@@ -322,64 +319,4 @@ func sharedKey(ctx context.Context, js jetstream.JetStream, st jetstream.Stream)
 		}
 	}
 	return nil, errors.New("the key of the cache was stored and is not there")
-}
-
-// takeStates reads what all other processes are behind with.
-func (s *Shared) takeStates(ctx context.Context, st jetstream.Stream) error {
-	info, err := st.Info(ctx, jetstream.WithSubjectFilter(stream.CacheBehind))
-	if err != nil {
-		return fmt.Errorf("list what Redis is behind with: %w", err)
-	}
-	now := time.Now()
-	s.mu.RLock()
-	since := make(map[string]state, len(s.others))
-	for id, o := range s.others {
-		since[id] = state{seq: o.seq, since: o.since}
-	}
-	s.mu.RUnlock()
-	states := make(map[string]*state)
-	for subject := range info.State.Subjects {
-		id := strings.TrimPrefix(subject, stream.CacheBehindPrefix)
-		if id == s.id {
-			continue
-		}
-		msg, err := st.GetLastMsgForSubject(ctx, subject)
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue // it has expired
-		}
-		if err != nil {
-			return fmt.Errorf("read what Redis is behind with: %w", err)
-		}
-		o := parseState(msg.Data)
-		if o.empty() {
-			continue
-		}
-		o.seq, o.since = msg.Sequence, now
-		if old, ok := since[id]; ok && old.seq == o.seq {
-			o.since = old.since
-		}
-		states[id] = o
-	}
-	s.mu.Lock()
-	s.others = states
-	s.mu.Unlock()
-	return nil
-}
-
-// heard takes what another process has just said, before the stream is asked.
-func (s *Shared) heard(m *nats.Msg) {
-	id := strings.TrimPrefix(m.Subject, stream.CacheBehindPrefix)
-	if id == s.id {
-		return
-	}
-	if o := parseState(m.Data); !o.empty() {
-		o.since = time.Now()
-		s.mu.Lock()
-		s.others[id] = o // the stream is asked whether it is less
-		s.mu.Unlock()
-	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }

@@ -20,7 +20,7 @@ type process struct {
 	fresh  *Refresher // nil in a gateway
 	shared *Shared
 	nc     *nats.Conn
-	walks  chan struct{}
+	walks  chan bool
 }
 
 // newProcess makes a process with connections of its own; st is nil for a gateway.
@@ -36,10 +36,10 @@ func newProcess(t *testing.T, natsURL, redisURL string, st *store, change ...fun
 	check(t, err)
 	r.key.Store(nil) // it comes from NATS
 	t.Cleanup(func() { r.Close() })
-	p := &process{redis: r, nc: nc, walks: make(chan struct{}, 100)}
+	p := &process{redis: r, nc: nc, walks: make(chan bool, 100)}
 	sc := SharedConfig{
 		JS: js, Redis: r, Every: 50 * time.Millisecond, OrphanAfter: 300 * time.Millisecond, Wait: patience, DoubtAfter: patience,
-		Walk: func() { p.walks <- struct{}{} },
+		Walk: func(all bool) { p.walks <- all },
 	}
 	if st != nil {
 		p.fresh = newRefresher(t, RefresherConfig{Redis: r, Reader: st, RetryAfter: 20 * time.Millisecond})
@@ -113,7 +113,7 @@ func TestStaleSessionIsReadByNobody(t *testing.T) {
 	began := time.Now()
 	check(t, next.fresh.ChangedWait(t.Context(), "s", "other"))
 	flush(t, next.fresh)
-	next.fresh.Walked(began)
+	next.fresh.Walked(began, false)
 	for _, p := range []*process{gateway, late, later} {
 		eventually(t, "trust", func() bool { return p.shared.Trust("s") == Trusted })
 		sameTurns(t, load(t, histories(p), "s", 0, FromRedis, false).Turns, all)
@@ -240,7 +240,7 @@ func newProcess1(t *testing.T, natsURL, redisURL string) *process {
 // TestWhatCannotBeReadIsAll: a state of a newer version, or garbage, may be anything.
 func TestWhatCannotBeReadIsAll(t *testing.T) {
 	for text, all := range map[string]bool{`{}`: false, `{"sessions":["a"]}`: false, `{"all":true}`: true, ``: true, `[`: true, `{"sessions":3}`: true} {
-		if o := parseState([]byte(text)); o.all != all || o.behind("x") != all {
+		if o := parseState([]byte(text)); o.All != all || o.behind("x") != all {
 			t.Errorf("%q is %+v", text, o)
 		}
 	}

@@ -27,13 +27,18 @@ type staleSet struct {
 	// missedAt has refreshed all of them.
 	behind   bool
 	missedAt time.Time
-	walked   time.Time     // when the last walk began that refreshed all it found
-	failing  int           // how many of tasks have failed
-	changed  chan struct{} // gets something when what Redis is behind with may have changed
-	written  bool          // Redis took something since the last outage
-	closing  bool
-	empty    chan struct{} // closed while tasks is empty
-	room     chan struct{} // closed, and replaced, when a task goes away
+	// lost says of behind that Redis has lost what it had: a walk has to go back as far as
+	// entries live.
+	lost              bool
+	walked, walkedAll time.Time     // when the last walk began that refreshed all it found, and the last that went back so far
+	marking           bool          // unmarked is kept
+	unmarked          []string      // were refreshed since the last mark
+	failing           int           // how many of tasks have failed
+	changed           chan struct{} // gets something when what Redis is behind with may have changed
+	written           bool          // Redis took something since the last outage
+	closing           bool
+	empty             chan struct{} // closed while tasks is empty
+	room              chan struct{} // closed, and replaced, when a task goes away
 }
 
 type task struct {
@@ -179,6 +184,9 @@ func (s *staleSet) done(session string) {
 	defer s.mu.Unlock()
 	s.written = true
 	t := s.tasks[session]
+	if s.marking && len(s.unmarked) <= s.max {
+		s.unmarked = append(s.unmarked, session)
+	}
 	if t.failed {
 		s.failing--
 		defer s.tell()
@@ -291,22 +299,59 @@ func (s *staleSet) behindWith(limit int, writable bool) (sessions []string, all 
 }
 
 // walkedSince says that a walk over all sessions, which began at a time, has refreshed what it found.
-func (s *staleSet) walkedSince(began time.Time) {
+// all says that it went back as far as entries live.
+func (s *staleSet) walkedSince(began time.Time, all bool) {
 	s.mu.Lock()
-	if began.After(s.walked) {
-		s.walked = began
+	s.walked = later(s.walked, began)
+	if all {
+		s.walkedAll = later(s.walkedAll, began)
 	}
-	if began.After(s.missedAt) {
-		s.behind = false
+	if began.After(s.missedAt) && (all || !s.lost) {
+		s.behind, s.lost = false, false
 	}
 	s.mu.Unlock()
 	s.tell()
 }
 
-func (s *staleSet) lastWalk() time.Time {
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// lastWalk is when the last walk began, or the last that went back as far as entries live.
+func (s *staleSet) lastWalk(all bool) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if all {
+		return s.walkedAll
+	}
 	return s.walked
+}
+
+// lose says that Redis has lost something that was written.
+func (s *staleSet) lose() {
+	s.mu.Lock()
+	s.behind, s.lost, s.missedAt, s.unmarked = true, true, time.Now(), nil
+	s.mu.Unlock()
+	s.tell()
+}
+
+func (s *staleSet) hasLost() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
+}
+
+// takeUnmarked returns the sessions that were refreshed since it was called last; all is true when
+// there were too many.
+func (s *staleSet) takeUnmarked() (sessions []string, all bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.marking = true
+	sessions, s.unmarked = s.unmarked, nil
+	return sessions, len(sessions) > s.max
 }
 
 func (s *staleSet) size() (n int, missed bool) {

@@ -60,9 +60,10 @@ type Config struct {
 	Rebind bool
 	// Cache is told of changes; nil means there is none.
 	Cache Refresher
-	// OnWalked is told when a walk began that has refreshed all that it found in the cache.
+	// OnWalked is told when a walk began that has refreshed all that it found in the cache, and whether
+	// it was about all that the cache can hold (see [Consumer.Walk]).
 	// It must not block. Nil tells nobody.
-	OnWalked func(began time.Time)
+	OnWalked func(began time.Time, all bool)
 
 	// BatchTurns and BatchBytes bound a batch. Three are under way at one time. The
 	// size of turns that were not fetched yet is guessed from the last batch.

@@ -28,6 +28,7 @@ type Consumer struct {
 
 	dead    chan deadLetter
 	walkNow chan struct{}
+	walkAll atomic.Bool // the next walk is about all that the cache can hold
 	repairs repairs
 	pulse   pulse
 
@@ -193,9 +194,13 @@ func (c *Consumer) worthWaiting(err error) bool {
 	return !errors.Is(err, ErrOtherFolder) && !errors.Is(err, transcript.ErrFailed) && (c.joined || !errors.Is(err, stream.ErrMisconfigured))
 }
 
-// WalkNow walks the folder soon, without waiting for the next time; for when the
-// cache lost track of what changed.
-func (c *Consumer) WalkNow() {
+// Walk walks the folder soon, without waiting for the next time; for when the cache lost
+// track of what changed. With all it is about all sessions that the cache can hold, not only those that
+// have changed since the last walk; for when the cache has lost what it had.
+func (c *Consumer) Walk(all bool) {
+	if all {
+		c.walkAll.Store(true)
+	}
 	select {
 	case c.walkNow <- struct{}{}:
 	default:

@@ -15,8 +15,12 @@ const cacheLife = 24 * time.Hour
 
 // cacheBound is how long a walk waits for the cache to take what changed, in
 // all. When it does not, the next walk looks as far back as this one did; files
-// never wait for Redis.
+// never wait for Redis. A walk over all that the cache can hold waits for as long as walks are apart.
 const cacheBound = time.Minute
+
+// cacheMargin is how much further back than the last walk the next one looks: a Redis that was restored may
+// lack what was refreshed shortly before that.
+const cacheMargin = time.Minute
 
 // walkLoop walks the folder at the start, then every now and then, and when asked.
 func (c *Consumer) walkLoop(ctx context.Context) {
@@ -24,9 +28,11 @@ func (c *Consumer) walkLoop(ctx context.Context) {
 	defer tick.Stop()
 	stale := time.Duration(0) // whoever was here before may have been killed just now
 	for {
-		if err := c.walk(ctx, stale); err == nil {
+		all := c.walkAll.Swap(false)
+		if err := c.walk(ctx, stale, all); err == nil {
 			stale = transcript.StaleTail
 		} else if ctx.Err() == nil {
+			c.walkAll.CompareAndSwap(false, all)
 			c.cfg.Logger.Warn("the walk over the transcripts is not complete; the next one does it all", "error", err)
 		}
 		select {
@@ -39,8 +45,8 @@ func (c *Consumer) walkLoop(ctx context.Context) {
 }
 
 // walk folds what nobody folds and refreshes the cache of what changed since the
-// last walk that got all of it into the cache.
-func (c *Consumer) walk(ctx context.Context, stale time.Duration) error {
+// last walk that got all of it into the cache, or of all that it can hold.
+func (c *Consumer) walk(ctx context.Context, stale time.Duration, all bool) error {
 	started := time.Now()
 	cfg := transcript.WalkConfig{Stale: stale, Fault: func(token string, err error) {
 		var bad *transcript.CorruptError
@@ -54,10 +60,15 @@ func (c *Consumer) walk(ctx context.Context, stale time.Duration) error {
 	if cfg.Since, err = c.cfg.Store.LastWalk(ctx); err != nil {
 		return err
 	}
-	if floor := started.Add(-cacheLife); cfg.Since.Before(floor) {
-		cfg.Since = floor
+	bound, floor := cacheBound, started.Add(-cacheLife)
+	cfg.Since = cfg.Since.Add(-cacheMargin)
+	if all {
+		bound = max(bound, c.cfg.WalkEvery)
 	}
-	cctx, cancel := context.WithTimeout(ctx, cacheBound)
+	if all || cfg.Since.Before(floor) {
+		cfg.Since, all = floor, true
+	}
+	cctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	var cacheErr error
 	cfg.Changed = func(string) {} // without a cache too: it finds out what does not tell its session
@@ -78,7 +89,7 @@ func (c *Consumer) walk(ctx context.Context, stale time.Duration) error {
 		return fmt.Errorf("refresh the cache: %w", cacheErr)
 	}
 	if c.cfg.Cache != nil && c.cfg.OnWalked != nil {
-		c.cfg.OnWalked(started)
+		c.cfg.OnWalked(started, all)
 	}
 	c.stats.walks.Add(1)
 	return c.cfg.Store.MarkWalk(ctx, started)

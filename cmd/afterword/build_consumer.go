@@ -41,7 +41,7 @@ func (b *builder) consume() error {
 	if b.redis != nil {
 		rcfg := cache.RefresherConfig{
 			Redis: b.redis, Reader: b.store, StoreTimeout: b.o.store.fileTimeout, Logger: b.log,
-			OnMissed: func() { b.consumer.WalkNow() }, // nothing changes before the consumer runs
+			OnMissed: func() { b.consumer.Walk(false) }, // nothing changes before the consumer runs
 		}
 		if b.tracing != nil {
 			rcfg.OnRefreshed = b.tracing.Refreshed

@@ -58,7 +58,7 @@ func (b *builder) startEmbedded() error {
 		if err != nil {
 			return err
 		}
-		b.o.redis.url = srv.URL()
+		b.o.redis.url, b.embeddedRedis = srv.URL(), true
 		b.onStop("embedded redis", 100, func(context.Context) error { srv.Close(); return nil })
 		if err := keys.Redis.Listens(srv.Addr()); err != nil {
 			return err

@@ -26,7 +26,7 @@ func (o *redisOptions) config() (cache.Config, error) {
 	}
 	return cache.Config{
 		URL: o.url, DataDirs: o.dataDirs(), CA: o.ca, Cert: o.cert, CertKey: o.key, Key: key, OpTimeout: o.timeout, DialTimeout: o.dial, ReadTimeout: o.read, WriteTimeout: o.write,
-		PoolSize: o.poolSize, PoolTimeout: o.pool, StallAfter: o.stall, BreakerWait: o.breaker,
+		PoolSize: o.poolSize, PoolTimeout: o.pool, StallAfter: o.stall, BreakerWait: o.breaker, CheckEvery: o.check,
 	}, nil
 }
 
@@ -80,9 +80,9 @@ func (b *builder) share(refresher *cache.Refresher) error {
 	if b.redis == nil || b.shared != nil {
 		return nil
 	}
-	cfg := cache.SharedConfig{JS: b.js, Redis: b.redis, Refresher: refresher, Logger: b.log}
+	cfg := cache.SharedConfig{JS: b.js, Redis: b.redis, Refresher: refresher, Group: b.o.group, Fresh: b.embeddedRedis, DoubtAfter: b.o.redis.doubt, Logger: b.log}
 	if refresher != nil {
-		cfg.Walk = func() { b.consumer.WalkNow() }
+		cfg.Walk = func(all bool) { b.consumer.Walk(all) }
 	}
 	s, err := cache.NewShared(cfg)
 	if err != nil {

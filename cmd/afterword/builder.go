@@ -53,25 +53,26 @@ type builder struct {
 	o    serviceOptions
 	name string
 
-	guard      *httpio.Guard
-	exposed    []string // addresses that other machines may reach
-	listener   net.Listener
-	store      *transcript.Store // nil on a gateway
-	late       *lateStore        // of a gateway, which only reads
-	server     *embedded.NATS
-	nc         *nats.Conn
-	js         jetstream.JetStream
-	watching   *stream.Watch
-	fromStream *consumer.StreamReader // transcripts, where no files are at hand
-	memory     *transcript.Memory     // of all that read transcripts
-	redis      *cache.Redis           // nil without a cache
-	shared     *cache.Shared          // nil without a cache
-	publisher  *publisher.Publisher
-	history    *cache.History
-	events     *live.Feed
-	tracing    *tracing.Tracing // nil when nobody traces
-	consumer   *consumer.Consumer
-	console    *console.Console // nil on a gateway and a consumer
+	guard         *httpio.Guard
+	exposed       []string // addresses that other machines may reach
+	listener      net.Listener
+	store         *transcript.Store // nil on a gateway
+	late          *lateStore        // of a gateway, which only reads
+	server        *embedded.NATS
+	nc            *nats.Conn
+	js            jetstream.JetStream
+	watching      *stream.Watch
+	fromStream    *consumer.StreamReader // transcripts, where no files are at hand
+	memory        *transcript.Memory     // of all that read transcripts
+	redis         *cache.Redis           // nil without a cache
+	shared        *cache.Shared          // nil without a cache
+	embeddedRedis bool                   // it runs in this process, and is empty at the start
+	publisher     *publisher.Publisher
+	history       *cache.History
+	events        *live.Feed
+	tracing       *tracing.Tracing // nil when nobody traces
+	consumer      *consumer.Consumer
+	console       *console.Console // nil on a gateway and a consumer
 
 	streams  atomic.Pointer[error] // what keeps the streams from being used; a nil error when nothing does
 	ready    map[string]gateway.Check

@@ -90,7 +90,7 @@ type redisOptions struct {
 	ca, cert, key                    string // files, PEM
 	keyFile                          string // of the key of entries
 	timeout, dial, read, write, pool time.Duration
-	stall, breaker                   time.Duration
+	stall, breaker, check, doubt     time.Duration
 	poolSize                         int
 	dataDirs                         foldersOf
 }
@@ -114,6 +114,8 @@ func (o *redisOptions) add(f flags, without string) {
 	f.wait(&o.pool, cache.DefaultPoolTimeout, "redis-pool-timeout", "bound of waiting for one of them")
 	f.wait(&o.stall, cache.DefaultStallAfter, "redis-stall-after", "how long none of the connections, all in use, was answered on, when histories are read elsewhere instead of waiting for one")
 	f.wait(&o.breaker, cache.DefaultBreakerWait, "redis-breaker-wait", "how long a Redis that failed three times in a row is left alone before it is asked again")
+	f.wait(&o.check, cache.DefaultCheckEvery, "redis-check-every", "time between two checks whether Redis takes reads and writes")
+	f.wait(&o.doubt, cache.DefaultDoubtAfter, "redis-doubt-after", "time without word from NATS, or a consumer, after which Redis is doubted")
 }
 
 // redactRedis is a Redis URL, or what stands for one, without its secrets.

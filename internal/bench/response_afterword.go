@@ -110,11 +110,11 @@ func serveConsumers(ctx context.Context, j partJob, say func(partLine)) (err err
 		return err
 	}
 	var c *consumer.Consumer
-	refresher, err := cache.NewRefresher(cache.RefresherConfig{Redis: redis, Reader: store, OnMissed: func() { c.WalkNow() }})
+	refresher, err := cache.NewRefresher(cache.RefresherConfig{Redis: redis, Reader: store, OnMissed: func() { c.Walk(false) }})
 	if err != nil {
 		return err
 	}
-	shared, err := cache.NewShared(cache.SharedConfig{JS: js, Redis: redis, Refresher: refresher, Walk: func() { c.WalkNow() }})
+	shared, err := cache.NewShared(cache.SharedConfig{JS: js, Redis: redis, Refresher: refresher, Walk: func(all bool) { c.Walk(all) }})
 	if err != nil {
 		return err
 	}

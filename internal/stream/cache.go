@@ -19,6 +19,13 @@ const (
 	CacheBehindPrefix = "afterword.cache.behind."
 	// CacheBehind matches the subjects of all processes.
 	CacheBehind = CacheBehindPrefix + "*"
+	// CacheBeatPrefix and the id of a process make the subject on which it says now and then that it
+	// is there. This is not kept in the stream.
+	CacheBeatPrefix = "afterword.cache.beat."
+	// CacheBeatNow asks all processes to say it now.
+	CacheBeatNow = CacheBeatPrefix + "now"
+	// CacheTold matches what processes tell each other: the subjects with both prefixes.
+	CacheTold = "afterword.cache.*.*"
 )
 
 // EnsureCache returns the stream [Cache], with its state as it is now. It creates
@@ -64,5 +71,10 @@ func WrongLast(err error) bool {
 		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
 }
 
-// CacheClearedFor is how long the stream keeps that a process is behind with nothing any more.
-const CacheClearedFor = time.Hour
+const (
+	// CacheClearedFor is how long the stream keeps that there is nothing more to say of a process.
+	CacheClearedFor = time.Hour
+	// CacheToldFor is how long the stream keeps what a process has said last: as long as its entries
+	// in Redis live.
+	CacheToldFor = 24 * time.Hour
+)
