@@ -37,6 +37,28 @@ func TestCluster(t *testing.T) {
 		holds(t, c, turns(t, many[i].SessionID, 1, 12), DefaultTTL)
 	}
 
+	// One node comes back with what it had once.
+	old, next := mark{"p", r.markKeys(), 1}, mark{"p", r.markKeys(), 2}
+	marks := func(m mark) bool {
+		found, err := r.readMarks(ctx, []mark{m})
+		return err == nil && found[0]
+	}
+	lost, err := r.writeMark(ctx, old, 0)
+	check(t, err)
+	check(t, bare(t, s.Nodes[1].Addr()).Save(ctx).Err())
+	if second, err := r.writeMark(ctx, next, 1); lost || second || err != nil || !marks(next) {
+		t.Error("marks in a Cluster", lost, second, err)
+	}
+	s.Nodes[1].Restart()
+	eventually(t, "the Cluster", func() bool { _, err := r.readMarks(ctx, []mark{old}); return err == nil })
+	if !marks(old) || marks(next) {
+		t.Error("a node has lost its mark and is not missed")
+	}
+	eventually(t, "the loss to be noticed", func() bool {
+		lost, _ := r.writeMark(ctx, mark{"p", r.markKeys(), 3}, 2)
+		return lost
+	})
+
 	// While one node hangs, the sessions of the others are written.
 	s.Nodes[2].Hang()
 	defer s.Nodes[2].Resume()

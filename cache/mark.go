@@ -73,7 +73,7 @@ func (r *Redis) writeMark(ctx context.Context, m mark, before int64) (lost bool,
 		for i, s := range sessions {
 			cmds[i] = markScript.Eval(ctx, pipe, []string{RecentKey(s)}, version, sign(*key, s, version, nil), (r.cfg.TTL + markLonger).Milliseconds(), old)
 		}
-		pipe.Exec(ctx) // each command has its error
+		exec(ctx, pipe)
 		for _, c := range cmds {
 			switch written, failed := c.Int(); {
 			case failed != nil:
@@ -108,7 +108,7 @@ func (r *Redis) findMarks(ctx context.Context, c redis.Cmdable, wanted []mark) (
 			cmds[i] = append(cmds[i], pipe.HMGet(ctx, RecentKey(s), fieldVersion, fieldMAC))
 		}
 	}
-	pipe.Exec(ctx) // each command has its error
+	exec(ctx, pipe)
 	found := make([]bool, len(wanted))
 	for i, m := range wanted {
 		found[i] = true

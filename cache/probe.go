@@ -90,7 +90,7 @@ func (r *Redis) probeRead(ctx context.Context) error {
 	for i := range cmds {
 		cmds[i] = pipe.HMGet(ctx, RecentKey(probeID()), fieldVersion)
 	}
-	_, err := pipe.Exec(ctx)
+	exec(ctx, pipe)
 	for _, c := range cmds {
 		switch err := c.Err(); {
 		case err == nil:
@@ -102,7 +102,7 @@ func (r *Redis) probeRead(ctx context.Context) error {
 			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // probeWrite does what a refresh does.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -44,39 +45,65 @@ func quick(url string) Config {
 	return cfg
 }
 
-// TestRedisThatRefusesWritesIsNotRead: a session that Redis could not be told of comes from the
-// file, without being degraded, until Redis has it; nobody has to write a turn for that. What
-// Redis said is named all the time, and logged once.
-func TestRedisThatRefusesWritesIsNotRead(t *testing.T) {
-	s := servertest.Redis(t)
+// TestRedisInTroubleIsNotRead: a session that Redis could not be told of comes from the
+// file, without being degraded while Redis answers reads, until Redis has it; nobody has to write a turn for
+// that. What Redis said is named all the time, and logged once at the beginning and once at the end.
+func TestRedisInTroubleIsNotRead(t *testing.T) {
+	s := servertest.Redis(t, "--enable-debug-command", "yes", "--enable-protected-configs", "yes", "--loading-process-events-interval-bytes", "1024", "--user", "afterword", "on", ">secret", "allcommands", "allkeys", "allchannels")
 	c := bare(t, s.Addr())
 	do := func(args ...any) { t.Helper(); check(t, c.Do(t.Context(), args...).Err()) }
+	set := func(name, value string) func() { return func() { do("config", "set", name, value) } }
+	password := func(text string) func() {
+		return func() {
+			do("acl", "setuser", "afterword", "resetpass", ">"+text)
+			do("client", "kill", "user", "afterword")
+		}
+	}
+	const refusesWrites, refusesReads, noAnswer, credentials = "Redis refuses writes", "Redis refuses reads", "Redis does not answer", "Redis refused the credentials"
 	for _, f := range []struct {
-		name, cause string
-		fault, mend func()
+		name, what, cause string
+		fault, mend       func()
+		begin, end        string // of the log, where it says something else
 	}{
-		{"replica of nowhere", "READONLY", func() { do("replicaof", "127.0.0.1", "1") }, func() { do("replicaof", "no", "one") }},
-		{"full", "OOM", func() { do("config", "set", "maxmemory", "1") }, func() { do("config", "set", "maxmemory", "0") }},
-		{"no replicas", "NOREPLICAS", func() { do("config", "set", "min-replicas-to-write", "2") }, func() { do("config", "set", "min-replicas-to-write", "0") }},
-		{
-			"ACL", "NOPERM", func() { do("acl", "setuser", "default", "-eval", "-evalsha") }, func() { do("acl", "setuser", "default", "+@all") },
-		},
+		{name: "replica of nowhere", what: refusesWrites, cause: "READONLY", fault: func() { do("replicaof", "127.0.0.1", "1") }, mend: func() { do("replicaof", "no", "one") }},
+		{name: "full", what: refusesWrites, cause: "OOM", fault: set("maxmemory", "1"), mend: set("maxmemory", "0")},
+		{name: "no replicas", what: refusesWrites, cause: "NOREPLICAS", fault: set("min-replicas-to-write", "2"), mend: set("min-replicas-to-write", "0")},
+		{name: "ACL without scripts", what: refusesWrites, cause: "NOPERM", fault: func() { do("acl", "setuser", "afterword", "-eval", "-evalsha") }, mend: func() { do("acl", "setuser", "afterword", "+@all") }},
+		{name: "ACL without reads", what: refusesReads, cause: "NOPERM", fault: func() { do("acl", "setuser", "afterword", "-hmget") }, mend: func() { do("acl", "setuser", "afterword", "+@all") }},
+		{name: "snapshots fail", what: refusesWrites, cause: "MISCONF", fault: func() {
+			dir := c.ConfigGet(t.Context(), "dir").Val()["dir"]
+			check(t, os.Mkdir(filepath.Join(dir, "a.rdb"), 0o700)) // a snapshot cannot replace it
+			do("config", "set", "dbfilename", "a.rdb", "save", "1 1")
+			do("set", "x", "y")
+			eventually(t, "a snapshot that fails", func() bool {
+				return strings.Contains(c.Info(t.Context(), "persistence").Val(), "rdb_last_bgsave_status:err")
+			})
+		}, mend: func() { do("config", "set", "save", "", "dbfilename", "b.rdb", "stop-writes-on-bgsave-error", "no") }},
+		{name: "password changed", what: credentials, cause: "WRONGPASS", fault: password("other"), mend: password("secret"), begin: "Redis refuses", end: "Redis takes"},
+		{name: "loading", what: noAnswer, cause: "LOADING", fault: func() {
+			do("config", "set", "key-load-delay", "20000", "rdbcompression", "no")
+			var keys []any
+			for i := range 400 {
+				keys = append(keys, fmt.Sprintf("fill%04d", i), fmt.Sprintf("%0600d", i*i*i*7919))
+			}
+			check(t, c.MSet(t.Context(), keys...).Err())
+			go bare(t, s.Addr()).Do(context.Background(), "debug", "reload")
+			eventually(t, "it to load", func() bool {
+				return strings.HasPrefix(fmt.Sprint(bare(t, s.Addr()).Get(t.Context(), "x").Err()), "LOADING")
+			})
+		}, mend: set("key-load-delay", "0")},
+		{name: "killed", what: noAnswer, cause: "", fault: s.Kill, mend: s.Restart},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			do("flushall")
 			var log logged
-			cfg := quick(s.URL())
+			cfg := quick("redis://afterword:secret@" + s.Addr())
 			cfg.Logger = log.logger()
 			r, st := newRedis(t, cfg), newStore()
-			reader := newRedis(t, quick(s.URL())) // of a process that never writes
+			cfg.Logger = nil
+			reader := newRedis(t, cfg) // of a process that never writes
 			fresh := newRefresher(t, RefresherConfig{Redis: r, Reader: st, RetryAfter: 20 * time.Millisecond})
-			trust := func(session string) Trust {
-				if fresh.Behind(session) {
-					return Refused
-				}
-				return Trusted
-			}
-			h := newHistory(t, HistoryConfig{Redis: reader, File: st, Trust: trust})
+			h := newHistory(t, HistoryConfig{Redis: reader, File: st, Trust: fresh.trust})
 			all := turns(t, "s", 1, 6)
 			st.put(all[:3]...)
 			st.put(turns(t, "other", 1, 2)...)
@@ -89,16 +116,26 @@ func TestRedisThatRefusesWritesIsNotRead(t *testing.T) {
 			defer f.mend()
 			st.put(all[3:]...)
 			fresh.Changed("s")
-			eventually(t, "the refusal", func() bool { return fresh.Behind("s") })
-			sameTurns(t, load(t, h, "s", 0, FromFile, false).Turns, all)
+			eventually(t, "the trouble", func() bool {
+				return r.Check(t.Context()) != nil && (f.what == refusesReads || fresh.Behind("s") && !r.Writable())
+			})
+			degraded := f.what != refusesWrites // whoever reads may have met it
+			if res, err := h.Load(t.Context(), "s", 0); err != nil || res.Source != FromFile || !degraded && res.Degraded {
+				t.Errorf("the history comes from %s, degraded %v, %v", res.Source, res.Degraded, err)
+			} else {
+				sameTurns(t, res.Turns, all)
+			}
 			if fresh.Behind("other") {
 				t.Error("a session that did not change is not read from Redis any more")
 			}
 			for range 5 {
 				err := r.Check(t.Context())
 				var trouble *TroubleError
-				if !errors.As(err, &trouble) || trouble.What != "Redis refuses writes" || !strings.HasPrefix(trouble.Why, f.cause) || trouble.Do == "" {
+				if !errors.As(err, &trouble) || !strings.HasPrefix(trouble.What, f.what) || !strings.HasPrefix(trouble.Why, f.cause) || trouble.Do == "" {
 					t.Fatalf("the check says %v, not %s", err, f.cause)
+				}
+				if f.what == refusesReads {
+					continue
 				}
 				if r.Writable() {
 					t.Error("the breaker of writes is closed")
@@ -110,14 +147,56 @@ func TestRedisThatRefusesWritesIsNotRead(t *testing.T) {
 
 			f.mend()
 			flush(t, fresh)
-			check(t, r.Check(t.Context()))
+			eventually(t, "recovery", func() bool { return r.Check(t.Context()) == nil && reader.Check(t.Context()) == nil })
 			sameTurns(t, load(t, h, "s", 0, FromRedis, false).Turns, all)
+			begin, end := f.what, "Redis takes writes again"
+			switch {
+			case f.begin != "":
+				begin, end = f.begin, f.end
+			case f.what == noAnswer:
+				end = "Redis answers again"
+			case f.what == refusesReads:
+				end = "Redis takes reads again"
+			}
 			eventually(t, "the last line", func() bool { return len(log.lines()) >= 2 })
-			if l := log.lines(); len(l) != 2 || !strings.Contains(l[0], "Redis refuses writes, going on without it") || !strings.Contains(l[0], f.cause) ||
-				!strings.Contains(l[1], "Redis takes writes again") {
+			if l := log.lines(); len(l) != 2 || !strings.Contains(l[0], begin) || !strings.Contains(l[0], f.cause) || !strings.Contains(l[1], end) {
 				t.Errorf("logged were %q", l)
 			}
 		})
+	}
+}
+
+// TestNodeOfAClusterByAPlainURL: it answers for its own slots alone, which is said, and its sessions come
+// from files as all others do.
+func TestNodeOfAClusterByAPlainURL(t *testing.T) {
+	s := servertest.RedisCluster(t, 2)
+	var log logged
+	cfg := quick(s.Nodes[0].URL())
+	cfg.Logger = log.logger()
+	r, st := newRedis(t, cfg), newStore()
+	f := newRefresher(t, RefresherConfig{Redis: r, Reader: st, RetryAfter: 20 * time.Millisecond})
+	h := newHistory(t, HistoryConfig{Redis: r, File: st, Trust: f.trust})
+	sessions := []string{"a", "b", "c", "d", "e", "f"}
+	for _, session := range sessions {
+		st.put(turns(t, session, 1, 3)...)
+		f.Changed(session)
+	}
+	eventually(t, "the trouble", func() bool { return r.Check(t.Context()) != nil })
+	for range 3 {
+		for _, session := range sessions {
+			st.put(turns(t, session, 4, 6)...)
+			f.Changed(session)
+			res, err := h.Load(t.Context(), session, 0)
+			check(t, err)
+			sameTurns(t, res.Turns, turns(t, session, 1, 6))
+		}
+		if err := r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "MOVED") || !strings.Contains(err.Error(), "redis+cluster") {
+			t.Errorf("the check says %v", err)
+		}
+	}
+	eventually(t, "the line", func() bool { return log.lines()[0] != "" })
+	if l := log.lines(); len(l) != 1 || !strings.Contains(l[0], "MOVED") {
+		t.Errorf("logged were %q", l)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -115,7 +116,7 @@ func (r *Redis) fakes(ctx context.Context, batch []encoded, results []written, k
 	for n, i := range which {
 		cmds[n] = pipe.HMGet(ctx, RecentKey(batch[i].session), fieldVersion, fieldTurns, fieldMAC)
 	}
-	pipe.Exec(ctx) // each command has its error
+	exec(ctx, pipe)
 	fakes := make(map[int]string)
 	for n, i := range which {
 		fields, err := cmds[n].Result()
@@ -129,6 +130,17 @@ func (r *Redis) fakes(ctx context.Context, batch []encoded, results []written, k
 		}
 	}
 	return fakes
+}
+
+// exec runs a pipeline. Then each command has its error, that of a connection which could not be made included.
+func exec(ctx context.Context, pipe redis.Pipeliner) {
+	cmds, err := pipe.Exec(ctx)
+	if err == nil || slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Err() != nil }) {
+		return
+	}
+	for _, c := range cmds {
+		c.SetErr(err)
+	}
 }
 
 type written struct {
@@ -156,7 +168,7 @@ func (r *Redis) pipeline(ctx context.Context, batch []encoded, replaced []string
 			}
 			cmds[n] = queue(pipe, []string{ConversationKey(e.session), RecentKey(e.session)}, args...)
 		}
-		pipe.Exec(ctx) // each command has its error
+		exec(ctx, pipe)
 		for n, i := range which {
 			stored, err := cmds[n].Int()
 			results[i] = written{stored == 1, err}
