@@ -154,7 +154,7 @@ func mayCarry(name string) bool {
 func (d *Draft) missingUser() error {
 	for _, m := range d.Misspellings() {
 		if m.Meant == "user" {
-			return &RuleError{Member: "user", Rule: "is missing; names are case-sensitive: " + strconv.Quote(m.Member) + " is another member"}
+			return &RuleError{Member: "user", Rule: "is missing; " + strconv.QuoteToASCII(m.Member) + " is another member: names are exact"}
 		}
 	}
 	return &RuleError{Member: "user", Rule: "is missing"}

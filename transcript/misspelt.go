@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -74,7 +75,7 @@ func resembled(path string) string {
 		switch n := len(bareKnown); {
 		case n >= 8:
 			most = 2
-		case n >= 5:
+		case n >= 5, n == 4 && len(bare) < n, bare == bareKnown+"s", sameLetters(bare, bareKnown):
 			most = 1
 		}
 		if n := distance(bare, bareKnown, most); n <= most && n < least {
@@ -82,6 +83,16 @@ func resembled(path string) string {
 		}
 	}
 	return best
+}
+
+// sameLetters reports whether two names differ in the order of their letters at the most. Of short
+// names only such are misspellings, plurals, and those of four letters that lack one: others are
+// words of their own.
+func sameLetters(a, b string) bool {
+	x, y := []byte(a), []byte(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return bytes.Equal(x, y)
 }
 
 // bareName is a name without what programs spell differently: case and separators.

@@ -19,7 +19,9 @@ func TestMisspellings(t *testing.T) {
 		`"tool_calls":[{},{"argument":1}]`:  "tool_calls[1].arguments",
 		`"attachments":[{"mediaType":"a"}]`: "attachments[0].media_type",
 		`"attachments":[{"sha-256":"a"}]`:   "attachments[0].sha256",
-		`"x-new":1`:                         "", `"x_user":1`: "", `"title":1`: "", `"role":1`: "", `"content":1`: "", `"language":1`: "", `"created_at":1`: "",
+		`"usr":"x"`:                         "user", `"users":"x"`: "user", `"uesr":"x"`: "user", `"rve":2`: "rev", `"tool_calls":[{"nme":"f"}]`: "tool_calls[0].name", `"mta":{}`: "meta",
+		`"used":1`: "", `"url":"x"`: "", `"ref":1`: "", `"uid":1`: "", `"beta":1`: "", `"tool_calls":[{"type":"x","game":1}]`: "", `"attachments":[{"url":"x"}]`: "",
+		`"x-new":1`: "", `"x_user":1`: "", `"title":1`: "", `"role":1`: "", `"content":1`: "", `"language":1`: "", `"created_at":1`: "",
 		`"username":1`: "", `"metadata":1`: "", `"":1`: "", `"a.b":1`: "", `"thread_id":1`: "", `"tags":[]`: "", `"temperature":1`: "",
 		`"usage":{"total_tokens":1}`: "", `"meta":{"assistnt":1}`: "", `"x-new":{"assistnt":1}`: "", `"tool_calls":[{"type":"function"}]`: "",
 		`"é":1`: "", `"` + strings.Repeat("assistant", 1000) + `":1`: "",
@@ -39,7 +41,7 @@ func TestMisspellings(t *testing.T) {
 			t.Errorf("%.80s: %v", member, found[0].Rule())
 		}
 	}
-	if _, err := ParseDraft([]byte(`{"User":"u"}`)); err == nil || err.Error() != `user is missing; names are case-sensitive: "User" is another member` {
+	if _, err := ParseDraft([]byte(`{"User":"u"}`)); err == nil || err.Error() != `user is missing; "User" is another member: names are exact` {
 		t.Errorf("%v", err)
 	}
 	var b strings.Builder

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/afterword-io/afterword/internal/exchange"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -36,13 +34,4 @@ func fillIn(d *transcript.Draft, number int, base transcript.Instant) error {
 		d.SetTimestamp(base + transcript.Instant(number))
 	}
 	return nil
-}
-
-// acceptable returns what is published of a turn that is filled in, or why a publisher would refuse it.
-func acceptable(d *transcript.Draft) (transcript.Snapshot, error) {
-	snap, err := d.Snapshot(0)
-	if err == nil {
-		err = transcript.CheckAhead(snap.Timestamp, time.Now())
-	}
-	return snap, err
 }

@@ -31,6 +31,7 @@ type importOptions struct {
 	resume   string
 	every    time.Duration
 	stall    time.Duration
+	strict   bool
 	dryRun   bool
 	json     bool
 }
@@ -86,7 +87,8 @@ command goes on.`,
 	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which turns without one are dated; the default is each file's modification time")
 	f.StringVar(&o.resume, "resume", "", "note in this `FILE` how far the import is, and go on from what it says")
 	f.wait(&o.every, defaultImportNote, "note-every", "how often --resume notes how far it is")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print the turns that would be stored instead; needs no server")
+	f.BoolVar(&o.strict, "strict", false, "refuse turns with members that resemble known ones")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the turns that would be stored instead; needs no server, but asks one that is there for its limit")
 	f.BoolVar(&o.json, "json", false, "print JSON: an object for each turn or file that is refused, then the result; no turns")
 	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
 	o.nats.add(f, ownNATS)
@@ -100,7 +102,9 @@ command goes on.`,
 type importCounts struct {
 	Files      uint64 `json:"files"`      // documents and files of lines
 	Turns      uint64 `json:"turns"`      // in them, the refused ones included
-	Refused    uint64 `json:"refused"`    // turns that cannot be accepted
+	Refused    uint64 `json:"refused"`    // turns that cannot be accepted, and conversations
+	LeftOut    uint64 `json:"left_out"`   // messages of conversations of which one was refused
+	Empty      uint64 `json:"empty"`      // conversations, and turns of them, that say nothing
 	Unreadable uint64 `json:"unreadable"` // files that cannot be read, or not to the end
 	Ignored    uint64 `json:"ignored"`    // files of another kind
 }
@@ -138,7 +142,7 @@ type importer struct {
 }
 
 func (c *cli) newImporter(o importOptions, path string) (*importer, error) {
-	im := &importer{c: c, o: o}
+	im := &importer{c: c, o: o, spelt: misspelt{strict: o.strict}}
 	if o.baseTime != "" {
 		base, err := transcript.ParseInstant(o.baseTime)
 		if err != nil {
@@ -163,8 +167,9 @@ func (c *cli) newImporter(o importOptions, path string) (*importer, error) {
 func (im *importer) check(ctx context.Context) error {
 	out := bufio.NewWriter(im.c.stdout)
 	var line []byte
+	limit := im.c.askLimit(ctx, im.o.nats)
 	im.take = func(_ context.Context, d *transcript.Draft, _ place) error {
-		snap, err := acceptable(d)
+		snap, err := limit.check(d)
 		if err != nil || im.o.json {
 			return err
 		}
@@ -182,6 +187,7 @@ func (im *importer) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	limit.print(im.c.stderr)
 	return im.done(importSummary{importCounts: im.counts, Seconds: time.Since(began).Seconds(), DryRun: true})
 }
 
@@ -280,13 +286,22 @@ func (im *importer) done(sum importSummary) error {
 		}
 	}
 	im.spelt.print(im.c.stderr)
-	what := fmt.Sprintf("%d turns stored in %s (%.0f/s)", sum.Stored, time.Duration(sum.Seconds*float64(time.Second)).Round(time.Millisecond), float64(sum.Stored)/sum.Seconds)
+	what := fmt.Sprintf("%s stored in %s (%.0f/s)", several(sum.Stored, "turn"), time.Duration(sum.Seconds*float64(time.Second)).Round(time.Millisecond), float64(sum.Stored)/sum.Seconds)
 	if sum.DryRun {
-		what = fmt.Sprintf("%d turns can be imported", sum.Turns-sum.Refused)
+		what = several(sum.Turns-sum.Refused, "turn") + " can be imported"
 	}
-	fmt.Fprintf(im.c.stderr, "%s, from %d files; %d refused, %d files unreadable, %d others ignored\n", what, sum.Files, sum.Refused, sum.Unreadable, sum.Ignored)
+	fmt.Fprintf(im.c.stderr, "%s, from %s; %d refused, %s unreadable, %d ignored\n", what, several(sum.Files, "file"), sum.Refused, several(sum.Unreadable, "file"), sum.Ignored)
+	if sum.LeftOut > 0 {
+		fmt.Fprintf(im.c.stderr, "%s left out: a conversation ends before the turn of a message that was refused\n", several(sum.LeftOut, "message"))
+	}
+	if sum.Empty > 0 {
+		fmt.Fprintf(im.c.stderr, "nothing to store: %s without a word\n", several(sum.Empty, "conversation or turn"))
+	}
+	if sum.Files == 0 {
+		return failed(fmt.Errorf("nothing to import: %s has no file *.json, *.jsonl or *.ndjson (or .gz of these), and no archive is looked into: unpack it first", im.from.given))
+	}
 	if sum.Refused+sum.Unreadable > 0 {
-		return failed(fmt.Errorf("%d turns and %d files cannot be accepted (see above): correct them and run it again, which adds nothing twice", sum.Refused, sum.Unreadable))
+		return failed(fmt.Errorf("%s and %s cannot be accepted (see above): correct them and run it again, which adds nothing twice", several(sum.Refused, "turn"), several(sum.Unreadable, "file")))
 	}
 	return nil
 }

@@ -23,7 +23,11 @@ type fileImport struct {
 	in      *input
 	convert *exchange.Converter
 	number  int // of the line, or of the turn in a file that has no lines
+	taken   int // turns
 }
+
+// errCompanion says that a file beside conversations holds none.
+var errCompanion = errors.New("no conversation is in it")
 
 // file takes the turns of a file. What cannot be accepted is told; an error ends the import.
 func (im *importer) file(ctx context.Context, f importFile, step func()) error {
@@ -43,16 +47,45 @@ func (im *importer) file(ctx context.Context, f importFile, step func()) error {
 		return fi.payload(ctx, payload)
 	}}
 	read := fi.elements
-	if f.kind == linesFile {
+	if f.kind == linesFile && indented(f.path) {
+		fi.f.kind = jsonFile
+	}
+	if fi.f.kind == linesFile {
 		read = fi.lines
 	}
-	if err := read(ctx, step); err != nil {
+	switch err := read(ctx, step); {
+	case err == errCompanion:
+		im.counts.Files--
+		im.counts.Ignored++
+		fmt.Fprintf(im.c.stderr, "%s: %v: ignored\n", f.name, err)
+		return nil
+	case err != nil:
 		return err
 	}
-	if f.kind == linesFile {
+	if fi.f.kind == linesFile {
 		fi.number++
 	}
-	return fi.settle(fi.convert.End())
+	err = fi.settle(fi.convert.End())
+	im.counts.LeftOut += uint64(fi.convert.LeftOut)
+	im.counts.Empty += uint64(fi.convert.Empty)
+	return err
+}
+
+// indented reports whether a file of lines is none: JSON that goes on over lines, as editors write it.
+func indented(path string) bool {
+	const most = 4 << 10
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	r, err := newLineReader(file, most)
+	if err != nil {
+		return false
+	}
+	line, _, err := r.next()
+	line = bytes.TrimSpace(line)
+	return err == nil && strings.ContainsRune("[{,", rune(line[len(line)-1])) && exchange.CheckLine(line) != nil
 }
 
 // sessionOf is the session of what has none itself: the file's name, from the folder on.
@@ -70,6 +103,15 @@ func (fi *fileImport) known() bool { return fi.number <= fi.f.after }
 
 func (fi *fileImport) place() place { return place{fi.f.name, fi.number} }
 
+// unreadable tells of a file that cannot be read to its end.
+func (fi *fileImport) unreadable(err error) {
+	fi.convert.Cut()
+	if fi.taken > 0 {
+		err = fmt.Errorf("%w; what comes before that is taken, which is %s", err, turns(fi.taken))
+	}
+	fi.im.refuse(place{file: fi.f.name}, err)
+}
+
 // settle tells of what cannot be accepted and returns every other error.
 func (fi *fileImport) settle(err error) error {
 	var format *exchange.FormatError
@@ -77,13 +119,18 @@ func (fi *fileImport) settle(err error) error {
 	case err == nil:
 		return nil
 	case transcript.Malformed(err), errors.As(err, &format):
-		if !fi.known() {
-			fi.im.counts.Turns++
-			fi.im.refuse(fi.place(), err)
-		}
+		fi.refuse(err)
 		return nil
 	}
 	return err
+}
+
+// refuse tells of what cannot be accepted, where the file is.
+func (fi *fileImport) refuse(err error) {
+	if !fi.known() {
+		fi.im.counts.Turns++
+		fi.im.refuse(fi.place(), err)
+	}
 }
 
 // payload takes a turn that was converted.
@@ -104,6 +151,8 @@ func (fi *fileImport) draft(ctx context.Context, d *transcript.Draft, err error)
 		fi.im.counts.Turns++
 		if err = fi.im.take(ctx, d, fi.place()); err != nil {
 			fi.im.counts.Turns--
+		} else {
+			fi.taken++
 		}
 	}
 	return fi.settle(err)
@@ -140,12 +189,13 @@ func (fi *fileImport) lines(ctx context.Context, step func()) error {
 		case l.err == io.EOF:
 			return nil
 		case l.err == errLongLine:
+			fi.convert.Cut()
 			err = &exchange.FormatError{Reason: fmt.Sprintf("is longer than the %d bytes that are read", fi.in.most)}
 		case l.err != nil:
-			fi.im.refuse(place{file: fi.f.name}, fmt.Errorf("read %s after line %d: %w", fi.f.name, l.number, l.err))
+			fi.unreadable(fmt.Errorf("read %s after line %d: %w", fi.f.name, l.number, l.err))
 			return nil
 		default:
-			err = fi.line(ctx, l.text)
+			err = l.place(fi.line(ctx, l.text))
 		}
 		if err = fi.settle(err); err != nil {
 			return err
@@ -163,6 +213,7 @@ func (fi *fileImport) line(ctx context.Context, text []byte) error {
 		}
 	}
 	if err := exchange.CheckLine(text); err != nil {
+		fi.convert.Cut()
 		return err
 	}
 	kind, err := fi.convert.Add(text, true)
@@ -172,16 +223,16 @@ func (fi *fileImport) line(ctx context.Context, text []byte) error {
 	case kind == exchange.Turn:
 		return fi.turn(ctx, text)
 	case kind == exchange.Document:
-		return fi.document(ctx, text)
+		return fi.document(ctx, text, "")
 	}
 	return nil
 }
 
 // elements takes a file that is a JSON value, an array of them, or several after each other.
 func (fi *fileImport) elements(ctx context.Context, step func()) error {
-	text, err := exchange.Text(fi.in)
+	text, err := exchange.OpenText(fi.in)
 	if err != nil {
-		fi.im.refuse(place{file: fi.f.name}, err)
+		fi.unreadable(err)
 		return nil
 	}
 	var ended error // by what is not of the file
@@ -200,16 +251,20 @@ func (fi *fileImport) elements(ctx context.Context, step func()) error {
 	case errors.As(err, &syntax):
 		err = fmt.Errorf("line %d: %w", fi.lineAt(syntax.Offset), err)
 	}
-	fi.im.refuse(place{file: fi.f.name}, err)
+	fi.unreadable(err)
 	return nil
 }
 
 func (fi *fileImport) element(ctx context.Context, e exchange.Element) error {
+	where := fmt.Sprintf("element %d, at byte %d: ", e.Number, e.Offset)
 	kind, err := fi.convert.Add(e.Value, e.Array || e.Number > 1)
+	if kind == exchange.Unknown && e.Number == 1 && fi.im.from.companion(fi.f.path) {
+		return errCompanion
+	}
 	var format *exchange.FormatError
 	if errors.As(err, &format) {
 		fi.number++
-		return fi.settle(fmt.Errorf("element %d, at byte %d: %w", e.Number, e.Offset, err))
+		return fi.settle(fmt.Errorf("%s%w", where, err))
 	}
 	switch {
 	case err != nil:
@@ -218,19 +273,27 @@ func (fi *fileImport) element(ctx context.Context, e exchange.Element) error {
 		fi.number++
 		return fi.turn(ctx, e.Value)
 	case kind == exchange.Document:
-		return fi.document(ctx, e.Value)
+		return fi.document(ctx, e.Value, where)
 	}
 	return nil
 }
 
-// document takes the turns of a transcript. Their ids are those of an adopted one.
-func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error {
-	turns, err := turnsOf(append(bytes.Clone(value), '\n'))
+// document takes the turns of a transcript, all or none. Their ids are those of an adopted one.
+func (fi *fileImport) document(ctx context.Context, value jsontext.Value, where string) error {
+	err := exchange.CheckDocument(value)
+	var turns []transcript.Snapshot
+	if err == nil {
+		turns, err = turnsOf(append(bytes.Clone(value), '\n'))
+	}
 	if err != nil {
-		fi.im.refuse(place{file: fi.f.name}, err)
+		if fi.f.kind == jsonFile {
+			fi.number++
+		}
+		fi.refuse(fmt.Errorf("%s%w", where, err))
 		return nil
 	}
 	carry := transcript.CheckRedactions(value)
+	undated, base := undated(turns, fi.in.base)
 	for i := range turns {
 		if fi.f.kind == jsonFile {
 			fi.number++
@@ -239,14 +302,34 @@ func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error 
 			continue
 		}
 		d, err := transcript.ParseDraft(turns[i].Payload())
+		if i < undated {
+			d.SetTimestamp(base + turns[i].Timestamp)
+		}
 		if err == nil {
 			err = carry[d.ID]
+		}
+		if err == nil {
+			err = fi.im.spelt.take(&d, fi.place())
 		}
 		if err := fi.draft(ctx, &d, err); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// undated returns how many turns at the beginning of a transcript have no time: where a document is
+// adopted in place they are dated from 1970 on. They began at base, and before the others.
+func undated(turns []transcript.Snapshot, base transcript.Instant) (int, transcript.Instant) {
+	const second = 1_000_000
+	n := 0
+	for n < len(turns) && turns[n].Timestamp < second {
+		n++
+	}
+	if n < len(turns) {
+		base = turns[n].Timestamp - transcript.Instant(n)
+	}
+	return n, base
 }
 
 func turnsOf(data []byte) ([]transcript.Snapshot, error) {
@@ -271,11 +354,12 @@ func (fi *fileImport) lineAt(offset int64) int {
 		return 0
 	}
 	defer file.Close()
-	text, err := exchange.Text(file)
+	text, err := exchange.OpenText(file)
 	if err != nil {
 		return 0
 	}
 	n := 1
+	offset -= int64(text.Skipped)
 	for ; offset > 0; offset-- {
 		b, err := text.ReadByte()
 		if err != nil {

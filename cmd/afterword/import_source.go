@@ -21,21 +21,21 @@ const (
 	linesFile
 )
 
-// companions are files of an export of ChatGPT or Claude that hold no conversation.
-var companions = map[string]bool{
-	"user.json": true, "users.json": true, "user_settings.json": true, "message_feedback.json": true, "model_comparisons.json": true,
-	"shared_conversations.json": true, "group_chats.json": true, "sora.json": true, "shopping.json": true, "export_manifest.json": true,
-	"projects.json": true, "memories.json": true, "conversation_asset_file_names.json": true,
-}
-
-// companion reports whether a file is one of an export whose conversations are beside it.
-func companion(path string) bool {
-	dir, name := filepath.Split(path)
-	if !companions[name] {
+// companion reports whether a file is one of an export of ChatGPT or Claude whose conversations are
+// beside it, or beside a folder that it is in. Which files there are changes: who they tell of, what
+// was shared or rated. What holds no conversation among them is no part of an import.
+func (s importSource) companion(path string) bool {
+	if !s.folder || strings.HasPrefix(filepath.Base(path), "conversations") {
 		return false
 	}
-	beside, err := filepath.Glob(filepath.Join(escapeGlob(dir), "conversations*.json*"))
-	return err == nil && len(beside) > 0
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if beside, err := filepath.Glob(filepath.Join(escapeGlob(dir), "conversations*.json*")); err == nil && len(beside) > 0 {
+			return true
+		}
+		if dir == s.path || dir == filepath.Dir(dir) {
+			return false
+		}
+	}
 }
 
 var escapeGlob = strings.NewReplacer(`*`, `\*`, `?`, `\?`, `[`, `\[`, `\`, `\\`).Replace
@@ -83,7 +83,11 @@ func openSource(path string) (importSource, error) {
 	}
 	s.folder = info.IsDir()
 	if !s.folder && kindOfFile(path) == ignoredFile {
-		return s, fmt.Errorf("%s is neither *.json, *.jsonl nor *.ndjson (or .gz of these): rename it to what it is", path)
+		todo := "rename it to what it is"
+		if filepath.Ext(path) == ".zip" {
+			todo = "unpack it and import the folder"
+		}
+		return s, fmt.Errorf("%s is neither *.json, *.jsonl nor *.ndjson (or .gz of these): %s", path, todo)
 	}
 	return s, nil
 }
@@ -136,7 +140,7 @@ func (s importSource) walk(ctx context.Context, fn func(importFile) error) error
 			return err
 		}
 		f := importFile{path: path, name: filepath.ToSlash(name), kind: kindOfFile(path)}
-		if !e.Type().IsRegular() || companion(path) {
+		if !e.Type().IsRegular() {
 			f.kind = ignoredFile
 			return fn(f)
 		}

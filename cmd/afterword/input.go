@@ -89,9 +89,19 @@ func (in *input) estimate() uint64 {
 
 // line is one line of input, or why there is none.
 type line struct {
-	text   []byte
-	number int
-	err    error
+	text    []byte
+	number  int
+	skipped int // bytes before the text
+	err     error
+}
+
+// place makes the offset of an error one in the line as the file has it.
+func (l *line) place(err error) error {
+	var syntax *transcript.SyntaxError
+	if errors.As(err, &syntax) {
+		syntax.Offset += int64(l.skipped)
+	}
+	return err
 }
 
 // lines reads the input in a goroutine of its own, because a read cannot be
@@ -117,7 +127,7 @@ func (in *input) lines(ctx context.Context) iter.Seq[line] {
 			}
 			for {
 				text, number, err := r.next()
-				if !send(line{text, number, err}) {
+				if !send(line{text, number, r.skipped(number), err}) {
 					return
 				}
 			}

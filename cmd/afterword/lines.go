@@ -18,18 +18,26 @@ var errLongLine = errors.New("the line is too long")
 
 // lineReader reads numbered lines, gzip or not, in bounded memory.
 type lineReader struct {
-	r      *bufio.Reader
+	r      exchange.Text
 	most   int // bytes of a line
 	number int
 }
 
 // newLineReader reads lines of at most so many bytes.
 func newLineReader(r io.Reader, most int) (*lineReader, error) {
-	br, err := exchange.Text(r)
+	text, err := exchange.OpenText(r)
 	if err != nil {
 		return nil, err
 	}
-	return &lineReader{r: br, most: most}, nil
+	return &lineReader{r: text, most: most}, nil
+}
+
+// skipped is how many bytes of the file stand before the text of a line in it.
+func (l *lineReader) skipped(number int) int {
+	if number == 1 {
+		return l.r.Skipped
+	}
+	return 0
 }
 
 // next returns the next line that is not blank, without its end, and its number,

@@ -65,9 +65,12 @@ func (m *misspelt) print(w io.Writer) {
 	}
 }
 
-func turns(n int) string {
+func turns(n int) string { return several(uint64(n), "turn") }
+
+// several is a number of things.
+func several(n uint64, noun string) string {
 	if n == 1 {
-		return "1 turn"
+		return "1 " + noun
 	}
-	return fmt.Sprintf("%d turns", n)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -66,7 +66,7 @@ named on standard error; --strict refuses its lines.`,
 			in.spelt.strict = o.strict
 			defer in.spelt.print(c.stderr)
 			if o.dryRun {
-				return c.dryRun(cmd.Context(), in)
+				return c.dryRun(cmd.Context(), o, in)
 			}
 			return c.publishInput(cmd.Context(), o, in)
 		},
@@ -75,7 +75,7 @@ named on standard error; --strict refuses its lines.`,
 	f.StringVar(&o.file, "file", "", "`FILE` of JSON lines, plain or gzip; - is standard input")
 	f.StringVar(&o.baseTime, "base-time", "", "`TIME` (RFC 3339) from which lines without a timestamp are dated; the default is the file's modification time")
 	f.BoolVar(&o.strict, "strict", false, "refuse lines with members that resemble known ones")
-	f.BoolVar(&o.dryRun, "dry-run", false, "print the filled-in turns instead; needs no server")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the filled-in turns instead; needs no server, but asks one that is there for its limit")
 	f.BoolVar(&o.json, "json", false, "print a summary as JSON")
 	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
 	o.nats.add(f, ownNATS)
@@ -86,11 +86,12 @@ named on standard error; --strict refuses its lines.`,
 }
 
 // dryRun prints the turns as they would be published.
-func (c *cli) dryRun(ctx context.Context, in *input) error {
+func (c *cli) dryRun(ctx context.Context, o publishOptions, in *input) error {
 	out := bufio.NewWriter(c.stdout)
 	var line []byte
+	limit := c.askLimit(ctx, o.nats)
 	bad, err := in.eachTurn(ctx, c.reportLine, func(d *transcript.Draft, _ int) error {
-		snap, err := acceptable(d)
+		snap, err := limit.check(d)
 		if err != nil {
 			return err
 		}
@@ -98,7 +99,9 @@ func (c *cli) dryRun(ctx context.Context, in *input) error {
 		_, err = out.Write(line)
 		return err
 	})
-	return errors.Join(out.Flush(), err, badLines(bad, in.turns, "printed"))
+	err = errors.Join(out.Flush(), err, badLines(bad, in.turns, "printed"))
+	limit.print(c.stderr)
+	return err
 }
 
 // summary is what `publish --json` prints.
@@ -218,7 +221,7 @@ func (in *input) eachTurn(ctx context.Context, tell func(number int, err error),
 		}
 		switch {
 		case transcript.Malformed(err):
-			report(l.number, err)
+			report(l.number, l.place(err))
 		case err != nil:
 			return bad, err
 		}

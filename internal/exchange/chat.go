@@ -57,10 +57,8 @@ func chatConversation(o *object) (*conversation, error) {
 		}
 		c.add(m)
 	}
-	if v := request.take("messages"); v != nil {
-		if err := c.read(v, request.path("messages"), chatMessage); err != nil {
-			return nil, err
-		}
+	if err := c.read(request, "messages", chatMessage); err != nil {
+		return nil, err
 	}
 	if response == nil {
 		response = o
@@ -76,9 +74,7 @@ func chatConversation(o *object) (*conversation, error) {
 	}
 	for _, in := range []*object{request, response} {
 		if in != o {
-			if rest := in.rest(); rest != nil {
-				o.list = append(o.list, field{name: in.at[1:], value: rest})
-			}
+			o.put(in.at[1:], in.rest())
 		}
 	}
 	if model := o.label("model"); model != "" {
@@ -94,25 +90,20 @@ func chatConversation(o *object) (*conversation, error) {
 	return c, nil
 }
 
-// choices takes the answers of a response: the first is the one that was given.
+// choices takes the answers of a response. The first is the one that was given, others have no place.
 func (c *conversation) choices(o *object) error {
-	v := o.take("choices")
-	if v == nil {
+	if o.peek("choices") == nil {
 		return nil
 	}
-	list, err := elements(v, o.path("choices"))
-	if err != nil {
-		return err
-	}
-	model := o.label("model")
 	usage, err := o.object("usage")
 	if err != nil {
 		return err
 	}
-	for i, e := range list {
-		choice, err := objectOf(e, index(o.path("choices"), i))
-		if err != nil {
-			return err
+	var given []message
+	err = o.objects("choices", func(choice *object) error {
+		if given != nil {
+			given[0].others = append(given[0].others, closeObject(appendField(nil, "choice", choice.rest())))
+			return nil
 		}
 		inner, err := choice.object("message")
 		if err != nil {
@@ -121,25 +112,23 @@ func (c *conversation) choices(o *object) error {
 		if inner == nil {
 			return refuse(choice.path("message"), "is missing")
 		}
-		msgs, err := chatMessage(inner)
-		if err != nil {
+		if given, err = chatMessage(inner); err != nil {
 			return err
 		}
-		m := &msgs[0]
-		m.model, m.finish = model, choice.label("finish_reason")
-		if usage != nil && i == 0 {
+		m := &given[0]
+		m.model, m.finish = o.label("model"), choice.label("finish_reason")
+		if usage != nil {
 			m.usage = usageOf(usage, "prompt_tokens", "completion_tokens")
 			if rest := usage.rest(); rest != nil {
 				m.others = append(m.others, closeObject(appendField(nil, "usage", rest)))
 			}
 		}
 		choice.take("index")
-		if rest := choice.rest(); rest != nil {
-			m.others = append(m.others, rest)
-		}
-		c.add(msgs...)
-	}
-	return nil
+		m.keep(choice)
+		return nil
+	})
+	c.add(given...)
+	return err
 }
 
 // chatRoles are the roles of messages.
@@ -196,6 +185,7 @@ func chatMessage(o *object) ([]message, error) {
 		return nil, err
 	}
 	m.model, m.finish = o.label("model"), o.label("finish_reason", "stop_reason")
+	m.takeStatus(o)
 	if refusal := o.peek("refusal"); refusal.Kind() == '"' && content == nil {
 		o.take("refusal")
 		m.texts = append(m.texts, unquote(refusal))
@@ -218,20 +208,8 @@ func chatMessage(o *object) ([]message, error) {
 
 // takeCalls takes calls as chat completions have them.
 func (m *message) takeCalls(o *object) error {
-	if v := o.take("tool_calls"); v != nil {
-		list, err := elements(v, o.path("tool_calls"))
-		if err != nil {
-			return err
-		}
-		for i, e := range list {
-			c, err := objectOf(e, index(o.path("tool_calls"), i))
-			if err != nil {
-				return err
-			}
-			if err := m.takeCall(c); err != nil {
-				return err
-			}
-		}
+	if err := o.objects("tool_calls", m.takeCall); err != nil {
+		return err
 	}
 	f, err := o.object("function_call")
 	if err != nil || f == nil {

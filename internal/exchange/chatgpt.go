@@ -41,7 +41,7 @@ func seconds(t transcript.Instant) jsontext.Value {
 var chatGPTRoles = map[string]string{"system": system, "developer": system, "user": user, "assistant": assistant, "tool": tool, "function": tool}
 
 func chatGPTConversation(o *object) (c *conversation, err error) {
-	c = &conversation{tree: true, id: o.label("conversation_id", "id", "session_id")}
+	c = &conversation{tree: true, ids: true, id: o.label("conversation_id", "id", "session_id")}
 	if o.label("id") == "" {
 		o.take("id")
 	}
@@ -149,9 +149,7 @@ func chatGPTMessage(o *object) ([]message, error) {
 		if finish, _ := objectOf(meta.peek("finish_details"), ""); finish != nil {
 			m.finish = finish.label("type")
 		}
-		if rest := meta.rest(); rest != nil {
-			o.list = append(o.list, field{name: "metadata", value: rest})
-		}
+		o.put("metadata", meta.rest())
 	}
 	name := author.label("name")
 	recipient := o.label("recipient")
@@ -160,7 +158,7 @@ func chatGPTMessage(o *object) ([]message, error) {
 		m.result = &result{id: callID, value: m.said()}
 		m.texts = nil
 		if name != "" {
-			o.list = append(o.list, field{name: "name", value: quoted(name)})
+			o.put("name", quoted(name))
 		}
 	case m.role == assistant && recipient != "" && recipient != "all":
 		c := call{id: callID, name: recipient}
@@ -169,14 +167,10 @@ func chatGPTMessage(o *object) ([]message, error) {
 		}
 		m.calls, m.texts = []call{c}, nil
 	case recipient != "" && recipient != "all":
-		o.list = append(o.list, field{name: "recipient", value: quoted(recipient)})
+		o.put("recipient", quoted(recipient))
 	}
-	if s := o.peek("status"); string(s) == `"finished_successfully"` {
-		o.take("status")
-	}
-	if rest := author.rest(); rest != nil {
-		o.list = append(o.list, field{name: "author", value: rest})
-	}
+	m.takeStatus(o)
+	o.put("author", author.rest())
 	o.take("weight")
 	o.take("end_turn")
 	m.keepRest(o)
@@ -225,7 +219,7 @@ func (m *message) chatGPTContent(o *object) error {
 		if m.role == user { // a context that the program gives, not what the user said
 			m.role = system
 		}
-		o.list[slicesIndex(o, "content_type")].used = false
+		o.put("content_type", quoted(kind))
 	}
 	m.keep(o)
 	return nil
@@ -233,6 +227,8 @@ func (m *message) chatGPTContent(o *object) error {
 
 func (m *message) chatGPTPart(v jsontext.Value, at string) error {
 	switch v.Kind() {
+	case 'n':
+		return nil
 	case '"':
 		m.texts = append(m.texts, unquote(v))
 		return nil

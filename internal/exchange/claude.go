@@ -35,7 +35,7 @@ var claudeRoles = map[string]string{"human": user, "user": user, "assistant": as
 func claudeConversation(o *object) (c *conversation, err error) {
 	c = &conversation{id: o.label("uuid", "session_id", "conversation_id", "id")}
 	c.takeNotes(o)
-	if err := c.read(o.take("chat_messages"), o.path("chat_messages"), claudeMessage); err != nil {
+	if err := c.read(o, "chat_messages", claudeMessage); err != nil {
 		return nil, err
 	}
 	if c.time, c.timed, err = o.time("created_at"); err != nil {
@@ -49,9 +49,11 @@ func claudeConversation(o *object) (c *conversation, err error) {
 	if c.leaf = o.label("current_leaf_message_uuid"); c.leaf == "" {
 		c.leaf = last
 	}
-	for _, unit := range c.units { // without ids nothing can be linked
-		c.tree = c.tree && unit[0].id != ""
+	c.ids = true
+	for _, unit := range c.units {
+		c.ids = c.ids && unit[0].id != ""
 	}
+	c.tree = c.tree && c.ids // without ids nothing can be linked
 	c.extra = o.rest()
 	return c, nil
 }
@@ -74,7 +76,7 @@ func claudeMessage(o *object) ([]message, error) {
 		return nil, err
 	}
 	var results []message
-	if content := o.take("content"); content != nil && string(compact(content)) != "[]" {
+	if content := o.take("content"); content != nil {
 		if results, err = m.content(content, o.path("content")); err != nil {
 			return nil, err
 		}
@@ -86,7 +88,7 @@ func claudeMessage(o *object) ([]message, error) {
 	if len(m.texts) == 0 && len(m.calls) == 0 && len(results) == 0 && text != "" {
 		m.texts = []string{text}
 	} else if text != "" && !slices.Contains([]string{joined(m.texts), join(m.texts, "\n"), join(m.texts, "")}, text) {
-		o.list = append(o.list, field{name: "text", value: quoted(text)})
+		o.put("text", quoted(text))
 	}
 	for _, name := range []string{"attachments", "files"} {
 		if err := m.claudeFiles(o, name); err != nil {
@@ -121,19 +123,7 @@ func fieldOf(o *object, name string) jsontext.Value {
 
 // claudeFiles takes what was sent along. What was read out of it has no place.
 func (m *message) claudeFiles(o *object, name string) error {
-	v := o.take(name)
-	if v == nil {
-		return nil
-	}
-	list, err := elements(v, o.path(name))
-	if err != nil {
-		return err
-	}
-	for i, e := range list {
-		in, err := objectOf(e, index(o.path(name), i))
-		if err != nil {
-			return err
-		}
+	return o.objects(name, func(in *object) error {
 		uri := in.label("file_name", "file_uuid", "uuid", "id")
 		b := appendField(nil, "uri", quoted(uri))
 		if kind := in.label("file_type", "file_kind"); kind != "" {
@@ -145,8 +135,8 @@ func (m *message) claudeFiles(o *object, name string) error {
 		}
 		m.attachments = append(m.attachments, closeObject(b))
 		m.keep(in)
-	}
-	return nil
+		return nil
+	})
 }
 
 func appendClaude(b []byte, m *message) ([]byte, int) {

@@ -26,7 +26,9 @@ var ErrUnknown = &FormatError{Reason: "is not recognised; expected is " + known}
 const maxThreads = 100_000
 
 // Converter makes turns of the elements of one file. Messages that stand alone are one conversation, or one for
-// each session that they name; it holds no more of it than the turn that they are of.
+// each session that they name; it holds no more of it than the turn that they are of. A conversation that is
+// an element is taken whole or not at all. One of messages that stand alone ends before the turn of the first
+// message that is refused: a turn never lacks some of its messages.
 type Converter struct {
 	// Session is the id of a conversation that has none itself: the file's name. Of several
 	// conversations in a file each gets its number, too.
@@ -35,6 +37,11 @@ type Converter struct {
 	Base transcript.Instant
 	// Take takes a turn, as it is published.
 	Take func(payload []byte) error
+
+	// LeftOut is how many messages were not taken, because one before them was refused.
+	LeftOut int
+	// Empty is how many conversations and turns of them say nothing: no turn is made of these.
+	Empty int
 
 	messages      int // so far
 	conversations int
@@ -46,10 +53,11 @@ type Converter struct {
 // more conversations than this one. Its error is a [*FormatError], or that of Take.
 func (c *Converter) Add(value jsontext.Value, several bool) (Kind, error) {
 	if value.Kind() == '[' { // a conversation as an array, among others
-		return Converted, c.array(value, several)
+		return Converted, c.array(value, "", several)
 	}
 	o, err := objectOf(value, "")
 	if err != nil {
+		c.Cut()
 		return Unknown, ErrUnknown
 	}
 	kind := kindOfObject(o)
@@ -57,17 +65,47 @@ func (c *Converter) Add(value jsontext.Value, several bool) (Kind, error) {
 		return kind, nil
 	}
 	f, single := recognise(o)
-	switch {
+	switch list := listOf(o); {
+	case f == nil && list != "":
+		return Converted, c.array(o.take(list), o.path(list), true)
 	case f == nil:
+		c.Cut()
 		return Unknown, ErrUnknown
 	case single:
 		return Converted, c.message(f, o)
 	}
+	return Converted, c.whole(f, o, several)
+}
+
+// listOf returns the member that is a list of conversations, "" when there is none.
+func listOf(o *object) string {
+	for _, name := range []string{"conversations", "chats", "data"} {
+		if first := firstOf(o.peek(name)); first != nil {
+			if f, single := recognise(first); f != nil && !single {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
+// whole takes a conversation that is an object.
+func (c *Converter) whole(f *format, o *object, several bool) error {
 	conv, err := f.conversation(o)
 	if err != nil {
-		return Converted, err
+		return err
 	}
-	return Converted, c.conversation(conv, several)
+	return c.conversation(conv, several)
+}
+
+// Cut says that an element was refused of which nothing is known: it may have been a message of any conversation of
+// messages that stand alone.
+func (c *Converter) Cut() {
+	c.messages++
+	c.thread(c.Session) // it may be the first one
+	for _, th := range c.order {
+		c.LeftOut += th.cut()
+	}
 }
 
 // What names the program or interface of whose export an element is, "" when it is not recognised.
@@ -82,6 +120,10 @@ func What(element []byte) string {
 	if f, _ := recognise(o); f != nil {
 		return f.what
 	}
+	if list := listOf(o); list != "" {
+		f, _ := recognise(firstOf(o.peek(list)))
+		return f.what
+	}
 	return ""
 }
 
@@ -90,47 +132,55 @@ func kindOfObject(o *object) Kind {
 	messages := o.peek("messages")
 	switch {
 	case messages.Kind() == '[':
-		list, err := elements(messages, "")
-		switch {
-		case err == nil && len(list) == 0 && hasNotes(o): // of turns that are no messages
-			return Converted
-		case err != nil || len(list) == 0:
+		list, _ := elements(messages, "")
+		if len(list) == 0 && o.has("session_id") && !hasNotes(o) { // with notes it is of turns that are no messages
 			return Document
 		}
-		first, err := objectOf(list[0], "")
-		if err == nil && !first.has("role") && (first.has("user") || first.has("assistant")) {
+		if first := firstOf(messages); first != nil && !first.has("role") && (first.has("user") || first.has("assistant")) {
 			return Document
 		}
 	case o.peek("user").Kind() == '"' && (o.has("session_id") || o.has("assistant")) && !o.has("role") && !o.has("mapping"):
 		return Turn
 	}
-	if f, _ := recognise(o); f == nil && o.has("session_id") {
+	if f, _ := recognise(o); f == nil && o.has("session_id") && listOf(o) == "" {
 		return Turn
 	}
 	return Converted
 }
 
-// array takes the messages of one conversation.
-func (c *Converter) array(value jsontext.Value, several bool) error {
-	list, err := elements(value, "")
+// CheckDocument reports a message of a transcript that is of another format, with a [*FormatError].
+func CheckDocument(value jsontext.Value) error {
+	o, err := objectOf(value, "")
 	if err != nil {
 		return err
 	}
-	conv := &conversation{}
-	for i, e := range list {
-		o, err := objectOf(e, index("", i))
-		if err != nil {
-			return err
+	return o.objects("messages", func(in *object) error {
+		if !in.has("user") && !in.has("assistant") {
+			return refuse(in.at, "has neither user nor assistant, as the other messages have")
 		}
+		return nil
+	})
+}
+
+// array takes the messages of one conversation, or conversations.
+func (c *Converter) array(value jsontext.Value, at string, several bool) error {
+	conv := &conversation{}
+	conversations := 0
+	err := objects(value, at, func(o *object) error {
 		f, single := recognise(o)
-		if f == nil || !single {
-			return refuse(index("", i), "is no message that is known; expected is %s", known)
+		switch {
+		case f != nil && !single && len(conv.units) == 0:
+			conversations++
+			return c.whole(f, o, true)
+		case f == nil || !single || conversations > 0:
+			return refuse(o.at, "is no message that is known; expected is %s", known)
 		}
 		msgs, err := f.message(o)
-		if err != nil {
-			return err
-		}
 		conv.add(msgs...)
+		return err
+	})
+	if err != nil || conversations > 0 {
+		return err
 	}
 	return c.conversation(conv, several)
 }
@@ -156,6 +206,10 @@ func (c *Converter) conversation(conv *conversation, several bool) error {
 		if turns, err = conv.turns(session, base); err != nil {
 			return err
 		}
+		c.Empty += conv.empty
+		if len(turns) == 0 && conv.empty == 0 {
+			c.Empty++
+		}
 	}
 	for _, t := range turns {
 		if err := c.Take(t.payload(session)); err != nil {
@@ -175,9 +229,8 @@ func openObject(v jsontext.Value) []byte {
 
 // turns makes turns of a conversation, whose first message is dated base if nothing says when it was.
 func (c *conversation) turns(session string, base transcript.Instant) ([]*turn, error) {
-	th := thread{session: session, extra: c.extra, time: c.time, timed: c.timed}
+	th := thread{session: session, extra: c.extra, time: c.time, timed: c.timed, ids: c.ids}
 	if c.tree {
-		th.ids = true
 		return c.treeTurns(th, base)
 	}
 	var list []*turn
@@ -191,6 +244,7 @@ func (c *conversation) turns(session string, base transcript.Instant) ([]*turn, 
 	if t := th.end(); t != nil {
 		list = append(list, t)
 	}
+	c.empty = th.empty
 	return list, nil
 }
 
@@ -200,23 +254,20 @@ func (c *Converter) message(f *format, o *object) error {
 	if id := o.label("session_id", "conversation_id", "thread_id"); transcript.CheckSessionID(id) == nil {
 		session = id
 	}
-	msgs, err := f.message(o)
+	th, err := c.thread(session)
 	if err != nil {
 		return err
 	}
-	th := c.threads[session]
-	if th == nil {
-		if len(c.order) == maxThreads {
-			return refuse("", "is of one more session than the %d that a file of messages may have: split it", maxThreads)
-		}
-		if c.threads == nil {
-			c.threads = make(map[string]*thread)
-		}
-		th = &thread{session: session}
-		c.threads[session] = th
-		c.order = append(c.order, th)
-	}
 	c.messages++
+	if th.ended {
+		c.LeftOut++
+		return nil
+	}
+	msgs, err := f.message(o)
+	if err != nil {
+		c.LeftOut += th.cut()
+		return err
+	}
 	for _, m := range msgs {
 		if done := th.add(m, c.Base+transcript.Instant(c.messages)); done != nil {
 			if err := c.Take(done.payload(session)); err != nil {
@@ -227,6 +278,23 @@ func (c *Converter) message(f *format, o *object) error {
 	return nil
 }
 
+// thread returns the messages of a session that stand alone.
+func (c *Converter) thread(session string) (*thread, error) {
+	if th := c.threads[session]; th != nil {
+		return th, nil
+	}
+	if len(c.order) == maxThreads {
+		return nil, refuse("", "is of one more session than the %d that a file of messages may have: split it", maxThreads)
+	}
+	if c.threads == nil {
+		c.threads = make(map[string]*thread)
+	}
+	th := &thread{session: session}
+	c.threads[session] = th
+	c.order = append(c.order, th)
+	return th, nil
+}
+
 // End takes the last turn of messages that stand alone.
 func (c *Converter) End() error {
 	for _, th := range c.order {
@@ -235,6 +303,7 @@ func (c *Converter) End() error {
 				return err
 			}
 		}
+		c.Empty += th.empty
 	}
 	c.threads, c.order = nil, nil
 	return nil

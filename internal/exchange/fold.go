@@ -69,6 +69,18 @@ func fold(msgs []message) *turn {
 	return t
 }
 
+// silent reports whether messages say nothing at all: no turn is made of them.
+func silent(msgs []message) bool {
+	return !slices.ContainsFunc(msgs, func(m message) bool {
+		return joined(m.texts) != "" || len(m.calls)+len(m.attachments) > 0 || m.result != nil || m.role != system && len(m.others) > 0
+	})
+}
+
+// opening returns the place of the message that gives a turn its id: the first one of the user, or the first one.
+func opening(msgs []message) int {
+	return max(0, slices.IndexFunc(msgs, func(m message) bool { return m.role == user }))
+}
+
 // awaiting finds the call that a result is of: by its id, or the first one without a result when
 // the format gives none. It is -1 when there is none.
 func (t *turn) awaiting(id string) int {
@@ -86,7 +98,7 @@ func (t *turn) describe(msgs []message) {
 		m := &msgs[i]
 		attachments = append(attachments, m.attachments...)
 		if m.role == assistant {
-			model, finish = orElse(m.model, model), orElse(m.finish, finish)
+			model, finish, t.status = orElse(m.model, model), orElse(m.finish, finish), m.status
 			if m.usage != nil {
 				usage = m.usage
 			}

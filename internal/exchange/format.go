@@ -64,24 +64,13 @@ func recognise(o *object) (f *format, single bool) {
 	return nil, false
 }
 
-// units reads elements, each by one function.
-func (c *conversation) read(v jsontext.Value, at string, read func(o *object) ([]message, error)) error {
-	list, err := elements(v, at)
-	if err != nil {
-		return err
-	}
-	for i, e := range list {
-		o, err := objectOf(e, index(at, i))
-		if err != nil {
-			return err
-		}
-		msgs, err := read(o)
-		if err != nil {
-			return err
-		}
+// read takes the messages of a member that is an array of them.
+func (c *conversation) read(o *object, name string, read func(o *object) ([]message, error)) error {
+	return o.objects(name, func(in *object) error {
+		msgs, err := read(in)
 		c.add(msgs...)
-	}
-	return nil
+		return err
+	})
 }
 
 // takeNotes takes what afterword noted of the turns.
@@ -126,6 +115,22 @@ func isCount(v jsontext.Value) bool {
 
 func sortedNames(roles map[string]string) string {
 	return strings.Join(slices.Sorted(maps.Keys(roles)), ", ")
+}
+
+// statuses say how an answer ended, by the words of formats; "" is that it is whole.
+var statuses = map[string]transcript.Status{
+	"completed": "", "finished_successfully": "", "success": "",
+	"incomplete": transcript.Partial, "in_progress": transcript.Partial, "finished_partial_completion": transcript.Partial,
+	"cancelled": transcript.Cancelled, "failed": transcript.Failed,
+}
+
+// takeStatus takes how a message ended. What is said of others than the assistant has no place, if it says anything.
+func (m *message) takeStatus(o *object) {
+	status, known := statuses[unquoteOr(o.peek("status"))]
+	if known && (status == "" || m.role == assistant) {
+		o.take("status")
+		m.status = string(status)
+	}
 }
 
 // keepRest notes members of a message that have no place.

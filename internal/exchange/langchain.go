@@ -12,12 +12,8 @@ import (
 var langChain = format{
 	name: "langchain", what: "LangChain",
 	isConversation: func(o *object) bool {
-		list, err := elements(o.peek("messages"), "")
-		if err != nil || len(list) == 0 {
-			return false
-		}
-		first, err := objectOf(list[0], "")
-		return err == nil && isLangChain(first)
+		first := firstOf(o.peek("messages"))
+		return first != nil && isLangChain(first)
 	},
 	isMessage:    isLangChain,
 	conversation: langChainConversation,
@@ -32,8 +28,12 @@ var langChain = format{
 var langChainRoles = map[string]string{
 	"human": user, "ai": assistant, "system": system, "tool": tool, "function": tool, "developer": system,
 	"HumanMessage": user, "AIMessage": assistant, "SystemMessage": system, "ToolMessage": tool, "FunctionMessage": tool,
+	"chat": chatty, "ChatMessage": chatty, "ChatMessageChunk": chatty,
 	"HumanMessageChunk": user, "AIMessageChunk": assistant, "SystemMessageChunk": system, "ToolMessageChunk": tool, "FunctionMessageChunk": tool,
 }
+
+// chatty stands for the role that a message of the class ChatMessage names itself.
+const chatty = "chat"
 
 func isLangChain(o *object) bool {
 	if o.peek("lc") != nil && o.peek("kwargs").Kind() == '{' {
@@ -46,7 +46,7 @@ func isLangChain(o *object) bool {
 func langChainConversation(o *object) (c *conversation, err error) {
 	c = &conversation{id: o.label(namesOf...)}
 	c.takeNotes(o)
-	if err := c.read(o.take("messages"), o.path("messages"), langChainMessage); err != nil {
+	if err := c.read(o, "messages", langChainMessage); err != nil {
 		return nil, err
 	}
 	if c.time, c.timed, err = o.time("created_at", "timestamp"); err != nil {
@@ -92,9 +92,7 @@ func langChainMessage(o *object) ([]message, error) {
 	}
 	if meta != nil {
 		m.model, m.finish = meta.label("model_name", "model"), meta.label("finish_reason", "stop_reason")
-		if rest := meta.rest(); rest != nil {
-			in.list = append(in.list, field{name: "response_metadata", value: rest})
-		}
+		in.put("response_metadata", meta.rest())
 	}
 	usage, err := in.object("usage_metadata")
 	if err != nil {
@@ -102,14 +100,10 @@ func langChainMessage(o *object) ([]message, error) {
 	}
 	if usage != nil {
 		m.usage = usageOf(usage, "input_tokens", "output_tokens")
-		if rest := usage.rest(); rest != nil {
-			in.list = append(in.list, field{name: "usage_metadata", value: rest})
-		}
+		in.put("usage_metadata", usage.rest())
 	}
 	if in != o {
-		if rest := o.rest(); rest != nil {
-			in.list = append(in.list, field{name: "wrapper", value: rest})
-		}
+		in.put("wrapper", o.rest())
 	}
 	m.keepRest(in)
 	return []message{m}, nil
@@ -143,7 +137,10 @@ func (m *message) langChainRole(o *object) (*object, error) {
 		return nil, err
 	}
 	if in == nil {
-		return o, nil
+		in = o
+	}
+	if m.role == chatty {
+		return in, m.setRole(in, "role", chatRoles)
 	}
 	return in, nil
 }
@@ -178,32 +175,21 @@ func (m *message) langChainCalls(o *object) error {
 		if err := m.takeCalls(more); err != nil {
 			return err
 		}
-		if rest := more.rest(); rest != nil {
-			o.list = append(o.list, field{name: "additional_kwargs", value: rest})
-		}
+		o.put("additional_kwargs", more.rest())
 	}
 	given := len(m.calls)
 	for _, name := range []string{"tool_calls", "invalid_tool_calls"} {
-		v := o.take(name)
-		if v == nil {
-			continue
-		}
-		list, err := elements(v, o.path(name))
-		if err != nil {
-			return err
-		}
-		for i, e := range list {
-			in, err := objectOf(e, index(o.path(name), i))
-			if err != nil {
-				return err
-			}
+		err := o.objects(name, func(in *object) error {
 			c := call{id: in.label("id"), name: in.label("name"), arguments: in.any("args")}
 			in.take("type")
-			if m.has(c, given) {
-				continue
+			if !m.has(c, given) {
+				c.more = in.left()
+				m.calls = append(m.calls, c)
 			}
-			c.more = in.left()
-			m.calls = append(m.calls, c)
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 //	texts        length of each of its texts in bytes: the next ones of user, assistant or meta.system
 //	calls, call  which of tool_calls it makes, or is the result of
 //	attachments  how many of the next attachments it has
-//	id, timestamp, model, finish_reason, usage  where they are not those of the turn
+//	id, timestamp, model, finish_reason, status, usage  where they are not those of the turn
 //	parts, more  parts and members that have no place
 const layoutName = "messages"
 
@@ -70,6 +70,9 @@ func (p *place) tell(t *turn, m *message) {
 	}
 	if m.finish != "" && m.finish != t.text("finish_reason") {
 		note("finish_reason", quoted(m.finish))
+	}
+	if m.status != "" && m.status != t.status {
+		note("status", quoted(m.status))
 	}
 	if m.usage != nil && string(m.usage) != t.text("usage") {
 		note("usage", m.usage)

@@ -31,6 +31,7 @@ type message struct {
 	timed       bool
 	model       string
 	finish      string
+	status      string           // of a turn; "" is complete
 	usage       jsontext.Value   // as a turn has it
 	others      []jsontext.Value // parts that have no place
 	extra       jsontext.Value   // members that have no place; nil or an object
@@ -95,10 +96,12 @@ type conversation struct {
 	time  transcript.Instant
 	timed bool
 	units [][]message    // messages of each element
-	tree  bool           // messages have ids and parents
+	ids   bool           // messages have ids, which are those of turns
+	tree  bool           // they have parents, too
 	leaf  string         // id of the message at which the active branch ends
 	extra jsontext.Value // what has no place; nil or an object
 	notes jsontext.Value // the member that afterword wrote; nil when there is none
+	empty int            // turns that would say nothing, and are none
 }
 
 func (c *conversation) add(msgs ...message) { c.units = append(c.units, msgs) }

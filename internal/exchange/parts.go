@@ -119,14 +119,22 @@ func (m *message) keep(o *object) {
 // imageOf takes where an image, a sound or a file is.
 func imageOf(o *object, kind string) (uri, media string) {
 	switch kind {
+	case "file", "input_audio":
+		inner, err := objectOf(o.peek(kind), "")
+		if err != nil {
+			return "", ""
+		}
+		o.take(kind)
+		defer func() { o.put(kind, inner.rest()) }()
+		if kind == "file" {
+			return inner.label("file_id", "file_data"), ""
+		}
+		return inner.data("data", "audio/"+orElse(inner.label("format"), "wav"))
 	case "image_url", "input_image":
-		if v := o.peek("image_url"); v.Kind() == '{' {
-			if inner, _ := o.object("image_url"); inner != nil {
-				uri = inner.label("url")
-				if rest := inner.rest(); rest != nil {
-					o.list = append(o.list, field{name: "image_url", value: rest})
-				}
-			}
+		if inner, err := objectOf(o.peek("image_url"), ""); err == nil {
+			o.take("image_url")
+			uri = inner.label("url")
+			o.put("image_url", inner.rest())
 			return uri, ""
 		}
 		if uri = o.label("image_url"); uri == "" {
@@ -135,22 +143,43 @@ func imageOf(o *object, kind string) (uri, media string) {
 		return uri, ""
 	case "image", "document", "audio", "video":
 		source, err := objectOf(o.peek("source"), "")
-		if err != nil {
-			return o.label("url"), o.label("mime_type")
+		switch {
+		case err != nil && (o.peek("base64") != nil || o.peek("data") != nil):
+			return o.data("base64", o.label("mime_type"))
+		case err != nil:
+			return o.label("url", "file_id", "id"), o.label("mime_type")
 		}
-		if uri = source.label("url"); uri != "" && source.rest() != nil && source.label("type") == "url" {
+		media = source.label("media_type")
+		switch source.label("type") {
+		case "url":
+			uri = source.label("url")
+		case "base64":
+			uri, media = source.data("data", media)
+		case "file":
+			uri = source.label("file_id")
+		}
+		if uri != "" {
 			o.take("source")
-			return uri, source.label("media_type")
+			o.put("source", source.rest())
 		}
-		return "", ""
+		return uri, media
 	case "input_file":
-		return o.label("file_url", "file_id"), ""
+		return o.label("file_url", "file_id", "file_data"), ""
 	case "image_asset_pointer":
 		return o.label("asset_pointer"), ""
 	case "media":
 		return o.label("file_uri"), o.label("mime_type")
 	}
 	return "", ""
+}
+
+// data takes what is there in base64 as the URI that has it in itself.
+func (o *object) data(name, media string) (uri, mediaType string) {
+	text := o.label(name, "data")
+	if text == "" {
+		return "", media
+	}
+	return "data:" + media + ";base64," + text, media
 }
 
 // resultOf is what a tool answered: the one text of a list, or the value as it is.

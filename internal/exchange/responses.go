@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -9,31 +11,10 @@ import (
 // the input or output of a response, or as the items of a conversation.
 var responses = format{
 	name: "responses", what: "OpenAI Responses",
-	isConversation: func(o *object) bool {
-		for _, name := range []string{"input", "output", "items", "data"} {
-			if v := o.peek(name); v.Kind() == '[' && (firstHas(v, "type") || firstHas(v, "role") || hasNotes(o)) {
-				return true
-			}
-		}
-		for _, name := range []string{"request", "response"} {
-			if in, err := objectOf(o.peek(name), ""); err == nil && (in.has("input") || in.peek("output").Kind() == '[') {
-				return true
-			}
-		}
-		return o.peek("input").Kind() == '"' && o.peek("output").Kind() == '['
-	},
-	isMessage: func(o *object) bool {
-		switch kind := unquoteOr(o.peek("type")); kind {
-		case "message":
-			return o.peek("role").Kind() == '"'
-		case "":
-			return false
-		default:
-			return callItems[kind] != "" || resultItems[kind] != "" || otherItems[kind]
-		}
-	},
-	conversation: responsesConversation,
-	message:      responsesMessage,
+	isConversation: func(o *object) bool { return !isItem(o) && hasItems(o) },
+	isMessage:      isItem,
+	conversation:   responsesConversation,
+	message:        responsesMessage,
 	head: func(b []byte, a *about) []byte {
 		return append(appendField(b, "id", quoted(a.session)), `,"items":[`...)
 	},
@@ -41,15 +22,36 @@ var responses = format{
 	tail:    func(b []byte, _ *about) []byte { return append(b, ']') },
 }
 
+// itemLists are the members that are lists of items.
+var itemLists = []string{"input", "output", "items", "data"}
+
+func hasItems(o *object) bool {
+	for _, name := range itemLists {
+		if v := o.peek(name); v.Kind() == '[' && (firstHas(v, "type") || firstHas(v, "role") || hasNotes(o)) {
+			return true
+		}
+	}
+	for _, name := range []string{"request", "response"} {
+		if in, err := objectOf(o.peek(name), ""); err == nil && (in.has("input") || in.peek("output").Kind() == '[') {
+			return true
+		}
+	}
+	return o.peek("input").Kind() == '"' && (o.peek("output").Kind() == '[' || o.has("model") && !o.has("output"))
+}
+
+func isItem(o *object) bool {
+	kind := unquoteOr(o.peek("type"))
+	return kind == "message" && o.peek("role").Kind() == '"' || isCall(kind) || isResult(kind) || otherItems[kind]
+}
+
+// Calls and results have names that end so.
+func isCall(kind string) bool   { return strings.HasSuffix(kind, "_call") }
+func isResult(kind string) bool { return strings.HasSuffix(kind, "_call_output") }
+
 // callItems are items that call a tool, with the member that says what they give it.
 var callItems = map[string]string{
 	"function_call": "arguments", "custom_tool_call": "input", "mcp_call": "arguments", "local_shell_call": "action", "shell_call": "action",
-	"computer_call": "action", "web_search_call": "action", "file_search_call": "queries", "code_interpreter_call": "code", "image_generation_call": "prompt",
-}
-
-// resultItems are items that say what a tool answered.
-var resultItems = map[string]string{
-	"function_call_output": "output", "custom_tool_call_output": "output", "local_shell_call_output": "output", "shell_call_output": "output", "computer_call_output": "output",
+	"apply_patch_call": "operation", "computer_call": "action", "web_search_call": "action", "file_search_call": "queries", "code_interpreter_call": "code", "image_generation_call": "prompt",
 }
 
 // otherItems are items that have no place.
@@ -71,28 +73,21 @@ func responsesConversation(o *object) (c *conversation, err error) {
 		}
 	}
 	for _, in := range sources {
-		if s := in.peek("instructions"); s.Kind() == '"' {
-			in.take("instructions")
-			c.add(message{role: system, texts: []string{unquote(s)}})
+		for _, text := range []struct{ name, role string }{{"instructions", system}, {"input", user}} {
+			if in.peek(text.name).Kind() == '"' {
+				c.add(message{role: text.role, texts: []string{unquote(in.take(text.name))}})
+			}
 		}
-		if s := in.peek("input"); s.Kind() == '"' {
-			in.take("input")
-			c.add(message{role: user, texts: []string{unquote(s)}})
-		}
-		for _, name := range []string{"input", "output", "items", "data"} {
-			if v := in.take(name); v != nil {
-				if err := c.read(v, in.path(name), responsesMessage); err != nil {
-					return nil, err
-				}
+		for _, name := range append([]string{"instructions"}, itemLists...) {
+			if err := c.read(in, name, responsesMessage); err != nil {
+				return nil, err
 			}
 		}
 		if err := c.describe(in); err != nil {
 			return nil, err
 		}
 		if in != o {
-			if rest := in.rest(); rest != nil {
-				o.list = append(o.list, field{name: in.at[1:], value: rest})
-			}
+			o.put(in.at[1:], in.rest())
 		}
 	}
 	if c.id == "" {
@@ -130,14 +125,23 @@ func (c *conversation) describe(o *object) error {
 	if model := o.label("model"); model != "" {
 		last.model = model
 	}
+	if o.peek("status") != nil {
+		last.takeStatus(o)
+	}
+	why, err := o.object("incomplete_details")
+	if err != nil {
+		return err
+	}
+	if why != nil {
+		last.finish = why.label("reason")
+		o.put("incomplete_details", why.rest())
+	}
 	usage, err := o.object("usage")
 	if err != nil || usage == nil {
 		return err
 	}
 	last.usage = usageOf(usage, "input_tokens", "output_tokens")
-	if rest := usage.rest(); rest != nil {
-		o.list = append(o.list, field{name: "usage", value: rest})
-	}
+	o.put("usage", usage.rest())
 	return nil
 }
 
@@ -155,9 +159,9 @@ func responsesMessage(o *object) ([]message, error) {
 		return nil, err
 	}
 	switch {
-	case callItems[kind] != "":
+	case isCall(kind):
 		own := o.label("id")
-		c := call{id: o.label("call_id"), name: o.label("name"), arguments: o.any(callItems[kind])}
+		c := call{id: o.label("call_id"), name: o.label("name"), arguments: o.any(orElse(callItems[kind], "arguments"))}
 		if c.id == "" {
 			c.id = own
 		} else {
@@ -171,35 +175,26 @@ func responsesMessage(o *object) ([]message, error) {
 				c.more = append(c.more, field{name: "result", value: out})
 			}
 		}
-		o.take("status")
+		m.takeStatus(o)
 		c.more = append(c.more, o.left()...)
 		m.calls = []call{c}
-	case resultItems[kind] != "":
+	case isResult(kind):
 		m.role = tool
 		if !o.has("output") {
 			return nil, refuse(o.path("output"), "is missing: the result of the tool")
 		}
 		m.id = o.label("id")
 		m.result = &result{id: o.label("call_id"), value: compact(o.any("output"))}
-		o.take("status")
+		m.takeStatus(o)
 		m.keepRest(o)
 	case otherItems[kind]:
 		m.id = o.label("id")
-		o.list[slicesIndex(o, "type")].used = false
+		o.put("type", quoted(kind))
 		m.others = []jsontext.Value{o.rest()}
 	default:
 		return nil, refuse(o.path("type"), "is no item that is known")
 	}
 	return []message{m}, nil
-}
-
-func slicesIndex(o *object, name string) int {
-	for i := range o.list {
-		if o.list[i].name == name {
-			return i
-		}
-	}
-	return -1
 }
 
 func appendResponses(b []byte, m *message) ([]byte, int) {

@@ -56,8 +56,8 @@ var samples = map[string]struct {
 		{"uuid":"h1","text":"Read this","content":[{"type":"text","text":"Read this","citations":[]}],"sender":"human","created_at":"2023-11-14T22:13:21.000001Z","updated_at":"2023-11-14T22:13:21.000001Z","attachments":[{"file_name":"a.txt","file_size":3,"file_type":"txt","extracted_content":"abc"}],"files":[{"file_name":"a.txt"}]},
 		{"uuid":"r1","text":"Fine.","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"f","input":{"q":"x"}},{"type":"tool_result","tool_use_id":"t1","name":"f","content":[{"type":"text","text":"found"}]},{"type":"text","text":"Fine."}],"sender":"assistant","created_at":"2023-11-14T22:13:25.000000Z","attachments":[],"files":[]},
 		{"uuid":"h2","text":"Old","sender":"human","created_at":"2023-11-14T22:13:26Z"}]}`}, true, [][]string{
-		{`"session_id":"k1"`, `"id":"h1"`, `"user":"Read this"`, `"assistant":"Fine."`, `"timestamp":"2023-11-14T22:13:21.000001+00:00"`, `"uri":"a.txt","media_type":"txt","size":3`, `"extracted_content":"abc"`, `"thinking":"hm"`, `"arguments":{"q":"x"},"result":"found"`, `"name":"Talk"`},
-		{`"id":"h2"`, `"user":"Old"`, `"status":"pending"`},
+		{`"session_id":"k1"`, `{"id":"h1"`, `"user":"Read this"`, `"assistant":"Fine."`, `"timestamp":"2023-11-14T22:13:21.000001+00:00"`, `"uri":"a.txt","media_type":"txt","size":3`, `"extracted_content":"abc"`, `"thinking":"hm"`, `"arguments":{"q":"x"},"result":"found"`, `"name":"Talk"`},
+		{`{"id":"h2"`, `"user":"Old"`, `"status":"pending"`},
 	}},
 	"langchain": {[]string{`[{"type":"system","data":{"content":"S","additional_kwargs":{}}},{"type":"human","data":{"content":"a","additional_kwargs":{},"type":"human","name":null,"id":null,"example":false}},
 		{"type":"ai","data":{"content":"","additional_kwargs":{"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"q\": 1}"}}]},"tool_calls":[{"name":"f","args":{"q":1},"id":"c1","type":"tool_call"}],"invalid_tool_calls":[],"response_metadata":{"model_name":"m","finish_reason":"tool_calls"},"usage_metadata":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}},
@@ -69,6 +69,45 @@ var samples = map[string]struct {
 	}},
 	"sharegpt": {[]string{`{"id":"x1","conversations":[{"from":"system","value":"S"},{"from":"human","value":"a"},{"from":"function_call","value":"{\"name\": \"f\", \"arguments\": {\"q\": 1}}"},{"from":"observation","value":"r"},{"from":"gpt","value":"b","weight":1}]}`, `{"conversations":[{"from":"user","value":" c "},{"from":"chatgpt","value":"d"}]}`}, true, [][]string{
 		{`"session_id":"x1"`, `"user":"a"`, `"assistant":"b"`, `"name":"f"`, `"result":"r"`, `"verbatim":"{\"name\": \"f\", \"arguments\": {\"q\": 1}}"`, `"weight":1`}, {`"session_id":"file-2"`, `"user":" c "`, `"assistant":"d"`},
+	}},
+	"several choices": {[]string{`{"messages":[{"role":"user","content":"a"}],"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"}},{"index":1,"message":{"role":"assistant","content":"c"}}]}`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"model":"m"`, `{"choice":{"index":1,"message":{"role":"assistant","content":"c"}}}`},
+	}},
+	"files and sounds": {[]string{`[{"role":"user","content":[{"type":"text","text":"a"},{"type":"file","file":{"file_id":"f1","filename":"x.pdf"}},{"type":"input_audio","input_audio":{"data":"AAAA","format":"mp3"}},
+		{"type":"image","source":{"type":"base64","media_type":"image/png","data":"BBBB"}},{"type":"image","source":{"type":"url","url":"https://example.com/c.png"}}]},{"role":"assistant","content":null,"refusal":"No."}]`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"No."`, `"attachments":[{"uri":"f1"},{"uri":"data:audio/mp3;base64,AAAA","media_type":"audio/mp3"},{"uri":"data:image/png;base64,BBBB","media_type":"image/png"},{"uri":"https://example.com/c.png"}]`, `"filename":"x.pdf"`},
+	}},
+	"what says nothing": {[]string{`[{"role":"user","content":""},{"role":"assistant","content":""},{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":[]}]`, `{"messages":[]}`, `{"uuid":"k9","chat_messages":[]}`, `{"id":"g9","mapping":{"r":{"message":null}}}`}, true, [][]string{
+		{`"user":"a"`, `"assistant":"b"`},
+	}},
+	"lists of conversations": {[]string{`{"account":{},"conversations":[{"id":"one","messages":[{"role":"user","content":"a"}]},{"uuid":"two","chat_messages":[{"sender":"human","text":"b"}]}]}`, `[{"id":"three","messages":[{"role":"user","content":"c"}]}]`}, true, [][]string{
+		{`"session_id":"one"`, `"user":"a"`}, {`"session_id":"two"`, `"user":"b"`}, {`"session_id":"three"`, `"user":"c"`},
+	}},
+	"chatgpt: contexts, edits and what says nothing": {[]string{`{"id":"g2","create_time":1700000000,"update_time":null,"current_node":"a2","mapping":{
+		"c":{"message":{"author":{"role":"user"},"create_time":null,"content":{"content_type":"user_editable_context","user_profile":"I am A."},"metadata":{"is_user_system_message":true}},"parent":null},
+		"u1":{"message":{"author":{"role":"user"},"create_time":1700000001,"content":{"content_type":"text","parts":["first",null]}},"parent":"c"},
+		"a1":{"message":{"author":{"role":"assistant"},"create_time":1700000002,"content":{"content_type":"text","parts":["one"]},"status":"finished_partial_completion"},"parent":"u1"},
+		"u2":{"message":{"author":{"role":"user"},"create_time":1700000003,"content":{"content_type":"text","parts":["second"]}},"parent":"c"},
+		"e1":{"message":{"author":{"role":"assistant"},"create_time":1700000004,"content":{"content_type":"text","parts":["two"]}},"parent":"u2"},
+		"e2":{"message":{"author":{"role":"user"},"create_time":1700000005,"content":{"content_type":"text","parts":[""]}},"parent":"e1"},
+		"e3":{"message":{"author":{"role":"assistant"},"create_time":1700000006,"content":{"content_type":"text","parts":[""]}},"parent":"e2"},
+		"u3":{"message":{"author":{"role":"user"},"create_time":1700000007,"content":{"content_type":"text","parts":["third"]}},"parent":"e3"},
+		"a2":{"message":{"author":{"role":"assistant"},"create_time":1700000008,"content":{"content_type":"text","parts":["three"]}},"parent":"u3"}}}`}, true, [][]string{
+		{`{"id":"u1"`, `"user":"first"`, `"assistant":"one"`, `"status":"partial"`, `"parent":""`, `"user_profile":"I am A."`, `"2023-11-14T22:13:21.000000+00:00"`},
+		{`{"id":"u2"`, `"user":"second"`, `"assistant":"two"`, `"parent":""`, `"2023-11-14T22:13:23.000000+00:00"`},
+		{`{"id":"u3"`, `"user":"third"`, `"assistant":"three"`, `"parent":"u2"`},
+	}},
+	"langchain chat messages": {[]string{`[{"type":"chat","data":{"content":"a","role":"user","type":"chat"}},{"type":"AIMessageChunk","data":{"content":"b","type":"AIMessageChunk","tool_call_chunks":[]}}]`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"b"`},
+	}},
+	"responses: a text, cut off": {[]string{`{"id":"resp_2","object":"response","created_at":1700000000,"status":"incomplete","incomplete_details":{"reason":"max_output_tokens"},"model":"m","instructions":[{"type":"message","role":"developer","content":[{"type":"input_text","text":"I"}]}],
+		"input":"a","output":[{"type":"message","id":"msg_1","role":"assistant","status":"incomplete","content":[{"type":"output_text","text":"b"},{"type":"refusal","refusal":"c"}]}]}`}, false, [][]string{
+		{`"session_id":"resp_2"`, `"user":"a"`, `"assistant":"b\n\nc"`, `"status":"partial"`, `"finish_reason":"max_output_tokens"`, `"system":"I"`},
+	}},
+	"responses: a request": {[]string{`{"model":"m","input":"a"}`}, false, [][]string{{`"user":"a"`, `"status":"pending"`}}},
+	"responses: items one a line": {[]string{`{"type":"message","role":"user","content":"a","status":"completed"}`, `{"type":"apply_patch_call","call_id":"c1","operation":{"type":"delete_file"}}`, `{"type":"apply_patch_call_output","call_id":"c1","output":[{"type":"input_text","text":"r"}]}`,
+		`{"type":"newest_call","call_id":"c2","what":1}`, `{"type":"message","role":"assistant","content":[{"type":"output_text","text":"b"}]}`}, true, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"tool_calls":[{"id":"c1","name":"apply_patch_call","arguments":{"type":"delete_file"},"result":[{"type":"input_text","text":"r"}]},{"id":"c2","name":"newest_call","what":1}]`},
 	}},
 	"responses": {[]string{`{"id":"resp_1","object":"response","created_at":1700000000,"model":"m","instructions":"I","input":[{"role":"user","content":"a"}],"output":[{"type":"reasoning","id":"rs_1","summary":[{"type":"summary_text","text":"hm"}]},{"type":"function_call","id":"fc_1","call_id":"c1","name":"f","arguments":"{ }","status":"completed"},{"type":"function_call_output","call_id":"c1","output":"r"},{"type":"message","id":"msg_1","role":"assistant","status":"completed","content":[{"type":"output_text","text":"b","annotations":[{"type":"url_citation"}]}]}],"usage":{"input_tokens":1,"output_tokens":2,"total_tokens":3}}`}, false, [][]string{
 		{`"session_id":"resp_1"`, `"user":"a"`, `"assistant":"b"`, `"system":"I"`, `"arguments":"{ }","result":"r"`, `"text":"hm"`, `"url_citation"`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`, `"timestamp":"2023-11-14T22:13:20.000000+00:00"`},
@@ -136,23 +175,72 @@ func TestRefuses(t *testing.T) {
 		`{"conversations":["secret"]}`:                                                                                 "/conversations/0 must be an object, not a string",
 		`{"type":"human","data":{}}`:                                                                                   "/data/content is missing",
 		`{"lc":1,"type":"constructor","id":["x","Secret"],"kwargs":{"content":"a"}}`:                                   "/id is no message that is known",
-		`{"output":[{"type":"secret_call"}]}`:                                                                          "/output/0/type is no item that is known",
+		`{"output":[{"type":"secret_item"}]}`:                                                                          "/output/0/type is no item that is known",
 		`{"foo":"secret"}`:                                                                                             "it is not recognised; expected is a turn",
 		`"secret"`:                                                                                                     "it is not recognised",
 	} {
 		c := &Converter{Session: "file", Take: func(p []byte) error { t.Errorf("%s gives %s", element, p); return nil }}
 		_, err := c.Add(jsontext.Value(element), false)
 		var refused *FormatError
-		if !errors.As(err, &refused) || !strings.HasPrefix(err.Error(), want) || strings.Contains(strings.ReplaceAll(err.Error(), "secret_", ""), "secret") {
+		if !errors.As(err, &refused) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", element, err)
 		}
+	}
+}
+
+// A message that is refused ends its conversation before the turn that may lack it: nothing is
+// stored that lacks some of its messages, and once it is corrected nothing is there twice.
+func TestRefusedMessageEndsItsConversation(t *testing.T) {
+	const good = `{"role":"assistant","content":"b2"}`
+	read := func(third string) (taken []string, c *Converter) {
+		c = &Converter{Session: "file", Take: func(p []byte) error { taken = append(taken, string(p)); return nil }}
+		for _, e := range []string{
+			`{"role":"user","content":"a1"}`, `{"role":"assistant","content":"b1"}`, `{"role":"user","content":"a2"}`, third, `{"role":"assistant","content":"c2"}`,
+			`{"role":"user","content":"a3"}`, `{"role":"user","content":"x","session_id":"other"}`, `{"conversations":[{"from":"human","value":"whole"}]}`,
+		} {
+			if _, err := c.Add(jsontext.Value(e), true); (err != nil) != (e == third && third != good) {
+				t.Errorf("%s: %v", e, err)
+			}
+		}
+		if err := c.End(); err != nil {
+			t.Error(err)
+		}
+		return taken, c
+	}
+	whole, _ := read(good)
+	for _, bad := range []string{`{"role":"assistant","content":7}`, `{"role":"nobody","content":"b2"}`, `{"rle":"assistant","content":"b2"}`, `7`} {
+		taken, c := read(bad)
+		if len(taken) != 3 || len(whole) != 5 || c.LeftOut != 3 {
+			t.Errorf("%s: %d messages are left out of %s", bad, c.LeftOut, strings.Join(taken, "\n"))
+		}
+		for _, p := range taken {
+			if !slices.Contains(whole, p) {
+				t.Errorf("%s gives %s, which is not there otherwise", bad, p)
+			}
+		}
+	}
+}
+
+// What says nothing is counted.
+func TestEmpty(t *testing.T) {
+	c := &Converter{Session: "file", Take: func(p []byte) error { t.Errorf("%s", p); return nil }}
+	for _, e := range []string{
+		`{"messages":[]}`, `{"mapping":{}}`, `{"chat_messages":[]}`, `{"conversations":[]}`, `{"messages":[{"role":"user","content":""}]}`,
+		`{"id":"g","mapping":{"a":{"message":{"author":{"role":"user"},"content":{"content_type":"text","parts":[]}}}}}`, `{"role":"user","content":""}`,
+	} {
+		if kind, err := c.Add(jsontext.Value(e), true); err != nil || kind != Converted {
+			t.Errorf("%s: kind %d: %v", e, kind, err)
+		}
+	}
+	if err := c.End(); err != nil || c.Empty != 7 {
+		t.Errorf("%d: %v", c.Empty, err)
 	}
 }
 
 // A file is read element by element, and its text is UTF-8.
 func TestElements(t *testing.T) {
 	read := func(text string) (numbers int, err error) {
-		r, err := Text(strings.NewReader(text))
+		r, err := OpenText(strings.NewReader(text))
 		if err != nil {
 			return 0, err
 		}
@@ -164,6 +252,7 @@ func TestElements(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
+		"\xef\xbb\xbf[1,\"a\xff\"]": "at byte 8: invalid UTF-8", "\xef\xbb\xbf[1] 2": "at byte 8: there is more",
 		"[1,\"a\xff\"]": "at byte 5: invalid UTF-8", `["\ud800"]`: "at byte 2: invalid escape sequence, or lone surrogate", `[1,`: "it ends too early", `[{"a":1,"a":2}]`: "twice",
 		"[1] 2": "there is more", "\xff\xfe[\x00": "it is UTF-16: only UTF-8 is read", "\xfe\xff\x00[": "UTF-16", "[\x00]\x00": "UTF-16LE", "\x00[\x00]": "UTF-16BE", "\xff\xfe\x00\x00": "UTF-32",
 		`["` + strings.Repeat("x", 2<<20) + `"]`: "element 1, from byte 1 on, is longer than the 1048576 bytes",

@@ -11,8 +11,12 @@ import (
 var shareGPT = format{
 	name: "sharegpt", what: "ShareGPT",
 	isConversation: func(o *object) bool {
-		return o.peek("conversations").Kind() == '[' || o.peek("conversation").Kind() == '[' ||
-			o.peek("items").Kind() == '[' && firstHas(o.peek("items"), "from")
+		for _, name := range shareGPTLists {
+			if list := o.peek(name); firstHas(list, "from") || name != "items" && (firstHas(list, "role") || list.Kind() == '[' && firstOf(list) == nil) {
+				return true
+			}
+		}
+		return false
 	},
 	isMessage:    func(o *object) bool { return o.peek("from").Kind() == '"' && o.has("value") },
 	conversation: shareGPTConversation,
@@ -30,14 +34,8 @@ var shareGPTRoles = map[string]string{
 	"function_call": assistant, "tool_call": assistant, "function-call": assistant,
 }
 
-func firstHas(v jsontext.Value, name string) bool {
-	list, err := elements(v, "")
-	if err != nil || len(list) == 0 {
-		return false
-	}
-	o, err := objectOf(list[0], "")
-	return err == nil && o.has(name)
-}
+// shareGPTLists are the members that have the messages.
+var shareGPTLists = []string{"conversations", "conversation", "items"}
 
 func shareGPTConversation(o *object) (c *conversation, err error) {
 	c = &conversation{id: o.label(namesOf...)}
@@ -46,12 +44,9 @@ func shareGPTConversation(o *object) (c *conversation, err error) {
 		o.take("system")
 		c.add(message{role: system, texts: []string{unquote(s)}})
 	}
-	for _, name := range []string{"conversations", "conversation", "items"} {
-		if v := o.take(name); v != nil {
-			if err := c.read(v, o.path(name), shareGPTMessage); err != nil {
-				return nil, err
-			}
-			break
+	for _, name := range shareGPTLists {
+		if err := c.read(o, name, shareGPTMessage); err != nil {
+			return nil, err
 		}
 	}
 	if c.time, c.timed, err = o.time("created_at", "create_time", "timestamp"); err != nil {

@@ -20,6 +20,8 @@ type thread struct {
 	count  int                // messages so far
 	base   transcript.Instant // of the first open message, if nothing says when it was
 	dated  bool               // a time was known so far
+	empty  int                // turns that would say nothing, and are none
+	ended  bool               // a message was refused: nothing that follows is taken
 	last   transcript.Instant // of the last turn
 	seen   map[string]bool
 }
@@ -46,6 +48,10 @@ func (t *thread) end() *turn {
 	}
 	msgs := t.open
 	t.open, t.stage = nil, stage{}
+	if silent(msgs) {
+		t.empty++
+		return nil
+	}
 	done := fold(msgs)
 	switch {
 	case t.dated:
@@ -59,10 +65,18 @@ func (t *thread) end() *turn {
 	done.date(msgs, t.base, t.last)
 	t.last = done.at
 	if t.ids {
-		done.id = t.ownID(idOf(&msgs[0]))
+		done.id = t.ownID(idOf(&msgs[opening(msgs)]))
 	}
 	t.finish(done, msgs)
 	return done
+}
+
+// cut ends the thread at a message that was refused. A turn that may lack it is none: its
+// messages, of which it returns the number, are left out.
+func (t *thread) cut() int {
+	n := len(t.open)
+	t.open, t.stage, t.ended = nil, stage{}, true
+	return n
 }
 
 // ownID returns an id that no turn has yet, "" otherwise.

@@ -12,16 +12,17 @@ import (
 //
 // A turn begins where its first message says. Where an answer was generated again the turns have
 // the same question: the later one supersedes the earlier, and begins with its own answer. Where
-// there are branches, each turn names its parent. The history of a session is the way to its newest answered turn; so that this
-// is the active branch, the turn at its end is dated after all others if it is not the newest, and
-// its own time is in its layout.
+// there are branches, each turn names its parent. What says nothing is no turn: what follows it
+// follows the turn before. The history of a session is the way to its newest answered turn; so that
+// this is the active branch, the turn at its end is dated after all others if it is not the newest,
+// and its own time is in its layout.
 type tree struct {
 	thread
 	c        *conversation
 	nodes    map[string]*node
 	turns    []*branch
 	branched bool
-	starts   map[string]int // latest turn that begins with a message
+	starts   map[string]int // latest turn that begins at a node
 	messages int            // of all turns
 	base     transcript.Instant
 }
@@ -41,6 +42,7 @@ type branch struct {
 	parent int // index of the turn before it; -1 is none
 	again  int // index of the turn that it supersedes; -1 is none
 	nodes  []*node
+	silent bool // it is none
 }
 
 // way is where a walk through the tree is: nodes whose messages are of one turn.
@@ -55,6 +57,11 @@ func (w way) messages() (list []message) {
 		list = append(list, n.msgs...)
 	}
 	return list
+}
+
+// opening returns the place of the node with whose message the turn opens.
+func (w way) opening() int {
+	return max(0, slices.IndexFunc(w.nodes, func(n *node) bool { return n.msgs[0].role == user }))
 }
 
 // maxRepeated bounds how many messages the turns of a tree have that are another one's, too.
@@ -79,11 +86,15 @@ func (c *conversation) treeTurns(th thread, base transcript.Instant) ([]*turn, e
 		}
 	}
 	t.activate()
-	turns := make([]*turn, len(t.turns))
-	for i, b := range t.turns {
+	var turns []*turn
+	for _, b := range t.turns {
+		if b.silent {
+			c.empty++
+			continue
+		}
 		t.number = b.number
 		t.finish(b.turn, b.msgs)
-		turns[i] = b.turn
+		turns = append(turns, b.turn)
 	}
 	t.relate()
 	return turns, nil
@@ -175,26 +186,34 @@ func (w way) enter(n *node) way {
 func (t *tree) close(w way) int {
 	msgs := w.messages()
 	t.messages += len(msgs)
-	b := &branch{turn: fold(msgs), msgs: msgs, number: w.nodes[0].number, parent: w.parent, again: -1, nodes: w.nodes}
+	b := &branch{turn: fold(msgs), msgs: msgs, number: w.nodes[0].number, parent: w.parent, again: -1, nodes: w.nodes, silent: silent(msgs)}
 	own, last := msgs, transcript.Instant(0)
-	if w.parent >= 0 {
-		last = t.turns[w.parent].at
+	for b.parent >= 0 && t.turns[b.parent].silent {
+		b.parent = t.turns[b.parent].parent
+	}
+	if b.parent >= 0 {
+		last = t.turns[b.parent].at
 	}
 	first := w.nodes[0]
-	b.id = t.ownID(idOf(&msgs[0]))
-	if before, ok := t.starts[first.id]; ok { // the same question, answered again
-		b.again, b.number = before, w.nodes[len(w.nodes)-1].number
-		for i, n := range w.nodes {
-			if i >= len(t.turns[before].nodes) || t.turns[before].nodes[i] != n {
-				own = nil
-				for _, n := range w.nodes[i:] {
-					own = append(own, n.msgs...)
-				}
-				break
+	opens := w.opening()
+	if before, ok := t.starts[first.id]; ok { // it has its first nodes in common with another turn
+		other := t.turns[before]
+		shared := 0
+		for shared < min(len(w.nodes)-1, len(other.nodes)) && w.nodes[shared] == other.nodes[shared] {
+			shared++
+		}
+		own = way{nodes: w.nodes[shared:]}.messages()
+		last = max(last, other.at)
+		if opens < shared { // the same question, answered again
+			opens = len(w.nodes) - 1
+			if !other.silent {
+				b.again = before
 			}
 		}
-		last = max(last, t.turns[before].at)
-		b.id = t.ownID(idOf(&w.nodes[len(w.nodes)-1].msgs[0]))
+		b.number = w.nodes[opens].number
+	}
+	if !b.silent {
+		b.id = t.ownID(idOf(&w.nodes[opens].msgs[0]))
 	}
 	fallback := t.base + transcript.Instant(b.number-1)
 	switch {

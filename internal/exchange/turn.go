@@ -39,7 +39,10 @@ func (t *turn) setMeta(name string, value jsontext.Value) {
 }
 
 // answered reports whether a recent history has the turn.
-func (t *turn) answered() bool { return t.status == "" && (t.assistant != "" || len(t.calls) > 0) }
+func (t *turn) answered() bool {
+	final := t.status == "" || t.status == string(transcript.Partial) || t.status == string(transcript.Cancelled)
+	return final && (t.assistant != "" || len(t.calls) > 0)
+}
 
 // payload is the turn as it is published.
 func (t *turn) payload(session string) []byte {

@@ -56,7 +56,7 @@ func (t *turn) setMetaField(name string, value jsontext.Value) error {
 	return nil
 }
 
-// messages tells a turn as messages, whose ids are made from that of the turn.
+// messages tells a turn as messages, whose ids are made from that of the turn: the one that opens it has the same.
 func (t *turn) messages() []message {
 	places := t.layout()
 	if places == nil {
@@ -67,10 +67,7 @@ func (t *turn) messages() []message {
 	ids := t.callIDs()
 	var list []message
 	for i, p := range places {
-		m := message{role: p.role, named: p.named, id: t.id, time: t.at + transcript.Instant(i), timed: true}
-		if i > 0 {
-			m.id = t.id + "." + strconv.Itoa(i)
-		}
+		m := message{role: p.role, named: p.named, id: t.id + "." + strconv.Itoa(i), time: t.at + transcript.Instant(i), timed: true}
 		for _, n := range p.texts {
 			var s string
 			switch p.role {
@@ -95,6 +92,9 @@ func (t *turn) messages() []message {
 			m.model = t.text("model")
 		}
 		list = append(list, m)
+	}
+	if len(list) > 0 {
+		list[opening(list)].id = t.id
 	}
 	return list
 }

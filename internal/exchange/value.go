@@ -31,25 +31,7 @@ func refuse(at, format string, args ...any) error {
 }
 
 func wrongKind(at, want string, v jsontext.Value) error {
-	return refuse(at, "must be %s, not %s", want, kindName(v))
-}
-
-func kindName(v jsontext.Value) string {
-	switch v.Kind() {
-	case 'n':
-		return "null"
-	case 't', 'f':
-		return "a boolean"
-	case '"':
-		return "a string"
-	case '0':
-		return "a number"
-	case '[':
-		return "an array"
-	case '{':
-		return "an object"
-	}
-	return "nothing"
+	return refuse(at, "must be %s, not %s", want, transcript.KindName(v.Kind()))
 }
 
 // syntaxError tells what is wrong with JSON that begins at an offset, without quoting it.
@@ -148,6 +130,47 @@ func elements(v jsontext.Value, at string) (list []jsontext.Value, err error) {
 	return list, nil
 }
 
+// objects calls fn for each element of an array of objects.
+func objects(v jsontext.Value, at string, fn func(in *object) error) error {
+	list, err := elements(v, at)
+	if err != nil {
+		return err
+	}
+	for i, e := range list {
+		in, err := objectOf(e, index(at, i))
+		if err == nil {
+			err = fn(in)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstOf returns the first element of an array if it is an object, nil otherwise.
+func firstOf(v jsontext.Value) *object {
+	if v.Kind() != '[' {
+		return nil
+	}
+	dec := jsontext.NewDecoder(bytes.NewBuffer(v))
+	if _, err := dec.ReadToken(); err != nil || dec.PeekKind() != '{' {
+		return nil
+	}
+	first, err := dec.ReadValue()
+	if err != nil {
+		return nil
+	}
+	o, _ := objectOf(first, "")
+	return o
+}
+
+// firstHas reports whether the first element of an array is an object with a member.
+func firstHas(v jsontext.Value, name string) bool {
+	first := firstOf(v)
+	return first != nil && first.has(name)
+}
+
 // has reports whether the object has a member, be it null.
 func (o *object) has(name string) bool {
 	for i := range o.list {
@@ -158,39 +181,47 @@ func (o *object) has(name string) bool {
 	return false
 }
 
-// peek returns a member without taking it; nil when it is absent or null.
+// find returns a member that was not taken; nil when there is none.
+func (o *object) find(name string) *field {
+	for i := range o.list {
+		if f := &o.list[i]; f.name == name && !f.used {
+			return f
+		}
+	}
+	return nil
+}
+
+// peek returns a member without taking it; nil when it is absent, null or taken.
 func (o *object) peek(name string) jsontext.Value {
-	for i := range o.list {
-		if f := &o.list[i]; f.name == name && f.value.Kind() != 'n' {
-			return f.value
-		}
+	if f := o.find(name); f != nil && f.value.Kind() != 'n' {
+		return f.value
 	}
 	return nil
 }
 
-// take returns a member; nil when it is absent or null.
-func (o *object) take(name string) jsontext.Value {
-	for i := range o.list {
-		if f := &o.list[i]; f.name == name {
-			f.used = true
-			if f.value.Kind() == 'n' {
-				return nil
-			}
-			return f.value
-		}
-	}
-	return nil
-}
-
-// any returns a member as it is, null too; nil when it is absent.
+// any takes a member as it is, null too; nil when it is absent or taken.
 func (o *object) any(name string) jsontext.Value {
-	for i := range o.list {
-		if f := &o.list[i]; f.name == name {
-			f.used = true
-			return f.value
-		}
+	f := o.find(name)
+	if f == nil {
+		return nil
+	}
+	f.used = true
+	return f.value
+}
+
+// take takes a member; nil when it is absent, null or taken.
+func (o *object) take(name string) jsontext.Value {
+	if v := o.any(name); v.Kind() != 'n' {
+		return v
 	}
 	return nil
+}
+
+// put gives the object a member that has no place; nil is none.
+func (o *object) put(name string, v jsontext.Value) {
+	if v != nil {
+		o.list = append(o.list, field{name: name, value: v})
+	}
 }
 
 func (o *object) path(name string) string { return under(o.at, name) }
@@ -232,6 +263,15 @@ func (o *object) object(name string) (*object, error) {
 		return nil, nil
 	}
 	return objectOf(v, o.path(name))
+}
+
+// objects takes a member that is an array of objects and calls fn for each; for none when it is absent or null.
+func (o *object) objects(name string, fn func(in *object) error) error {
+	v := o.take(name)
+	if v == nil {
+		return nil
+	}
+	return objects(v, o.path(name), fn)
 }
 
 // rest is what was not taken, as an object; nil when that is nothing that says anything.

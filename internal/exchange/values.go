@@ -13,26 +13,36 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// Text reads a file of text: plain or gzip, with or without a byte order mark. Text that is
-// not UTF-8 by its first bytes is an error that names its encoding.
-func Text(r io.Reader) (*bufio.Reader, error) {
+// mark is the byte order mark, with which some editors begin a file.
+const mark = "\xef\xbb\xbf"
+
+// Text is the text of a file behind its byte order mark, if it has one.
+type Text struct {
+	*bufio.Reader
+	Skipped int // bytes of the mark: offsets in the file are so much larger
+}
+
+// OpenText reads a file of text: plain or gzip. Text that is not UTF-8 by its first bytes is an
+// error that names its encoding.
+func OpenText(r io.Reader) (Text, error) {
 	const buffer = 64 << 10
 	br := bufio.NewReaderSize(r, buffer)
 	if magic, _ := br.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(br)
 		if err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
+			return Text{}, fmt.Errorf("gzip: %w", err)
 		}
 		br = bufio.NewReaderSize(z, buffer)
 	}
 	first, _ := br.Peek(4)
 	if name := encodingOf(first); name != "" {
-		return nil, fmt.Errorf("it is %s: only UTF-8 is read; convert it, for example with iconv -f %s -t UTF-8", name, name)
+		return Text{}, fmt.Errorf("it is %s: only UTF-8 is read; convert it, for example with iconv -f %s -t UTF-8", name, name)
 	}
-	if bytes.HasPrefix(first, []byte("\xef\xbb\xbf")) { // as some editors begin a file
-		br.Discard(3)
+	if bytes.HasPrefix(first, []byte(mark)) {
+		n, err := br.Discard(len(mark))
+		return Text{br, n}, err
 	}
-	return br, nil
+	return Text{Reader: br}, nil
 }
 
 // encodingOf names the encoding of text that begins so, where that is not UTF-8. JSON begins with
@@ -60,7 +70,7 @@ func CheckLine(line []byte) error { return checkValue(line) }
 type Element struct {
 	Value  jsontext.Value
 	Number int   // counted from 1
-	Offset int64 // of its first byte, in the text
+	Offset int64 // of its first byte, in the file
 	Array  bool  // of the one array that the file is
 }
 
@@ -70,25 +80,26 @@ var errElement = errors.New("the element is too long")
 // Elements calls fn for each value of a text: those of an array, or those that follow each other. No more
 // than one of them is held. An element that is longer than most bytes ends it, and so does one
 // that is not well-formed, with a [*transcript.SyntaxError] whose offset is from the beginning.
-func Elements(r io.Reader, most int64, fn func(Element) error) error {
-	limit := &limited{r: r, most: most}
+func Elements(text Text, most int64, fn func(Element) error) error {
+	skipped := int64(text.Skipped)
+	limit := &limited{r: text, most: most}
 	dec := jsontext.NewDecoder(limit)
 	e := Element{}
 	if e.Array = dec.PeekKind() == '['; e.Array {
 		if _, err := dec.ReadToken(); err != nil {
-			return syntaxError(err, 0)
+			return syntaxError(err, skipped)
 		}
 	}
 	for {
 		kind := dec.PeekKind()
 		if e.Array && kind == ']' {
 			if _, err := dec.ReadToken(); err != nil {
-				return syntaxError(err, 0)
+				return syntaxError(err, skipped)
 			}
 			if _, err := dec.ReadToken(); err == nil {
-				return &transcript.SyntaxError{Offset: dec.InputOffset(), Reason: "there is more after the array"}
+				return &transcript.SyntaxError{Offset: skipped + dec.InputOffset(), Reason: "there is more after the array"}
 			} else if !errors.Is(err, io.EOF) {
-				return syntaxError(err, 0)
+				return syntaxError(err, skipped)
 			}
 			return nil
 		}
@@ -96,14 +107,14 @@ func Elements(r io.Reader, most int64, fn func(Element) error) error {
 		value, err := dec.ReadValue()
 		switch {
 		case errors.Is(err, errElement):
-			return fmt.Errorf("element %d, from byte %d on, is longer than the %d bytes that are read: split it", e.Number+1, limit.from, most)
+			return fmt.Errorf("element %d, from byte %d on, is longer than the %d bytes that are read: split it", e.Number+1, skipped+limit.from, most)
 		case errors.Is(err, io.EOF) && !e.Array:
 			return nil
 		case err != nil:
-			return syntaxError(err, 0)
+			return syntaxError(err, skipped)
 		}
 		e.Number++
-		e.Value, e.Offset = value, dec.InputOffset()-int64(len(value))
+		e.Value, e.Offset = value, skipped+dec.InputOffset()-int64(len(value))
 		if err := fn(e); err != nil {
 			return err
 		}
