@@ -140,6 +140,8 @@ func TestCheckpointOfAnotherReplay(t *testing.T) {
 	refused("a copy in another folder", func(c *ReplayConfig) { c.Store = elsewhere }, "it is of transcripts folder "+store.Identity().ID)
 	write("b", string(note[:len(note)/2]))
 	refused("half a file", func(c *ReplayConfig) { c.Store = elsewhere }, "its file is not what a replay wrote")
+	write("b", `{"sequence":"one"}`)
+	refused("another type", func(c *ReplayConfig) { c.Store = elsewhere }, "its file is not what a replay wrote")
 	write("a", strings.Replace(string(note), `"sequence":`, `"sequence":99`, 1))
 	refused("a stream that was restored from a backup", func(*ReplayConfig) {}, "and the stream ends at")
 	write("a", string(note))

@@ -58,6 +58,9 @@ Folders are looked into; other files are counted and left alone. Everything else
 session is called as the export calls the conversation, or as the file. What has no place in a
 turn is in its meta: system messages are in meta.system. docs/import.md says the rest.
 
+A member that is unknown is kept. One of a turn or a transcript that resembles a known one, as
+assistnt does, is named on standard error; --strict refuses its turns.
+
 Importing twice adds nothing twice. Turns of older documents get the ids that they get where a
 document is adopted in place.
 
@@ -100,13 +103,13 @@ command goes on.`,
 
 // importCounts say how far an import came; they are noted, too.
 type importCounts struct {
-	Files      uint64 `json:"files"`      // documents and files of lines
-	Turns      uint64 `json:"turns"`      // in them, the refused ones included
-	Refused    uint64 `json:"refused"`    // turns that cannot be accepted, and conversations
-	LeftOut    uint64 `json:"left_out"`   // messages of conversations of which one was refused
-	Empty      uint64 `json:"empty"`      // conversations, and turns of them, that say nothing
-	Unreadable uint64 `json:"unreadable"` // files that cannot be read, or not to the end
-	Ignored    uint64 `json:"ignored"`    // files of another kind
+	Files      uint64 `json:"files"`              // documents and files of lines
+	Turns      uint64 `json:"turns"`              // in them, the refused ones included
+	Refused    uint64 `json:"refused"`            // turns that cannot be accepted, and conversations
+	LeftOut    uint64 `json:"left_out,omitempty"` // messages of conversations of which one was refused
+	Empty      uint64 `json:"empty,omitempty"`    // conversations, and turns of them, that say nothing
+	Unreadable uint64 `json:"unreadable"`         // files that cannot be read, or not to the end
+	Ignored    uint64 `json:"ignored"`            // files of another kind
 }
 
 // importSummary is the result of an import.

@@ -107,7 +107,7 @@ func (fi *fileImport) place() place { return place{fi.f.name, fi.number} }
 func (fi *fileImport) unreadable(err error) {
 	fi.convert.Cut()
 	if fi.taken > 0 {
-		err = fmt.Errorf("%w; what comes before that is taken, which is %s", err, turns(fi.taken))
+		err = fmt.Errorf("%w; taken before that: %s", err, turns(fi.taken))
 	}
 	fi.im.refuse(place{file: fi.f.name}, err)
 }

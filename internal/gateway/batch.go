@@ -61,8 +61,11 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 		}
 	}
 	if stopped == nil && bad > 0 {
-		stopped = newProblem(http.StatusUnprocessableEntity, "batch", "Some turns were refused",
-			fmt.Sprintf("%d of the turns were refused, see their results; the others were accepted.", bad))
+		refused := "1 of the turns was refused, see its result"
+		if bad > 1 {
+			refused = fmt.Sprintf("%d of the turns were refused, see their results", bad)
+		}
+		stopped = newProblem(http.StatusUnprocessableEntity, "batch", "Some turns were refused", refused+"; the others were accepted.")
 	}
 	if stopped != nil {
 		stopped.Taken, stopped.Results = &b.Taken, b.Results
@@ -76,7 +79,11 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnswer) (stopped *problem, bad int) {
 	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.maxBody())}
 	for n := 1; lines.next(); n++ {
-		if line := bytes.TrimSpace(lines.line); len(line) > 0 || lines.long {
+		line := lines.line
+		if n == 1 { // the body may be a file that an editor wrote
+			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
+		}
+		if line = bytes.TrimSpace(line); len(line) > 0 || lines.long {
 			if len(b.Results) == g.cfg.MaxBatchTurns {
 				return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
 					fmt.Sprintf("A batch is at most %d turns long. Send the rest as another one.", g.cfg.MaxBatchTurns)), bad

@@ -24,7 +24,7 @@ func (w *world) batch(body string, header ...string) *answer {
 
 func TestBatch(t *testing.T) {
 	w := newWorld(t, nil)
-	body := `{"session_id":"a","user":"one"}` + "\r\n\n" + `{"session_id":"b","id":"t2","timestamp":"2026-01-31T12:00:00Z","user":"two","x":[1.50]}`
+	body := "\ufeff" + `{"session_id":"a","user":"one"}` + "\r\n\n" + `{"session_id":"b","id":"t2","timestamp":"2026-01-31T12:00:00Z","user":"two","x":[1.50]}`
 	var got batchAnswer
 	w.batch(body).want(http.StatusAccepted).into(&got)
 	if got.Taken != 3 || len(got.Results) != 2 {
