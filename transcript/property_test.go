@@ -39,6 +39,9 @@ func genSnapshot(session string) *rapid.Generator[Snapshot] {
 		if name := rapid.SampledFrom([]string{"", "new", "session_ie", "zz"}).Draw(t, "extra"); name != "" {
 			turn.Extra = map[string]jsontext.Value{name: jsontext.Value(`{"b":1.50,"a":null}`)}
 		}
+		if rapid.IntRange(0, 9).Draw(t, "redact") == 0 {
+			turn = Turn{ID: turn.ID, SessionID: session, Timestamp: turn.Timestamp, Status: Redacted, Rev: RedactRev}
+		}
 		d, err := turn.Draft()
 		if err != nil {
 			t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/afterword-io/afterword/internal/record"
 	"github.com/go-json-experiment/json/jsontext"
+	"pgregory.net/rapid"
 )
 
 const (
@@ -159,6 +160,43 @@ func TestStoredRedactionKeepsNoText(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever arrives of a redacted turn, in whatever order, it keeps id, timestamp, status and rev, and nothing else.
+func TestMergeOfRedactions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		snaps := rapid.SliceOfN(genSnapshot("s"), 1, 8).Draw(t, "snapshots")
+		redacted := map[string]Instant{} // the earliest of equal ones stays
+		for range rapid.IntRange(1, 4).Draw(t, "redactions") {
+			id, at := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "id"), Instant(rapid.IntRange(1, 5).Draw(t, "at"))
+			old, err := DecodeStored(fmt.Appendf(nil, `{"id":%q,"timestamp":%q,"user":"secret","assistant":"","status":"redacted","rev":1000000,"meta":{"a":"secret"},"parent":"z","session_id":"s","usage":{"input_tokens":7,"output_tokens":1}}`, id, at.String()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			snaps = append(snaps, old)
+		}
+		for i := range snaps {
+			if s := &snaps[i]; s.Status == Redacted {
+				if at, ok := redacted[s.ID]; !ok || s.Timestamp < at {
+					redacted[s.ID] = s.Timestamp
+				}
+			}
+		}
+		doc, err := MergeAll("s", rapid.Permutation(snaps).Draw(t, "order")...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := doc.Bytes()
+		if err != nil || strings.Contains(string(b), "secret") {
+			t.Fatalf("%v: %s", err, b)
+		}
+		for id, at := range redacted {
+			want := fmt.Sprintf("\n"+`{"id":%q,"timestamp":%q,"user":"","assistant":"","status":"redacted","rev":1000000}`, id, at.String())
+			if !strings.Contains(string(b), want) {
+				t.Fatalf("there is no %s in\n%s", want, b)
+			}
+		}
+	})
 }
 
 // Older versions kept any member called parent.
