@@ -69,6 +69,9 @@ func testRoundTrip(t *testing.T, r *Redis, c getter) {
 			t.Fatalf("an empty Redis has %v, %v", hit, err)
 		}
 		all := turns(t, session, 1, 14)
+		calls := turn(session, 9) // an answer, in the shape that other programs read
+		calls.Assistant, calls.ToolCalls = "", []transcript.ToolCall{{Name: "look"}}
+		all[8] = snap(t, calls)
 		check(t, r.Refresh(ctx, session, recentOf(all, 10)))
 		holds(t, c, all, DefaultTTL)
 		rec, hit, err := r.Recent(ctx, session)

@@ -109,3 +109,46 @@ func TestExchangeRefusesMalformed(t *testing.T) {
 		}
 	}
 }
+
+// Every snapshot of a turn names what it follows and what it supersedes, a failure too, so that no branch is lost on
+// the way; what cannot be named is refused, and so is a redaction with text in it.
+func TestExchangesOfBranches(t *testing.T) {
+	w := newWorld(t)
+	p := w.publisher(nil)
+	for _, parent := range []string{"", "first"} {
+		for name, finish := range map[string]func(transcript.Turn) error{
+			"begun":     func(transcript.Turn) error { return nil },
+			"completed": func(turn transcript.Turn) error { _, err := p.Complete(t.Context(), turn); return err },
+			"failed":    func(turn transcript.Turn) error { _, err := p.Fail(t.Context(), turn, errors.New("x")); return err },
+		} {
+			session := "s " + name + parent
+			turn, _, err := p.Begin(t.Context(), transcript.Turn{SessionID: session, User: "q", Parent: &parent, Supersedes: "second"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			turn.Assistant = "a"
+			if err := finish(turn); err != nil {
+				t.Fatal(err)
+			}
+			got := p.Pending(session)
+			if len(got) != 1 || !got[0].HasParent || got[0].Parent != parent || got[0].Supersedes != "second" {
+				t.Errorf("%s after %q: %+v", name, parent, got)
+			}
+		}
+	}
+	bad := "no id"
+	for member, turn := range map[string]transcript.Turn{
+		"parent":     {SessionID: "s", User: "q", Parent: &bad},
+		"supersedes": {SessionID: "s", User: "q", Supersedes: bad},
+		"user":       {SessionID: "s", ID: "r", Timestamp: time.Now(), Rev: transcript.RedactRev, Status: transcript.Redacted, User: "q"},
+		"tool_calls": {SessionID: "s", ID: "r", Timestamp: time.Now(), Rev: transcript.RedactRev, Status: transcript.Redacted, ToolCalls: []transcript.ToolCall{{}}},
+	} {
+		var rule *transcript.RuleError
+		if _, err := p.Publish(t.Context(), turn); !errors.As(err, &rule) || rule.Member != member {
+			t.Errorf("%s: %v", member, err)
+		}
+	}
+	if got := p.Pending("s"); len(got) > 0 {
+		t.Errorf("accepted %+v", got)
+	}
+}
