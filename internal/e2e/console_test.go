@@ -91,6 +91,10 @@ func (s *served) fill() {
 	for i, x := range talk {
 		s.publish("garden-1", fmt.Sprintf("g-%d", i), x[0], x[1])
 	}
+	// The last answer made again: it consists of a call.
+	s.raw("garden-1", fmt.Sprintf(`{"id":"g-3","session_id":"garden-1","timestamp":%q,"user":"How far down in March?","tool_calls":[{"name":"look up","arguments":{"plant":"lavender"}}],"supersedes":"g-2","model":"small-1"}`,
+		time.Now().UTC().Format(time.RFC3339Nano)), 0)
+	s.raw("taken-back", fmt.Sprintf(`{"id":"b-1","session_id":"taken-back","timestamp":%q,"user":"","status":"redacted","rev":1000000}`, time.Now().UTC().Format(time.RFC3339Nano)), 0)
 	for i := range 40 {
 		s.publish(fmt.Sprintf("customer-%03d", i%13), fmt.Sprintf("c-%d", i), fmt.Sprintf("Question %d?", i), strings.Repeat("An answer of some length. ", 1+i%7))
 	}
@@ -203,16 +207,22 @@ func TestConsole(t *testing.T) {
 		b.sees(`document.querySelectorAll(".list li").length === 1`)
 		b.click(`.list a`)
 		b.seesText(".reader h2", "garden-1")
-		b.sees(`document.querySelectorAll(".chat > li").length === 3`)
-		b.sees(`document.querySelectorAll(".bubble.is-hidden").length === 6 && !document.body.textContent.includes("` + secret + `")`)
+		b.sees(`document.querySelectorAll(".chat > li").length === 4`)
+		b.sees(`document.querySelectorAll(".chat > li.aside").length === 1 && document.querySelector(".chat > li.aside").textContent.includes("another branch")`)
+		b.seesText(".chat > li:nth-child(4)", "supersedes g-2")
+		b.seesText(".chat > li:nth-child(4)", "follows g-1")
+		b.seesText(".chat > li:nth-child(4) .bubble.assistant", "1 tool call, no text")
+		b.sees(`document.querySelectorAll(".bubble.is-hidden").length === 7 && !document.body.textContent.includes("` + secret + `")`)
 		b.seesText(".copies", "File, stream and Redis agree.")
 		b.click("#show-text")
 		b.seesText(".chat", secret)
 		b.click("#replay-this")
-		b.seesText("#said", "Replayed: 3 turns were merged.")
-		b.visit("consumers")
+		b.seesText("#said", "Replayed: 4 turns were merged.")
+		b.visit("sessions?id=taken-back")
+		b.seesText(".chat", "redacted")
+		b.sees(`document.querySelectorAll(".chat .bubble").length === 0`)
 		b.visit("sessions?id=garden-1") // what was shown is hidden again
-		b.sees(`document.querySelectorAll(".bubble.is-hidden").length === 6 && !document.body.textContent.includes("` + secret + `")`)
+		b.sees(`document.querySelectorAll(".bubble.is-hidden").length === 7 && !document.body.textContent.includes("` + secret + `")`)
 	})
 
 	t.Run("consumers", func(t *testing.T) {

@@ -145,9 +145,16 @@ function exchange(t) {
       t.model && h('span', { class: 'muted' }, t.model), t.seconds > 0 && h('span', { class: 'muted' }, span(t.seconds)),
       t.tools > 0 && h('span', { class: 'muted' }, plural(t.tools, 'tool call')), t.attachments > 0 && h('span', { class: 'muted' }, plural(t.attachments, 'attachment')),
       h('span', { class: 'muted mono end turn-id' }, t.id)),
-    bubble('user', 'User', t.user, t.user_bytes),
-    t.status === 'pending' ? h('div', { class: 'bubble assistant waiting' }, h('span', { class: 'who' }, 'Assistant'), h('p', { class: 'muted' }, 'no answer yet')) : bubble('assistant', 'Assistant', t.assistant, t.assistant_bytes),
+    t.status === 'redacted' ? [] : [bubble('user', 'User', t.user, t.user_bytes), answer(t)],
     t.error && h('p', { class: 'failure' }, t.error))
+}
+
+/** answer shows what the assistant answered: a text, calls of tools, or nothing yet. */
+function answer(t) {
+  const instead = words => h('div', { class: 'bubble assistant waiting' }, h('span', { class: 'who' }, 'Assistant'), h('p', { class: 'muted' }, words))
+  if (t.assistant_bytes > 0) return bubble('assistant', 'Assistant', t.assistant, t.assistant_bytes)
+  if (t.tools > 0) return instead(`${plural(t.tools, 'tool call')}, no text`)
+  return t.status === 'pending' ? instead('no answer yet') : bubble('assistant', 'Assistant', t.assistant, t.assistant_bytes)
 }
 
 /** bubble shows what was said, or how long it is. */
