@@ -3,8 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
+	"github.com/afterword-io/afterword/internal/terminal"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -120,7 +120,7 @@ func harmless(s string) string {
 		switch {
 		case r == '\n' || r == '\t' || r == '\u200c' || r == '\u200d':
 			return r
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == '\u2028', r == '\u2029':
+		case terminal.Harmful(r):
 			return '\uFFFD'
 		}
 		return r

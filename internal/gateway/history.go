@@ -49,11 +49,14 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	} else {
 		history, err = g.cfg.History.Path(r.Context(), at.session, path)
 	}
-	if errors.Is(err, transcript.ErrNoTurn) {
-		return notFound("This session has no such turn, or not on this path.")
+	if errors.Is(err, transcript.ErrNoTurn) && path.Before != "" && !errors.Is(err, transcript.ErrPartial) {
+		return badRequest("cursor", "cursor is of no history of this session: it is the next of an answer.")
 	}
 	if errors.Is(err, transcript.ErrPartial) {
 		return incomplete("Whether there was such a turn is not known here: the stream has removed messages, and this gateway has no transcripts that must have all of them. Ask one that has.", err)
+	}
+	if errors.Is(err, transcript.ErrNoTurn) {
+		return notFound("This session has no such turn.")
 	}
 	if err != nil {
 		return unavailable("The history cannot be read now.", err)

@@ -332,7 +332,9 @@ func TestHistoryOfBranchesAndPages(t *testing.T) {
 	w.do("GET", "/v1/sessions/s/history?leaf=nobody", "").problem(http.StatusNotFound, "")
 	w.do("GET", "/v1/sessions/s/history?leaf=", "").problem(http.StatusBadRequest, "leaf")
 	w.do("GET", "/v1/sessions/s/history?leaf=t4&cursor=t6~t5", "").problem(http.StatusBadRequest, "cursor")
-	w.do("GET", "/v1/sessions/s/history?cursor=t6~t4", "").problem(http.StatusNotFound, "")
+	for _, cursor := range []string{"t6~t4", "t6~none", "none~t1", "t5~t6"} { // not on the path, or of another session
+		w.do("GET", "/v1/sessions/s/history?cursor="+cursor, "").problem(http.StatusBadRequest, "cursor")
+	}
 	w.do("GET", "/v1/sessions/s/history?leaf=a%20b", "").problem(http.StatusBadRequest, "leaf")
 	w.do("GET", "/v1/sessions/s/history?cursor=t1", "").problem(http.StatusBadRequest, "cursor")
 	w.do("GET", "/v1/sessions/s/history?limit=1001", "").problem(http.StatusBadRequest, "limit")
