@@ -107,6 +107,13 @@ func ours(st *unix.Stat_t) bool {
 	return me != 0 && (st.Uid == 0 || int(st.Uid) == me) && int(st.Gid) == os.Getegid() && st.Mode&unix.S_ISGID != 0 && st.Mode&0o002 == 0
 }
 
+// HandedOver reports whether a folder is in a volume that was handed over to the group that this
+// process runs as, as Kubernetes does with fsGroup: it gives the group all that the owner may.
+func HandedOver(dir string) bool {
+	var st unix.Stat_t
+	return unix.Stat(dir, &st) == nil && ours(&st)
+}
+
 // checkAbove refuses a folder in which everybody may rename what is in it.
 func checkAbove(shown, path string) error {
 	var st unix.Stat_t

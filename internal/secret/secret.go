@@ -119,7 +119,8 @@ func keepOwner(f *os.File, dir string) error {
 	return f.Chown(int(st.Uid), int(st.Gid))
 }
 
-// Read returns what a file holds. It refuses one that its owner is not alone with, one of
+// Read returns what a file holds. It refuses one that its owner is not alone with (in a volume
+// that was handed over with a group, as [folder.HandedOver] says, that group may use it), one of
 // another user (for root: of a user whom its folder does not belong to), and what is no
 // file. One that is missing is an [fs.ErrNotExist], one that may not be read an
 // [fs.ErrPermission].
@@ -160,10 +161,15 @@ func check(file string, info fs.FileInfo) (uid int, err error) {
 	if !info.Mode().IsRegular() {
 		return 0, fmt.Errorf("secret file %s is not a file: move it away", file)
 	}
-	if perm := info.Mode().Perm(); perm&0o077 != 0 {
+	st := info.Sys().(*syscall.Stat_t)
+	perm, others := info.Mode().Perm(), fs.FileMode(0o077)
+	if int(st.Gid) == os.Getegid() && folder.HandedOver(filepath.Dir(file)) {
+		others = 0o007 // the group is that of this process alone
+	}
+	if perm&others != 0 {
 		return 0, fmt.Errorf("secret file %s may be used by others (mode %#o): `chmod 600` it, or move it away for a new one if others may have read it", file, perm)
 	}
-	owner, self := int(info.Sys().(*syscall.Stat_t).Uid), os.Geteuid()
+	owner, self := int(st.Uid), os.Geteuid()
 	if owner == self {
 		return owner, nil
 	}
