@@ -12,6 +12,7 @@ import (
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/metrics"
 	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // blockedFor is how long the stream may take nothing before the service is not
@@ -118,6 +119,7 @@ func (b *builder) serveHTTP() {
 	if b.publisher != nil {
 		cfg.Publisher, cfg.History, cfg.Events = b.publisher, b.history, b.events
 		cfg.Stream, cfg.MaxPayload = b.fromStream, b.publisher.MaxPayload
+		cfg.BodyMemory = transcript.NewMemory(b.o.http.bodyMemory, b.o.store.readMemoryWait)
 		cfg.Dead = consumer.DeadReader{JS: b.js}
 		if b.store != nil {
 			cfg.Store, cfg.Full = b.store, b.store.Full

@@ -224,7 +224,7 @@ type httpOptions struct {
 
 	header, read, send, idle, check, wait time.Duration
 	connections                           int
-	batchBytes                            int64
+	batchBytes, bodyMemory                int64
 	batchTurns, keys                      int
 }
 
@@ -244,6 +244,7 @@ func (o *httpOptions) add(f flags) {
 func (o *httpOptions) addTurns(f flags) {
 	f.text(&o.corsOrigins, "", "cors-origins", "", "`ORIGINS`, comma-separated, whose pages may use /v1, as in https://chat.example.org")
 	f.wait(&o.wait, gateway.DefaultMaxWait, "max-wait", "the longest that a client may ask to wait for, with Prefer: wait")
+	f.bytes(&o.bodyMemory, gateway.DefaultBodyMemory, "body-memory", "", "memory that the bodies of all requests being read may hold together", false)
 	f.bytes(&o.batchBytes, gateway.DefaultMaxBatchBytes, "batch-max-bytes", "", "bytes of one batch of turns over HTTP", false)
 	f.count(&o.batchTurns, gateway.DefaultMaxBatchTurns, "batch-max-turns", "", "turns of one batch over HTTP")
 	f.count(&o.keys, gateway.DefaultMaxKeys, "idempotency-keys", "", "turns that came with an Idempotency-Key and are remembered")

@@ -146,7 +146,7 @@ func TestProxies(t *testing.T) {
 	if err := os.WriteFile(conf, []byte(placed(t, proxyPage(t, "conf"), "127.0.0.1:8080", listen)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, exec.Command(afterword(t), "serve", "--config", conf, "--data-dir", filepath.Join(dir, "data"), "--embedded-nats", freeAddr(t), "--redis-url", "none"))
+	s := start(t, exec.Command(afterword(t), "serve", "--config", conf, "--data-dir", filepath.Join(dir, "data"), "--embedded-nats", freeAddr(t), "--redis-url", "none", "--cors-origins", "https://app.example.org"))
 	s.says(`afterword serves http://\S+,`)
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	trusts := certificate(t, cert, key)
@@ -216,7 +216,7 @@ func (p *proxied) works() {
 	const js, lines = "application/json", "application/x-ndjson"
 
 	// Any session id is one segment of the path.
-	for id, path := range map[string]string{"a/b": "a%2Fb", "a//b/../c": "a%2F%2Fb%2F..%2Fc", "50%": "50%25", "%2F": "%252F", "空 ?#": "%E7%A9%BA%20%3F%23", "a+b&c=d": "a+b&c=d"} {
+	for id, path := range map[string]string{"a/b": "a%2Fb", "a//b/../c": "a%2F%2Fb%2F..%2Fc", "50%": "50%25", "%2F": "%252F", "空 ?#": "%E7%A9%BA%20%3F%23", "a+b&c=d": "a+b&c=d", "..": "%2E%2E", ".": "%2E"} {
 		p.is(http.StatusCreated, `"level":"stored"`, "POST", "/v1/sessions/"+path+"/turns", `{"id":"t1","timestamp":"2026-01-31T12:00:00Z","user":"hi","assistant":"ho"}`, "Content-Type", js, "Prefer", "wait=20")
 		p.is(http.StatusOK, fmt.Sprintf(`"session_id":%q`, id), "GET", "/v1/sessions/"+path+"/history", "")
 	}
@@ -255,4 +255,26 @@ func (p *proxied) works() {
 	p.is(http.StatusOK, `"version"`, "GET", "/console/api/overview", "")
 	p.is(http.StatusForbidden, "urn:afterword:problem:origin", "POST", "/v1/sessions/s/turns", `{"user":"hi"}`, "Content-Type", js, "Origin", "https://evil.example.org")
 	p.is(http.StatusAccepted, "buffered", "POST", "/v1/sessions/s/turns", `{"user":"hi"}`, "Content-Type", js, "Origin", "https://"+proxyHost)
+
+	// A page of another origin that may use the API: its browser asks without credentials.
+	const app = "https://app.example.org"
+	preflight, err := http.NewRequestWithContext(p.t.Context(), http.MethodOptions, "https://"+proxyHost+"/v1/sessions/a%2Fb/turns", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Origin": app, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,content-type"} {
+		preflight.Header.Set(name, value)
+	}
+	res, err := p.client.Do(preflight)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	res.Body.Close()
+	if h := res.Header; res.StatusCode != http.StatusNoContent || h.Get("Access-Control-Allow-Origin") != app || !strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") {
+		p.t.Errorf("the preflight: %s %v", res.Status, h)
+	}
+	posted := p.send("POST", "/v1/sessions/a%2Fb/turns", strings.NewReader(`{"user":"hi"}`), "Content-Type", js, "Origin", app)
+	if posted.StatusCode != http.StatusAccepted || posted.Header.Get("Access-Control-Allow-Origin") != app {
+		p.t.Errorf("a page of %s: %s %v", app, posted.Status, posted.Header)
+	}
 }

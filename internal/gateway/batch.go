@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -77,8 +76,10 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 // takeLines takes lines in until they end or it has to stop, and returns why, and how
 // many it refused.
 func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnswer) (stopped *problem, bad int) {
-	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.maxBody())}
-	for n := 1; lines.next(); n++ {
+	held := g.cfg.BodyMemory.Hold()
+	defer held.Release()
+	lines := &lineReader{from: bufio.NewReader(http.MaxBytesReader(w, r.Body, g.cfg.MaxBatchBytes)), most: int(g.cfg.maxBody()), held: held}
+	for n := 1; lines.next(r.Context()); n++ {
 		line := lines.line
 		if n == 1 { // the body may be a file that an editor wrote
 			line = bytes.TrimPrefix(line, []byte("\xef\xbb\xbf"))
@@ -116,10 +117,8 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 	case errors.As(err, &large):
 		return newProblem(http.StatusRequestEntityTooLarge, "too-large", "Too large",
 			fmt.Sprintf("A batch is at most %d bytes long. Send the rest as another one.", g.cfg.MaxBatchBytes)), bad
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return g.bodyLate(err), bad
 	default:
-		return bodyCut(err), bad
+		return problemOf(g.bodyProblem(err)), bad
 	}
 }
 
@@ -127,16 +126,20 @@ func (g *Gateway) takeLines(w http.ResponseWriter, r *http.Request, b *batchAnsw
 type lineReader struct {
 	from *bufio.Reader
 	most int
-	line []byte // until the next one; of one that is too long, its beginning
-	long bool   // the line is longer than a turn may be
-	err  error  // why there is no next one; nil at the end
+	held *transcript.Held // for line
+	line []byte           // until the next one; of one that is too long, its beginning
+	long bool             // the line is longer than a turn may be
+	err  error            // why there is no next one; nil at the end
 }
 
-func (l *lineReader) next() bool {
+func (l *lineReader) next(ctx context.Context) bool {
 	l.line, l.long = l.line[:0], false
 	for l.err == nil {
 		part, err := l.from.ReadSlice('\n')
 		if !l.long {
+			if l.err = l.room(ctx, len(part)); l.err != nil {
+				return false
+			}
 			l.line = append(l.line, part...)
 			l.long = len(bytes.TrimRight(l.line, "\r\n")) > l.most
 		}
@@ -150,6 +153,19 @@ func (l *lineReader) next() bool {
 		}
 	}
 	return false
+}
+
+// room makes room for n bytes more of a line.
+func (l *lineReader) room(ctx context.Context, n int) error {
+	if len(l.line)+n <= cap(l.line) {
+		return nil
+	}
+	more := max(n, cap(l.line))
+	if err := hold(ctx, l.held, cap(l.line), more); err != nil {
+		return err
+	}
+	l.line = slices.Grow(l.line, more)
+	return nil
 }
 
 // takeLine publishes the turn of a line. The line is not kept.

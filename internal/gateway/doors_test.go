@@ -15,6 +15,7 @@ import (
 	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/publisher"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // ask sends a request for a host of one's own choice. header alternates names and values.
@@ -265,4 +266,41 @@ func TestEventsPerClient(t *testing.T) {
 			t.Fatalf("still %d", status)
 		}
 	}
+}
+
+// Requests that send long bodies slowly hold bounded memory together: more of them are told to come again, and
+// ordinary turns pass.
+func TestBodyMemory(t *testing.T) {
+	w := newWorld(t, func(c *Config, _ *publisher.Config) {
+		c.BodyMemory = transcript.NewMemory(200<<10, 10*time.Millisecond)
+	})
+	slow, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	long := `{"session_id":"s","user":"` + strings.Repeat("x", 250<<10) + `"}`
+	fmt.Fprintf(slow, "POST /v1/sessions/s/turns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 300000\r\n\r\n%s", long)
+	deadline := time.Now().Add(patience)
+	var refused *answer
+	for refused == nil || refused.status != http.StatusServiceUnavailable { // once the slow one has come
+		if refused = w.post("s", long); time.Now().After(deadline) {
+			t.Fatalf("still %d", refused.status)
+		}
+	}
+	if p := refused.problem(http.StatusServiceUnavailable, ""); !strings.Contains(p.Detail, "--body-memory") {
+		t.Errorf("%+v", p)
+	}
+	w.post("s", `{"user":"short"}`).want(http.StatusAccepted)
+	p := w.do("POST", "/v1/turns", `{"session_id":"s","user":"short"}`+"\n"+long, "Content-Type", "application/x-ndjson").problem(http.StatusServiceUnavailable, "")
+	if p.Taken == nil || *p.Taken != 1 {
+		t.Errorf("%+v", p)
+	}
+	slow.Close()
+	for w.post("s", long).status != http.StatusAccepted {
+		if time.Now().After(deadline) {
+			t.Fatal("what a request held is not given back")
+		}
+	}
+	w.do("POST", "/v1/turns", long+"\n"+long, "Content-Type", "application/x-ndjson").want(http.StatusAccepted)
 }

@@ -33,6 +33,7 @@ const (
 	DefaultMaxHeaderBytes    = 64 << 10
 	DefaultMaxConnections    = 4096
 	DefaultMaxBatchBytes     = 64 << 20
+	DefaultBodyMemory        = 256 << 20
 	DefaultMaxBatchTurns     = 10_000
 	DefaultMaxKeys           = 100_000
 	DefaultDrainTimeout      = 20 * time.Second
@@ -126,6 +127,8 @@ type Config struct {
 	// MaxBody bounds the text of a turn as it was sent, in bytes; 0 means what the longest turn
 	// takes when all of it is written with \u escapes, and some white space.
 	MaxBody int64
+	// BodyMemory bounds what all requests that are being read hold of their bodies; nil has no bound.
+	BodyMemory *transcript.Memory
 	// MaxBatchBytes and MaxBatchTurns bound a batch of turns.
 	MaxBatchBytes int64
 	MaxBatchTurns int

@@ -3,10 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +38,9 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 	if err != nil {
 		return err
 	}
-	body, err := g.body(w, r)
+	held := g.cfg.BodyMemory.Hold()
+	defer held.Release()
+	body, err := g.body(w, r, held)
 	if err != nil {
 		return err
 	}
@@ -72,6 +71,7 @@ func (g *Gateway) postTurn(w http.ResponseWriter, r *http.Request, at place) err
 		}
 		return err
 	}
+	held.Release() // what is accepted counts as the publisher's
 	status, level := http.StatusAccepted, publisher.Buffered
 	if wait := g.wait(r.Header); wait > 0 {
 		w.Header().Set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
@@ -112,34 +112,6 @@ func (g *Gateway) waitStored(ctx context.Context, receipt *publisher.Receipt, wa
 		"This gateway shut down before the turn was known to be stored. Send it again with this id, timestamp and rev.")
 	p.Turn = acceptedOf(receipt, receipt.Level())
 	return p.because(err)
-}
-
-// body reads the body whole.
-func (g *Gateway) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	most := g.cfg.maxBody()
-	if r.ContentLength > most {
-		return nil, tooLarge(most)
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
-	var large *http.MaxBytesError
-	switch {
-	case err == nil:
-		return body, nil
-	case errors.As(err, &large):
-		return nil, err
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, g.bodyLate(err)
-	}
-	return nil, bodyCut(err)
-}
-
-func (g *Gateway) bodyLate(err error) *problem {
-	g.lateBodies.Add(1)
-	return newProblem(http.StatusRequestTimeout, "", "", "The body did not come in time.").because(err)
-}
-
-func bodyCut(err error) *problem {
-	return badRequest("", "The body ended too early.").because(fmt.Errorf("read the body: %w", err))
 }
 
 // wait returns how long the client prefers to wait (RFC 7240), capped; 0 is not

@@ -21,10 +21,15 @@ func NewGuard(hosts Hosts, origins Origins) *Guard {
 	return &Guard{hosts, origins, http.NewCrossOriginProtection()}
 }
 
-// Around refuses what must not reach a handler.
+// Around refuses what must not reach a handler. Not even links of other sites lead there: following one has an
+// effect, as taking a profile has.
 func (g *Guard) Around(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if p := g.Check(w, r, false); p != nil {
+		p := g.Check(w, r, false)
+		if p == nil && elsewhere(r) {
+			p = NewProblem(http.StatusForbidden, "origin", "This request comes from a page of another site.")
+		}
+		if p != nil {
 			p.Write(w)
 			return
 		}

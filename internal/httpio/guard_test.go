@@ -142,6 +142,18 @@ func TestHostOfArrival(t *testing.T) {
 	}
 }
 
+// Where asking has an effect, not even a link of another site leads.
+func TestLinks(t *testing.T) {
+	at := httptest.NewServer(NewGuard(nil, nil).Around(http.NotFoundHandler()))
+	defer at.Close()
+	for site, status := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 404, "none": 404} {
+		res, body := raw(t, at.Listener.Addr(), "GET /debug/pprof/profile HTTP/1.1\nHost: localhost\nSec-Fetch-Mode: navigate\nSec-Fetch-Dest: document\nSec-Fetch-Site: "+site+"\n\n")
+		if res.StatusCode != status {
+			t.Errorf("%s: %d, want %d: %s", site, res.StatusCode, status, body)
+		}
+	}
+}
+
 // What came through a proxy is refused unless the proxy's host was named; then its word on clients counts.
 func TestForwarded(t *testing.T) {
 	at := guarded(t, "ops.example.org", "")

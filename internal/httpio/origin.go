@@ -76,18 +76,21 @@ func foreign(r *http.Request, cross *http.CrossOriginProtection) bool {
 	if len(given) > 1 || len(given) == 1 && given[0] == "null" || cross.Check(r) != nil {
 		return true
 	}
-	switch r.Header.Get("Sec-Fetch-Site") {
-	case "cross-site", "same-site":
+	switch {
+	case elsewhere(r):
 		framed := r.Header.Get("Sec-Fetch-Dest") != "" && r.Header.Get("Sec-Fetch-Dest") != "document"
 		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || framed
-	case "": // an old browser, or none
-		if len(given) == 0 {
-			return false
-		}
+	case r.Header.Get("Sec-Fetch-Site") == "" && len(given) > 0: // of an old browser
 		origin, err := url.Parse(given[0])
 		return err != nil || origin.Host != r.Host
 	}
 	return false
+}
+
+// elsewhere reports whether a browser says that a page of another origin made it send the request, by a link too.
+func elsewhere(r *http.Request) bool {
+	site := r.Header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
 }
 
 // allow lets the page read the answer.
