@@ -26,6 +26,8 @@ func talk(t testing.TB, lines ...string) []transcript.Snapshot {
 			case word == "tools":
 				said = `"user":"q ` + f[0] + `"`
 				more += `,"tool_calls":[{"name":"look","arguments":{"a":"` + f[0] + `"}}],"meta":{"system":"be brief"},"attachments":[{"uri":"u"}]`
+			case word == "none":
+				more += `,"tool_calls":[]`
 			case word == "redacted":
 				said, rev = `"user":""`, transcript.RedactRev
 				more += `,"status":"redacted"`
@@ -73,6 +75,7 @@ func TestBranchesInLines(t *testing.T) {
 		{"the first question changed", "", "c", []string{"a", "b", "c parent="}},
 		{"back to an older branch, with a question", "", "a b d e", []string{"a", "b", "c supersedes=a", "d parent=b", "e pending parent=d"}},
 		{"calls of tools, some of another branch", "", "a c", []string{"a tools", "b tools", "c tools supersedes=b"}},
+		{"no call, and said so", "", "a c", []string{"a none", "b none", "c none supersedes=b"}},
 		{"a redacted turn", "", "a c", []string{"a", "b redacted", "c parent=b"}},
 		{"a missing parent, and a circle", "", "b c", []string{"a parent=z", "b parent=c", "c parent=b"}},
 	} {

@@ -142,6 +142,9 @@ func (t *turn) recall(note jsontext.Value) bool {
 				c.result = recallKind(c.result, calls[k].result)
 				t.calls = append(t.calls, c)
 			}
+			if len(noted) == 0 {
+				t.set(f.name, f.value)
+			}
 		default:
 			t.set(f.name, f.value)
 		}

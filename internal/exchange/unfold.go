@@ -44,6 +44,9 @@ func openTurn(value jsontext.Value) (*turn, error) {
 				}
 				t.calls = append(t.calls, c)
 			}
+			if len(list) == 0 {
+				t.set(f.name, f.value)
+			}
 		default:
 			t.set(f.name, f.value)
 		}
