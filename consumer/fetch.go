@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"time"
 
@@ -228,6 +229,9 @@ func checkType(m jetstream.Msg) error {
 
 // decodeTurn reads a payload that came under the token of a session.
 func decodeTurn(payload []byte, token string, stored time.Time, limit int) (transcript.Snapshot, error) {
+	if len(payload) > limit+stream.PayloadReserve { // it was stored by a server that took longer ones
+		limit = math.MaxInt
+	}
 	turn, err := transcript.Decode(payload, limit)
 	var said *transcript.RedactionError
 	if errors.As(err, &said) {

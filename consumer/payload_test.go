@@ -49,6 +49,15 @@ func TestPayloadLimitOfTheConsumer(t *testing.T) {
 	if s := c.Stats(); s.Dead != 1 {
 		t.Errorf("%+v", s)
 	}
+
+	// What was stored stays a turn when the server takes less since then.
+	f.nats.Restart(servertest.MaxPayload(1 << 20))
+	f.js = f.connect()
+	late, _ := f.start(Config{Store: f.store(t.TempDir()), Group: "late"})
+	servertest.Eventually(t, 30*time.Second, "the long turn in another group", func() bool { return late.Stats().Acked == 1 })
+	if res, err := Replay(t.Context(), ReplayConfig{JS: f.js, Store: f.store(t.TempDir())}); err != nil || res.Turns != 1 {
+		t.Errorf("%+v: %v", res, err)
+	}
 }
 
 // A durable consumer that others made, or changed, is repaired when a member joins.

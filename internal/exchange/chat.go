@@ -95,12 +95,8 @@ func (c *conversation) choices(o *object) error {
 	if o.peek("choices") == nil {
 		return nil
 	}
-	usage, err := o.object("usage")
-	if err != nil {
-		return err
-	}
 	var given []message
-	err = o.objects("choices", func(choice *object) error {
+	err := o.objects("choices", func(choice *object) error {
 		if given != nil {
 			given[0].others = append(given[0].others, closeObject(appendField(nil, "choice", choice.rest())))
 			return nil
@@ -117,12 +113,7 @@ func (c *conversation) choices(o *object) error {
 		}
 		m := &given[0]
 		m.model, m.finish = o.label("model"), choice.label("finish_reason")
-		if usage != nil {
-			m.usage = usageOf(usage, "prompt_tokens", "completion_tokens")
-			if rest := usage.rest(); rest != nil {
-				m.others = append(m.others, closeObject(appendField(nil, "usage", rest)))
-			}
-		}
+		m.takeUsage(o, "usage")
 		choice.take("index")
 		m.keep(choice)
 		return nil
@@ -186,6 +177,7 @@ func chatMessage(o *object) ([]message, error) {
 	}
 	m.model, m.finish = o.label("model"), o.label("finish_reason", "stop_reason")
 	m.takeStatus(o)
+	m.takeUsage(o, "usage")
 	if refusal := o.peek("refusal"); refusal.Kind() == '"' && content == nil {
 		o.take("refusal")
 		m.texts = append(m.texts, unquote(refusal))

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"strings"
@@ -92,16 +93,24 @@ func notesOf(o *object) jsontext.Value {
 	return nil
 }
 
-// usageOf takes what is known of tokens by names that differ.
-func usageOf(o *object, input, output string) jsontext.Value {
+// takeUsage takes what a member says of tokens, by names that differ. What else it says has no place.
+func (m *message) takeUsage(o *object, name string) {
+	usage, err := objectOf(o.peek(name), "")
+	if err != nil {
+		return
+	}
+	o.take(name)
 	var b []byte
-	for _, n := range [...]struct{ from, to string }{{input, "input_tokens"}, {output, "output_tokens"}} {
-		if v := o.peek(n.from); v.Kind() == '0' && isCount(v) {
-			o.take(n.from)
+	for _, n := range [...]struct{ from, to string }{
+		{"input_tokens", "input_tokens"}, {"prompt_tokens", "input_tokens"}, {"output_tokens", "output_tokens"}, {"completion_tokens", "output_tokens"},
+	} {
+		if v := usage.peek(n.from); v.Kind() == '0' && isCount(v) && (b == nil || !bytes.Contains(b, []byte(n.to))) {
+			usage.take(n.from)
 			b = appendField(b, n.to, v)
 		}
 	}
-	return closeObject(b)
+	m.usage = closeObject(b)
+	o.put(name, usage.rest())
 }
 
 func isCount(v jsontext.Value) bool {

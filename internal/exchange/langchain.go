@@ -94,14 +94,7 @@ func langChainMessage(o *object) ([]message, error) {
 		m.model, m.finish = meta.label("model_name", "model"), meta.label("finish_reason", "stop_reason")
 		in.put("response_metadata", meta.rest())
 	}
-	usage, err := in.object("usage_metadata")
-	if err != nil {
-		return nil, err
-	}
-	if usage != nil {
-		m.usage = usageOf(usage, "input_tokens", "output_tokens")
-		in.put("usage_metadata", usage.rest())
-	}
+	m.takeUsage(in, "usage_metadata")
 	if in != o {
 		in.put("wrapper", o.rest())
 	}

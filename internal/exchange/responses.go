@@ -136,12 +136,7 @@ func (c *conversation) describe(o *object) error {
 		last.finish = why.label("reason")
 		o.put("incomplete_details", why.rest())
 	}
-	usage, err := o.object("usage")
-	if err != nil || usage == nil {
-		return err
-	}
-	last.usage = usageOf(usage, "input_tokens", "output_tokens")
-	o.put("usage", usage.rest())
+	last.takeUsage(o, "usage")
 	return nil
 }
 

@@ -70,6 +70,9 @@ var samples = map[string]struct {
 	"sharegpt": {[]string{`{"id":"x1","conversations":[{"from":"system","value":"S"},{"from":"human","value":"a"},{"from":"function_call","value":"{\"name\": \"f\", \"arguments\": {\"q\": 1}}"},{"from":"observation","value":"r"},{"from":"gpt","value":"b","weight":1}]}`, `{"conversations":[{"from":"user","value":" c "},{"from":"chatgpt","value":"d"}]}`}, true, [][]string{
 		{`"session_id":"x1"`, `"user":"a"`, `"assistant":"b"`, `"name":"f"`, `"result":"r"`, `"verbatim":"{\"name\": \"f\", \"arguments\": {\"q\": 1}}"`, `"weight":1`}, {`"session_id":"file-2"`, `"user":" c "`, `"assistant":"d"`},
 	}},
+	"an answer of Anthropic's API": {[]string{`{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":0}}`}, false, [][]string{
+		{`"user":""`, `"assistant":"a"`, `"model":"m"`, `"finish_reason":"end_turn"`, `"usage":{"input_tokens":3,"output_tokens":4}`, `"cache_read_input_tokens":0`},
+	}},
 	"several choices": {[]string{`{"messages":[{"role":"user","content":"a"}],"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"}},{"index":1,"message":{"role":"assistant","content":"c"}}]}`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"b"`, `"model":"m"`, `{"choice":{"index":1,"message":{"role":"assistant","content":"c"}}}`},
 	}},
