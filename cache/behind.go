@@ -147,7 +147,7 @@ func (s *Shared) tell(ctx context.Context, w wireState) error {
 	if err != nil {
 		return err
 	}
-	w.Mark = 0 // the beats tell it
+	w.Mark = min(w.Mark, 1) // that there is one; the beats tell which
 	same, err := json.Marshal(w)
 	if err != nil {
 		return err

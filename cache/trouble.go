@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"strings"
@@ -29,6 +30,9 @@ func (e *TroubleError) Error() string { return e.What + ": " + e.Why + ": " + e.
 
 // Unwrap returns what Redis answered, or why it did not.
 func (e *TroubleError) Unwrap() error { return e.err }
+
+// Answers reports whether Redis answered.
+func (e *TroubleError) Answers() bool { return e.err == nil || refused(e.err) }
 
 // Refused reports whether Redis answered, with an error.
 func (e *TroubleError) Refused() bool { return e.err != nil && refused(e.err) }
@@ -113,6 +117,15 @@ func advice(err error) string {
 		return "give the user what docs/operations.md lists under Redis access"
 	case redis.IsAuthError(err):
 		return "correct the user and password in the URL"
+	}
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &cert):
+		return "give the authority that signed its certificate with --redis-ca, or correct the host of the URL"
+	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"), strings.Contains(err.Error(), "tls: unknown certificate authority"):
+		return "give a certificate that it takes with --redis-cert and --redis-key"
+	case strings.Contains(err.Error(), "tls: "):
+		return "write redis in place of rediss if it is without TLS"
 	}
 	switch code(err) {
 	case "READONLY", "MASTERDOWN":

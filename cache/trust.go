@@ -135,6 +135,43 @@ func (s *Shared) Check(context.Context) error {
 	return nil
 }
 
+// CheckShared is [Shared.Check] for a process that looks once. It changes nothing, and without a stream
+// of what processes share it finds nothing wrong.
+func CheckShared(ctx context.Context, cfg SharedConfig) error {
+	st, err := cfg.JS.Stream(ctx, stream.Cache)
+	if err != nil {
+		return nil
+	}
+	if !cfg.Redis.hasKey() {
+		msg, err := st.GetLastMsgForSubject(ctx, stream.CacheKey)
+		if err != nil {
+			return nil // nobody has used Redis yet
+		}
+		cfg.Redis.SetKey(msg.Data)
+	}
+	s, err := NewShared(cfg)
+	if err != nil {
+		return err
+	}
+	defer s.Close(ctx)
+	late := time.NewTimer(s.cfg.Wait)
+	defer late.Stop()
+	tick := time.NewTicker(sharedRest)
+	defer tick.Stop()
+	for {
+		if s.heardOfNATS() && s.Check(ctx) == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return s.Check(ctx)
+		case <-ctx.Done():
+			return s.Check(ctx)
+		}
+	}
+}
+
 // report logs that Redis is not trusted, once. That NATS is not there is said elsewhere, and
 // streams that do not exist yet are made.
 func (s *Shared) report(err error) {

@@ -62,7 +62,12 @@ func (b *builder) makeStatus() (*status.Gatherer, error) {
 		Exposed:  b.exposed,
 	}
 	if b.redis != nil {
-		cfg.Redis = b.redis
+		cfg.Redis = sharedRedis{b.redis, func(ctx context.Context) error {
+			if b.shared == nil {
+				return nil
+			}
+			return b.shared.Check(ctx)
+		}}
 	}
 	if b.publisher != nil {
 		cfg.Publisher = b.publisher.Stats

@@ -123,7 +123,8 @@ func cmdNkeys(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// redis VAR [password]: starts a Redis server and sets VAR to its URL.
+// redis VAR [password]: starts a Redis server and sets VAR to its URL. With tls it takes only clients with a
+// certificate: VAR_CA, VAR_CERT and VAR_KEY are the files.
 // redis VAR hang|resume|kill|start: acts on it.
 func cmdRedis(ts *testscript.TestScript, _ bool, args []string) {
 	s := sceneOf(ts)
@@ -141,6 +142,17 @@ func cmdRedis(ts *testscript.TestScript, _ bool, args []string) {
 		default:
 			ts.Fatalf("cannot %q", what)
 		}
+		return
+	}
+	if what == "tls" {
+		dir := s.t.TempDir()
+		ca := servertest.NewAuthority(s.t, dir, "ca")
+		srv := servertest.RedisTLS(s.t, ca)
+		cert, key := ca.Issue("client")
+		for name, value := range map[string]string{"": srv.TLSURL(), "_ADDR": srv.Addr(), "_CA": ca.CA, "_CERT": cert, "_KEY": key} {
+			ts.Setenv(args[0]+name, value)
+		}
+		s.redis[args[0]] = srv
 		return
 	}
 	srv := servertest.Redis(s.t)

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -102,12 +103,21 @@ func (c *cli) withStatus(ctx context.Context, o statusOptions, fn func(context.C
 		cfg.Local = c.localServices()
 	}
 	var js jetstream.JetStream
+	var connecting sync.Mutex
+	var failed error // of the connection, in this look
+	var failedAt time.Time
 	cfg.Connect = func(ctx context.Context) (jetstream.JetStream, error) {
-		if js != nil {
+		connecting.Lock()
+		defer connecting.Unlock()
+		switch {
+		case js != nil:
 			return js, nil
+		case failed != nil && time.Since(failedAt) < o.interval/2:
+			return nil, failed
 		}
 		_, made, err := connectOnce(ctx, o.nats, "status", log)
 		if err != nil {
+			failed, failedAt = err, time.Now()
 			return nil, err
 		}
 		js = made // the next look has it too
@@ -125,7 +135,13 @@ func (c *cli) withStatus(ctx context.Context, o statusOptions, fn func(context.C
 			return err
 		}
 		defer r.Close()
-		cfg.Redis = r
+		cfg.Redis = sharedRedis{r, func(ctx context.Context) error {
+			js, err := cfg.Connect(ctx)
+			if err != nil {
+				return nil // which is a check of its own
+			}
+			return cache.CheckShared(ctx, cache.SharedConfig{JS: js, Redis: r, DoubtAfter: o.redis.doubt})
+		}}
 	}
 	cfg.Open = func() (*transcript.Store, error) {
 		if !isTranscripts(o.store.transcripts()) {
@@ -154,6 +170,20 @@ func (c *cli) localServices() []string {
 		return nil
 	}
 	return []string{net.JoinHostPort("127.0.0.1", port)}
+}
+
+// sharedRedis is a Redis that others write to.
+type sharedRedis struct {
+	*cache.Redis
+	shared func(context.Context) error
+}
+
+// Check returns what Redis does not do, or why it is not trusted.
+func (r sharedRedis) Check(ctx context.Context) error {
+	if err := r.Redis.Check(ctx); err != nil {
+		return err
+	}
+	return r.shared(ctx)
 }
 
 // statusError is the exit code of a report.

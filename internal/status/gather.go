@@ -157,7 +157,7 @@ func (g *Gatherer) redis(ctx context.Context, r *Report) {
 	var trouble *cache.TroubleError
 	if errors.As(err, &trouble) {
 		what, why, do = strings.TrimPrefix(trouble.What, "Redis "), trouble.Why, trouble.Do+"; "
-		r.Redis.Reachable = trouble.Refused()
+		r.Redis.Reachable = trouble.Answers()
 	}
 	r.add(CheckRedis, "", Warning, fmt.Sprintf("%s %s, so histories are read from files: %s", r.Redis.URL, what, why),
 		do+"--redis-url gives the address, or none for no cache")
