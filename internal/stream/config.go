@@ -227,7 +227,7 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if err != nil {
-		return jetstream.StreamConfig{}, explain("look up stream "+name, err)
+		return jetstream.StreamConfig{}, explain(js, "look up stream "+name, err)
 	}
 	return s.CachedInfo().Config, nil
 }
@@ -254,7 +254,7 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 		return lookUp(ctx, js, want.Name) // another process was first, with other limits
 	}
 	if err != nil {
-		return jetstream.StreamConfig{}, explain("create stream "+want.Name, err)
+		return jetstream.StreamConfig{}, explain(js, "create stream "+want.Name, err)
 	}
 	return s.CachedInfo().Config, nil
 }
@@ -282,14 +282,14 @@ func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamCon
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	if _, err := js.UpdateStream(ctx, cfg); err != nil {
-		return explain("update stream "+cfg.Name, err)
+		return explain(js, "update stream "+cfg.Name, err)
 	}
 	return nil
 }
 
 // explain wraps err with the operation and, where a caller would act on it,
 // with one of this package's sentinels.
-func explain(op string, err error) error {
+func explain(js jetstream.JetStream, op string, err error) error {
 	var api *jetstream.APIError
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -303,6 +303,9 @@ func explain(op string, err error) error {
 		return fmt.Errorf("%s: %w: give it a smaller max bytes, or raise max_file_store of the server", op, err)
 	case errors.As(err, &api) && api.Code == http.StatusServiceUnavailable:
 		return fmt.Errorf("%s: %w: %w", op, ErrUnreachable, err) // a cluster without its leader, or a stream without its own
+	}
+	if violation := deniedOf(js.Conn(), op); violation != "" && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)) {
+		return fmt.Errorf("%s: %w", op, &deniedError{violation})
 	}
 	for _, e := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrConnectionClosed, nats.ErrDisconnected,

@@ -95,16 +95,16 @@ func RepairGroup(ctx context.Context, js jetstream.JetStream, have, want jetstre
 		want.MaxWaiting = have.MaxWaiting
 		c, err := js.UpdateConsumer(ctx, Turns, want)
 		if err != nil {
-			return nil, explain("update group "+want.Durable, err)
+			return nil, explain(js, "update group "+want.Durable, err)
 		}
 		return c, nil
 	}
 	if err := js.DeleteConsumer(ctx, Turns, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil, explain("remove group "+want.Durable, err)
+		return nil, explain(js, "remove group "+want.Durable, err)
 	}
 	c, err := js.CreateConsumer(ctx, Turns, want)
 	if err != nil {
-		return nil, explain("create group "+want.Durable, err)
+		return nil, explain(js, "create group "+want.Durable, err)
 	}
 	return c, nil
 }
@@ -125,7 +125,7 @@ func initGroups(ctx context.Context, js jetstream.JetStream, resume bool) error 
 		}
 	}
 	if err := list.Err(); err != nil {
-		return explain("list consumers of "+Turns, err)
+		return explain(js, "list consumers of "+Turns, err)
 	}
 	for _, g := range groups {
 		if resume && Paused(g) {
@@ -133,7 +133,7 @@ func initGroups(ctx context.Context, js jetstream.JetStream, resume bool) error 
 			_, err := s.ResumeConsumer(req, g.Durable)
 			cancel()
 			if err != nil {
-				return explain("resume group "+g.Durable, err)
+				return explain(js, "resume group "+g.Durable, err)
 			}
 			g.PauseUntil = nil
 		}
