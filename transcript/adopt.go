@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -211,7 +213,11 @@ func olderInstant(v jsontext.Value) (Instant, bool) {
 		return i, err == nil && i.valid()
 	}
 	text := olderText(v)
-	if i, err := ParseInstant(text); err == nil {
+	i, err := ParseInstant(text)
+	if errors.Is(err, errLeapSecond) { // its order among the others is kept
+		i, err = ParseInstant(strings.Replace(text, ":60", ":59", 1))
+	}
+	if err == nil {
 		return i, true
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05Z07:00", "2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02 15:04:05"} {

@@ -60,6 +60,7 @@ type builder struct {
 	late          *lateStore        // of a gateway, which only reads
 	server        *embedded.NATS
 	nc            *nats.Conn
+	denied        denied
 	js            jetstream.JetStream
 	watching      *stream.Watch
 	fromStream    *consumer.StreamReader // transcripts, where no files are at hand
@@ -154,7 +155,7 @@ func (b *builder) connect() error {
 		return err
 	}
 	cfg := b.o.nats.config(b.name, b.log)
-	cfg.Wait, cfg.OnRefused = true, b.fatal
+	cfg.Wait, cfg.OnRefused, cfg.OnError = true, b.fatal, b.denied.note
 	nc, err := stream.Connect(b.ctx, cfg)
 	if err != nil {
 		return err

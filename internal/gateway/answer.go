@@ -87,6 +87,7 @@ func (g *Gateway) logRequest(r *http.Request, pattern string, at place, status i
 	level := slog.LevelDebug
 	switch {
 	case status == statusGone:
+	case p != nil && p.NotReady != nil && !g.otherFaults(p.NotReady):
 	case status >= http.StatusInternalServerError:
 		level = slog.LevelWarn
 	case status >= http.StatusBadRequest:

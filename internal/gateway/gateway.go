@@ -215,6 +215,9 @@ type Gateway struct {
 	lateBodies, lateChecks atomic.Uint64
 	connections            atomic.Pointer[httpio.Connections] // of the last Serve; nil before
 
+	failingMu sync.Mutex
+	failing   string // checks that failed when readiness was asked last
+
 	stopOnce sync.Once
 	stopping chan struct{} // closed when Serve is told to stop
 }

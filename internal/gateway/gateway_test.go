@@ -104,7 +104,9 @@ func ready(t *testing.T) {
 	var down atomic.Bool
 	release := make(chan struct{})
 	var hung atomic.Int32
+	l := &logs{}
 	g := New(Config{
+		Logger:       slog.New(slog.NewTextHandler(l, nil)),
 		CheckTimeout: 20 * time.Millisecond, Exposed: []string{"0.0.0.0:8080"},
 		Ready: map[string]Check{
 			"redis": func(context.Context) error { return nil },
@@ -141,6 +143,9 @@ func ready(t *testing.T) {
 		if len(p.NotReady) != 2 || p.NotReady[0] != (fault{"consumer", "no answer within 20ms"}) || p.NotReady[1] != (fault{"nats", "unreachable at x; start it"}) || len(p.Exposed) != 1 {
 			t.Errorf("%+v", p)
 		}
+	}
+	if n := strings.Count(l.String(), "\n"); n != 1 {
+		t.Errorf("%d lines for three answers:\n%s", n, l)
 	}
 	if n := hung.Load(); n != 1 {
 		t.Errorf("a check that hangs runs %d times", n)

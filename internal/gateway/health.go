@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -57,6 +58,9 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request, _ place) error {
 	default:
 	}
 	if len(faults) == 0 {
+		if g.otherFaults(nil) {
+			g.log.Info("ready again")
+		}
 		return writeJSON(w, http.StatusOK, readiness{Status: "ready", Checks: names, Exposed: g.cfg.Exposed})
 	}
 	p := newProblem(http.StatusServiceUnavailable, "not-ready", "Not ready", "")
@@ -68,6 +72,20 @@ func (g *Gateway) ready(w http.ResponseWriter, r *http.Request, _ place) error {
 	}
 	p.NotReady, p.Exposed = faults, g.cfg.Exposed
 	return p
+}
+
+// otherFaults reports whether other checks fail than when readiness was asked last: who asks
+// every second is not the reason for a log line.
+func (g *Gateway) otherFaults(faults []fault) bool {
+	var names strings.Builder
+	for _, f := range faults {
+		names.WriteString(f.Check + " ")
+	}
+	g.failingMu.Lock()
+	defer g.failingMu.Unlock()
+	other := names.String() != g.failing
+	g.failing = names.String()
+	return other
 }
 
 // check runs a [Check] once at a time, so that one that hangs holds one goroutine

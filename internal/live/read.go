@@ -25,9 +25,14 @@ func (f *Feed) read(ctx context.Context, r *round) {
 		return
 	}
 	close(r.began)
+	var failed time.Time // when reading failed last; zero once a message came since
 	for t != nil {
 		m, meta, err := t.next(ctx)
 		if err == nil {
+			if !failed.IsZero() {
+				f.cfg.Logger.Info("live turns: the stream is read again")
+				failed = time.Time{}
+			}
 			f.deliver(r, m, meta)
 			continue
 		}
@@ -35,13 +40,19 @@ func (f *Feed) read(ctx context.Context, r *round) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.cfg.Logger.Warn("live turns: the stream cannot be read, trying again", "error", err)
+		if time.Since(failed) > sameTrouble {
+			f.cfg.Logger.Warn("live turns: the stream cannot be read, trying again", "error", err)
+		}
+		failed = time.Now()
 		f.setAway(r, err)
 		if t = f.again(ctx, r); t != nil {
 			f.setAway(r, nil)
 		}
 	}
 }
+
+// sameTrouble is how soon after a failure the next one is the same trouble, which was logged.
+const sameTrouble = time.Minute
 
 // begin reads what is stored from now on.
 func (f *Feed) begin(ctx context.Context, r *round) (*tape, error) {

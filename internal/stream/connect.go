@@ -66,6 +66,9 @@ type Config struct {
 	// Logger gets disconnects, reconnects and asynchronous errors, one line
 	// each. Nil discards them.
 	Logger *slog.Logger
+	// OnError, if set, is told of every asynchronous error, as a permission that is missing. It
+	// must not block.
+	OnError func(error)
 	// OnRefused, if set, is called at most once, with an [ErrRefused], when a server refuses
 	// the credentials after Connect has returned, twice in a row. The
 	// connection is closed then; a service should exit. It runs on the connection's
@@ -323,6 +326,9 @@ func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "error", err)
 		return
 	}
+	if w.cfg.OnError != nil {
+		w.cfg.OnError(err)
+	}
 	text := w.inboxes.ReplaceAllString(err.Error(), "$1…")
 	w.mu.Lock()
 	if w.errors == nil || len(w.errors) >= maxErrors {
@@ -347,9 +353,10 @@ func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
 // maxErrors bounds how many texts of errors are told apart.
 const maxErrors = 256
 
-// inboxes matches subjects that differ in each error of one kind.
+// inboxes matches subjects that differ in each error of one kind: of answers, acknowledgements
+// and readers.
 func inboxes(prefix string) *regexp.Regexp {
-	return regexp.MustCompile(`(` + regexp.QuoteMeta(prefix) + `|\$JS\.ACK\.)[^ "]*`)
+	return regexp.MustCompile(`(` + regexp.QuoteMeta(prefix) + `|\$JS\.ACK\.|\.CONSUMER\.(?:MSG\.NEXT|[A-Z]+)\.\w+\.)[^ "]*`)
 }
 
 // closed reports a connection that nats.go gave up: it does so when one server

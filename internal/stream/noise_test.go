@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -38,14 +39,21 @@ func TestRepeatedErrorsAreLoggedFewTimes(t *testing.T) {
 	})
 	out := &lockedBuffer{}
 	nc := connect(t, stream.Config{URL: srv.URL(), Credentials: stream.Credentials{User: "u", Password: "p"}, Logger: slog.New(slog.NewTextHandler(out, nil))})
-	for range 64 {
-		if err := nc.Publish("denied", nil); err != nil {
-			t.Fatal(err)
+	for i, subject := range []string{"denied", "$JS.API.CONSUMER.MSG.NEXT.AFTERWORD_TURNS.x%d", "JS.app.API.CONSUMER.CREATE.AFTERWORD_TURNS.x%d.afterword.turns.a", "$JS.ACK.AFTERWORD_TURNS.g.1.%d.1.1.0"} {
+		for k := range 64 {
+			if strings.Contains(subject, "%d") {
+				err := nc.Publish(fmt.Sprintf(subject, k), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+			} else if err := nc.Publish(subject, nil); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	servertest.Eventually(t, patience, "the last error", func() bool { return out.count("times=64") == 1 })
-	if n := out.count("NATS error"); n != 7 { // 1, 2, 4 … 64
-		t.Errorf("%d lines for 64 errors", n)
+		servertest.Eventually(t, patience, "the last error", func() bool { return out.count("times=64") == i+1 })
+		if n := out.count("NATS error"); n != 7*(i+1) { // 1, 2, 4 … 64
+			t.Errorf("%d lines for 64 errors of %s", n-7*i, subject)
+		}
 	}
 }
 
