@@ -112,7 +112,9 @@ func (b *builder) serveHTTP() {
 	cfg.Guard, cfg.Exposed = b.guard, b.exposed
 	cfg.Healthy, cfg.Ready, cfg.Registry, cfg.Logger = b.healthy, b.ready, b.registry, b.log
 	cfg.LookupTimeout, cfg.Heartbeat, cfg.DrainTimeout = b.o.history, b.o.events.heartbeat, b.drain/4
-	b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
+	if b.streams.Load() != nil {
+		b.ready[partStreams] = func(context.Context) error { return *b.streams.Load() }
+	}
 	if b.tracing != nil {
 		cfg.Tracer = b.tracing.Tracer()
 	}

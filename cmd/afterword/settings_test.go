@@ -160,6 +160,7 @@ func TestCommandsThatRepairStreams(t *testing.T) {
 				t.Fatal(err)
 			}
 			cfg := good[name]
+			cfg.Metadata = map[string]string{stream.MetaContinued: "true"}
 			if !c.later {
 				c.change(&cfg)
 			}
@@ -193,6 +194,9 @@ func TestCommandsThatRepairStreams(t *testing.T) {
 			mend(t, url, list)
 			if s, err = js.Stream(t.Context(), name); err != nil {
 				t.Fatal(err)
+			}
+			if s.CachedInfo().Config.Metadata[stream.MetaContinued] == "" {
+				t.Error("its metadata is forgotten")
 			}
 			if after := messages(t, s); after != before {
 				t.Errorf("messages were\n%sand are\n%s", before, after)

@@ -229,7 +229,16 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	if err != nil {
 		return jetstream.StreamConfig{}, explain(js, "look up stream "+name, err)
 	}
-	return s.CachedInfo().Config, nil
+	return s.CachedInfo().Config, led(s.CachedInfo())
+}
+
+// led is an error for a stream of a cluster without a leader: servers that are left describe it, and
+// it takes and gives nothing.
+func led(info *jetstream.StreamInfo) error {
+	if c := info.Cluster; c == nil || c.Name == "" || c.Leader != "" {
+		return nil
+	}
+	return fmt.Errorf("look up stream %s: %w: it has no leader: most of the servers that hold it are away", info.Config.Name, ErrUnreachable)
 }
 
 // make creates one of the streams. They are made together, so that one of dead letters without one of turns

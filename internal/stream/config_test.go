@@ -186,6 +186,22 @@ func TestUnreachable(t *testing.T) {
 	}
 	servertest.OneLine(t, err, "jetstream {}")
 
+	// A node of a cluster that has lost the others describes a stream that takes nothing. The
+	// answer is one of nats-server 2.15.
+	if _, err := without.Conn().Subscribe("$JS.API.STREAM.INFO.*", func(m *nats.Msg) {
+		m.Respond([]byte(`{"type":"io.nats.jetstream.api.v1.stream_info_response","config":{"name":"AFTERWORD_TURNS","num_replicas":3},
+			"state":{"messages":0,"first_seq":1,"last_seq":0,"consumer_count":0},"cluster":{"name":"c","raft_group":"S-R3F-L1apYTiY","replicas":[
+			{"name":"n1","current":false,"active":16407057755},{"name":"n2","current":false,"active":16414719485},{"name":"n3","current":false,"active":20446808165}]}}`))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Info(t.Context(), without)
+	for what, err := range map[string]error{"Check": stream.Check(t.Context(), without), "Info": err} {
+		if !errors.Is(err, stream.ErrUnreachable) || !strings.Contains(err.Error(), "AFTERWORD_TURNS: NATS is unreachable: it has no leader") {
+			t.Errorf("%s without a leader: got %v", what, err)
+		}
+	}
+
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := stream.Ensure(ctx, without, stream.StreamConfig{}); !errors.Is(err, context.Canceled) || errors.Is(err, stream.ErrUnreachable) {

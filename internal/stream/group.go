@@ -70,10 +70,8 @@ func NeedsRepair(c jetstream.ConsumerConfig, replicas int) bool {
 
 // repairedGroup is c without what [groupProblems] names, but for a pause.
 func repairedGroup(c jetstream.ConsumerConfig) jetstream.ConsumerConfig {
-	meta := maps.Clone(c.Metadata)
-	maps.DeleteFunc(meta, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
 	fixed := jetstream.ConsumerConfig{
-		Name: c.Name, Durable: c.Durable, Description: c.Description, Metadata: meta,
+		Name: c.Name, Durable: c.Durable, Description: c.Description, Metadata: ownMetadata(c.Metadata),
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
 		MaxDeliver: -1, MaxAckPending: c.MaxAckPending, PauseUntil: c.PauseUntil, SampleFrequency: c.SampleFrequency,
 	}
@@ -84,6 +82,13 @@ func repairedGroup(c jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 		fixed.MaxWaiting = c.MaxWaiting // which no update may change
 	}
 	return fixed
+}
+
+// ownMetadata is metadata without what the server adds.
+func ownMetadata(meta map[string]string) map[string]string {
+	meta = maps.Clone(meta)
+	maps.DeleteFunc(meta, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
+	return meta
 }
 
 // RepairGroup gives the durable consumer of a group the settings in want: by an update, or

@@ -96,6 +96,9 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 		return StreamInfo{}, explain(js, "look up stream "+want.Name, err)
 	}
 	si := s.CachedInfo()
+	if err := led(si); err != nil {
+		return StreamInfo{}, err
+	}
 	info := StreamInfo{
 		Name:      want.Name,
 		Messages:  si.State.Msgs,
