@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -22,15 +21,11 @@ const (
 
 // importOptions are the flags of `import`.
 type importOptions struct {
-	nats      natsOptions
-	limits    streamOptions
-	publisher publisherOptions
-	logs      logOptions
+	feedOptions
 
 	baseTime string
 	resume   string
 	every    time.Duration
-	stall    time.Duration
 	strict   bool
 	dryRun   bool
 	json     bool
@@ -93,11 +88,7 @@ command goes on.`,
 	f.BoolVar(&o.strict, "strict", false, "refuse turns with members that resemble known ones")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the turns that would be stored instead; needs no server, but asks one that is there for its limit")
 	f.BoolVar(&o.json, "json", false, "print JSON: an object for each turn or file that is refused, then the result; no turns")
-	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
-	o.nats.add(f, ownNATS)
-	o.publisher.add(f)
-	o.limits.add(f, "stream-")
-	o.logs.add(f, "error") // it says itself what went wrong
+	o.feedOptions.add(f)
 	return cmd
 }
 
@@ -183,7 +174,7 @@ func (im *importer) check(ctx context.Context) error {
 	began := time.Now()
 	m := im.c.meter("turns checked")
 	defer m.stop()
-	total := im.total(ctx, m)
+	total := im.total(ctx, m != nil)
 	err := im.all(ctx, func() { m.set(im.counts.Turns, im.estimate(total)) })
 	err = errors.Join(err, out.Flush())
 	m.stop()
@@ -195,68 +186,41 @@ func (im *importer) check(ctx context.Context) error {
 }
 
 func (im *importer) publish(ctx context.Context) error {
-	log, err := im.c.logger(im.o.logs)
-	if err != nil {
-		return err
+	estimate := func(watched bool) func() uint64 {
+		total := im.total(ctx, watched)
+		return func() uint64 { return im.estimate(total) }
 	}
-	began := time.Now()
-	nc, js, err := connectOnce(ctx, im.o.nats, "import", log)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	if err := stream.Ensure(ctx, js, im.o.limits.config()); err != nil {
-		return err
-	}
-	pub, err := newFeeder(ctx, js, im.o.publisher)
-	if err != nil {
-		return err
-	}
-	m := im.c.meter("turns stored")
-	defer m.stop()
-	total := im.total(ctx, m)
-	step := func() { m.set(pub.Stats().Stored, im.estimate(total)) }
-	f := &feed{pub: pub, stall: im.o.stall, onStep: step}
-	noted := time.Now()
-	im.take = func(ctx context.Context, d *transcript.Draft, at place) error {
-		if im.note != nil && time.Since(noted) >= im.o.every {
-			if err := f.drain(ctx); err != nil {
-				return err
+	fed, err := im.c.feed(ctx, im.o.feedOptions, "import", estimate, func(f *feed) error {
+		noted := time.Now()
+		im.take = func(ctx context.Context, d *transcript.Draft, at place) error {
+			if im.note != nil && time.Since(noted) >= im.o.every {
+				if err := f.drain(ctx); err != nil {
+					return err
+				}
+				if err := im.note.save(at, im.before()); err != nil {
+					return err
+				}
+				noted = time.Now()
 			}
-			if err := im.note.save(at, im.before()); err != nil {
-				return err
-			}
-			noted = time.Now()
+			return f.publish(ctx, d, at)
 		}
-		return f.publish(ctx, d, at)
-	}
-	err = im.all(ctx, step)
-	if err == nil {
-		err = f.drain(ctx)
-	}
-	m.stop()
-	end := ctx
-	if err != nil { // what is in flight is not waited for
-		var cancel context.CancelFunc
-		end, cancel = context.WithCancel(ctx)
-		cancel()
-	}
-	if left := pub.Close(end); err == nil {
-		err = left
-	}
-	st, took := pub.Stats(), time.Since(began)
-	if err != nil {
-		return fmt.Errorf("%w: %d turns were stored; import the same again for the rest, which adds nothing twice", err, st.Stored)
+		return im.all(ctx, f.onStep)
+	})
+	switch {
+	case fed == nil:
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %d turns were stored; import the same again for the rest, which adds nothing twice", err, fed.stored)
 	}
 	if err := im.note.remove(); err != nil {
 		return err
 	}
-	return im.done(importSummary{importCounts: im.counts, Stored: st.Stored, Duplicates: st.Duplicates, Seconds: took.Seconds()})
+	return im.done(importSummary{importCounts: im.counts, Stored: fed.stored, Duplicates: fed.duplicates, Seconds: fed.took.Seconds()})
 }
 
 // total is how many bytes there are, when somebody looks.
-func (im *importer) total(ctx context.Context, m *meter) int64 {
-	if m == nil {
+func (im *importer) total(ctx context.Context, watched bool) int64 {
+	if !watched {
 		return 0
 	}
 	return im.from.size(ctx)
@@ -298,7 +262,7 @@ func (im *importer) done(sum importSummary) error {
 		fmt.Fprintf(im.c.stderr, "%s left out: a conversation ends before the turn of a message that was refused\n", several(sum.LeftOut, "message"))
 	}
 	if sum.Empty > 0 {
-		fmt.Fprintf(im.c.stderr, "nothing to store: %s without a word\n", several(sum.Empty, "conversation or turn"))
+		fmt.Fprintf(im.c.stderr, "conversations and turns without a word, which are not stored: %d\n", sum.Empty)
 	}
 	if sum.Files == 0 {
 		return failed(fmt.Errorf("nothing to import: %s has no file *.json, *.jsonl or *.ndjson (or .gz of these), and no archive is looked into: unpack it first", im.from.given))

@@ -8,28 +8,18 @@ import (
 	"io"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/internal/exchange"
-	"github.com/afterword-io/afterword/internal/stream"
-	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
 
-// defaultStall is how long `publish` goes on while the stream takes nothing.
-const defaultStall = 30 * time.Second
-
 // publishOptions are the flags of `publish`.
 type publishOptions struct {
-	nats      natsOptions
-	limits    streamOptions
-	publisher publisherOptions
-	logs      logOptions
+	feedOptions
 
 	file     string
 	baseTime string
-	stall    time.Duration
 	strict   bool
 	dryRun   bool
 	json     bool
@@ -77,11 +67,7 @@ named on standard error; --strict refuses its lines.`,
 	f.BoolVar(&o.strict, "strict", false, "refuse lines with members that resemble known ones")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the filled-in turns instead; needs no server, but asks one that is there for its limit")
 	f.BoolVar(&o.json, "json", false, "print a summary as JSON")
-	f.wait(&o.stall, defaultStall, "stall-timeout", "give up when the stream has taken nothing for so long")
-	o.nats.add(f, ownNATS)
-	o.publisher.add(f)
-	o.limits.add(f, "stream-")
-	o.logs.add(f, "error") // it says itself what went wrong
+	o.feedOptions.add(f)
 	return cmd
 }
 
@@ -114,73 +100,30 @@ type summary struct {
 }
 
 func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) error {
-	log, err := c.logger(o.logs)
-	if err != nil {
+	bad := 0
+	fed, err := c.feed(ctx, o.feedOptions, "publish", func(bool) func() uint64 { return in.estimate }, func(f *feed) (err error) {
+		bad, err = in.eachTurn(ctx, c.reportLine, func(d *transcript.Draft, number int) error {
+			if number%256 == 0 {
+				f.onStep()
+			}
+			return f.publish(ctx, d, place{number: number})
+		})
 		return err
-	}
-	began := time.Now()
-	nc, js, err := connectOnce(ctx, o.nats, "publish", log)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	if err := stream.Ensure(ctx, js, o.limits.config()); err != nil {
-		return err
-	}
-	pub, err := newFeeder(ctx, js, o.publisher)
-	if err != nil {
-		return err
-	}
-
-	m := c.meter("turns stored")
-	defer m.stop()
-	step := func() { m.set(pub.Stats().Stored, in.estimate()) }
-	f := &feed{pub: pub, stall: o.stall, onStep: step}
-	bad, err := in.eachTurn(ctx, c.reportLine, func(d *transcript.Draft, number int) error {
-		if number%256 == 0 {
-			step()
-		}
-		return f.publish(ctx, d, place{number: number})
 	})
-	if err == nil {
-		err = f.drain(ctx)
-	}
-	m.stop()
-	end := ctx
-	if err != nil { // what is in flight is not waited for
-		var cancel context.CancelFunc
-		end, cancel = context.WithCancel(ctx)
-		cancel()
-	}
-	left := pub.Close(end)
-	st, took := pub.Stats(), time.Since(began)
-	if o.json {
-		if err := c.printJSON(summary{in.turns, st.Stored, st.Duplicates, bad, took.Seconds()}); err != nil {
+	if fed != nil && o.json {
+		if err := c.printJSON(summary{in.turns, fed.stored, fed.duplicates, bad, fed.took.Seconds()}); err != nil {
 			return err
 		}
 	}
-	if err == nil {
-		err = left
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %d turns were stored; publish the same input again for the rest, which adds nothing twice", err, st.Stored)
-	}
-	if bad == 0 {
-		fmt.Fprintf(c.stderr, "%d turns stored in %s (%.0f/s)\n", st.Stored, took.Round(time.Millisecond), float64(st.Stored)/took.Seconds())
+	switch {
+	case fed == nil:
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %d turns were stored; publish the same input again for the rest, which adds nothing twice", err, fed.stored)
+	case bad == 0:
+		fmt.Fprintf(c.stderr, "%d turns stored in %s (%.0f/s)\n", fed.stored, fed.took.Round(time.Millisecond), float64(fed.stored)/fed.took.Seconds())
 	}
 	return badLines(bad, in.turns, "stored")
-}
-
-func newFeeder(ctx context.Context, js jetstream.JetStream, o publisherOptions) (*publisher.Publisher, error) {
-	size, err := stream.MaxMsgSize(ctx, js)
-	if err != nil {
-		return nil, err
-	}
-	cfg := o.config()
-	cfg.MaxMsgSize = func() int64 { return size }
-	cfg.Conn = js.Conn()
-	cfg.SettleTurns, cfg.SettleBytes = 1, 1 // nobody reads what is pending
-	return publisher.New(cfg)
 }
 
 // reportLine tells of a line that cannot be accepted.
