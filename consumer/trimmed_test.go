@@ -261,6 +261,44 @@ func TestUnreadMessages(t *testing.T) {
 	run("replayed", fourth, false, 0, 16)
 }
 
+// What a running consumer is not given is unread if the stream has removed it, and not if the stream has it still: then
+// somebody has changed the durable consumer.
+func TestUnreadWhileRunning(t *testing.T) {
+	for _, trimmed := range []bool{true, false} {
+		f := newFixture(t)
+		ctx := t.Context()
+		store := f.store(filepath.Join(t.TempDir(), "transcripts"))
+		c, stop := f.start(Config{Store: store})
+		for n := range 3 {
+			f.publish(makeTurn(t, "s", n, 1))
+		}
+		f.ready(c)
+		f.drained(DefaultGroup)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 5 {
+			f.publish(makeTurn(t, "s", 3+n, 1))
+		}
+		if trimmed {
+			s, err := f.js.Stream(ctx, stream.Turns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Purge(ctx, jetstream.WithPurgeSequence(7)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.follower.saw(7, 4, 1)
+		c.committed(ctx, c.follower.now())
+		c.keepPosition(ctx)
+		lacks, err := store.Unread(ctx)
+		if err != nil || trimmed != (lacks != nil) || lacks != nil && lacks.Messages != 3 {
+			t.Errorf("trimmed %v: the folder lacks %+v, %v", trimmed, lacks, err)
+		}
+	}
+}
+
 // A member that is not given all of what comes in a row, and a server that gives some again or sets its count
 // back, are no reason to call anything unread.
 func TestFollower(t *testing.T) {
