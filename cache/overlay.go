@@ -40,6 +40,9 @@ func overlay(base transcript.Recent, pending []transcript.Snapshot, limit int) (
 			shown = append(shown, *p)
 		}
 	}
+	for i := range l.nodes {
+		l.known = l.known && (!l.nodes[i].Answered() || l.newest(&l.nodes[i]))
+	}
 	for i := range base.Turns {
 		// Without it the path may be another branch.
 		l.known = l.known && (l.plain || l.nodes[i].Answered())
@@ -66,6 +69,13 @@ type layers struct {
 	nodes []node
 	plain bool // no turn of base names a parent, so that no other branch lies between two of them
 	known bool
+}
+
+// newest reports whether there is no newer state of a turn. Beside base there may be one that base has and does not list,
+// redacted or failed, unless the turn is later than all of the transcript.
+func (l *layers) newest(n *node) bool {
+	v := l.base.Version
+	return n.base != beside || n.Timestamp > v.LastTimestamp || n.Timestamp == v.LastTimestamp && n.ID > v.LastID
 }
 
 func (l *layers) path(limit int) (path []transcript.Snapshot, more bool) {
@@ -97,6 +107,7 @@ func (l *layers) path(limit int) (path []transcript.Snapshot, more bool) {
 func (l *layers) parent(i int) int {
 	for range l.nodes {
 		n := &l.nodes[i]
+		l.known = l.known && l.newest(n)
 		named := n.Parent
 		if !n.HasParent {
 			named = n.Supersedes
@@ -121,10 +132,10 @@ func (l *layers) parent(i int) int {
 
 // beyond returns the place of the parent of a turn that names one that is not among the nodes. In base the
 // parent is the turn before, by way of turns that base does not list, unless a turn beside base is one
-// of those or comes between them. That way is taken to lead back in time only.
+// of those or comes between them, which it may wherever it is: clocks differ, so parents may be later.
 func (l *layers) beyond(i int) int {
 	n := &l.nodes[i]
-	l.known = l.known && n.base != beside && !slices.ContainsFunc(l.nodes[:i], func(o node) bool { return o.base == beside })
+	l.known = l.known && !slices.ContainsFunc(l.nodes, func(o node) bool { return o.base == beside })
 	if n.base > 0 {
 		before := l.base.Turns[n.base-1].ID
 		return slices.IndexFunc(l.nodes, func(o node) bool { return o.ID == before })
