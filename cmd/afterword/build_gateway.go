@@ -8,6 +8,7 @@ import (
 
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/internal/gateway"
 	"github.com/afterword-io/afterword/internal/live"
 	"github.com/afterword-io/afterword/internal/metrics"
@@ -32,6 +33,9 @@ func (b *builder) answer() error {
 	if cfg.SpoolDir != "" {
 		if err := refuseRoot("the spool", cfg.SpoolDir); err != nil {
 			return err
+		}
+		if err := folder.Check(cfg.SpoolDir); err != nil {
+			return fmt.Errorf("--spool-dir: %w", err)
 		}
 	}
 	p, err := publisher.New(cfg)

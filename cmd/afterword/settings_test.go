@@ -249,6 +249,7 @@ func TestCommandsThatRepairGroups(t *testing.T) {
 		"headers_only":       func(c *jetstream.ConsumerConfig) { c.HeadersOnly = true },
 		"inactive_threshold": func(c *jetstream.ConsumerConfig) { c.InactiveThreshold = time.Hour },
 		"max_ack_pending":    func(c *jetstream.ConsumerConfig) { c.MaxAckPending = 100 },
+		"ack_wait":           func(c *jetstream.ConsumerConfig) { c.AckWait = time.Second },
 		"backoff":            func(c *jetstream.ConsumerConfig) { c.BackOff, c.MaxDeliver = []time.Duration{time.Second}, -1 },
 		"max_batch":          func(c *jetstream.ConsumerConfig) { c.MaxRequestBatch = 1 },
 		"pause_until":        func(c *jetstream.ConsumerConfig) { c.PauseUntil = &until },

@@ -44,7 +44,7 @@ func Check(dir string, below ...string) error {
 }
 
 // CheckIn refuses folders in a folder of data that other users may write, or that are theirs,
-// as [Check] does. One of root, or that is something else, is left to whoever uses it.
+// as [Check] does, and what is no folder. One of root is left to whoever uses it.
 func CheckIn(dir string, names ...string) error {
 	var above, st unix.Stat_t
 	if unix.Stat(dir, &above) != nil {
@@ -52,7 +52,7 @@ func CheckIn(dir string, names ...string) error {
 	}
 	for _, name := range names {
 		path := filepath.Join(dir, name)
-		if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Uid == 0 && os.Geteuid() != 0 {
+		if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Uid == 0 && os.Geteuid() != 0 {
 			continue
 		}
 		if st.Uid != 0 && st.Uid != above.Uid && os.Geteuid() == 0 {

@@ -15,6 +15,10 @@ import (
 const (
 	// leastAckPending is how many messages a consumer of a group may have under way.
 	leastAckPending = 20_000
+	// leastAckWait is shorter than that of any consumer: each is at least 5 s more than twice its bound of files.
+	leastAckWait = 5 * time.Second
+	// defaultAckWait is what consumers begin with.
+	defaultAckWait = 15 * time.Second
 	// leastWaiting is how many requests for messages may stand: one of each member.
 	leastWaiting = 64
 )
@@ -24,6 +28,7 @@ func groupProblems(c jetstream.ConsumerConfig, replicas int) []Problem {
 	p := problems(skipping(c))
 	p.named(c.InactiveThreshold > 0, "inactive_threshold", fmt.Sprintf("inactive_threshold is %s: idle for so long it is removed, and begins anew", c.InactiveThreshold), byInit)
 	p.named(c.MaxAckPending > 0 && c.MaxAckPending < leastAckPending, "max_ack_pending", fmt.Sprintf("max_ack_pending is %d, which throttles the group", c.MaxAckPending), byInit)
+	p.named(len(c.BackOff) == 0 && c.AckWait > 0 && c.AckWait < leastAckWait, "ack_wait", fmt.Sprintf("ack_wait is %s, so that turns come again before they are written", c.AckWait), byInit)
 	p.named(len(c.BackOff) > 0, "backoff", "it has a backoff, which takes the place of the delays of consumers", byInit)
 	p.named(c.MaxRequestBatch > 0 || c.MaxRequestExpires > 0 || c.MaxRequestMaxBytes > 0, "max_batch", "requests for messages are limited, so that fetching fails", byInit)
 	p.named(c.PriorityPolicy != jetstream.PriorityPolicyNone, "priority_policy", "it has priority groups, so that fetching fails", byInit)
@@ -74,6 +79,9 @@ func repairedGroup(c jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 		Name: c.Name, Durable: c.Durable, Description: c.Description, Metadata: ownMetadata(c.Metadata),
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
 		MaxDeliver: -1, MaxAckPending: c.MaxAckPending, PauseUntil: c.PauseUntil, SampleFrequency: c.SampleFrequency,
+	}
+	if c.AckWait < leastAckWait {
+		fixed.AckWait = defaultAckWait
 	}
 	if c.MaxAckPending > 0 {
 		fixed.MaxAckPending = max(c.MaxAckPending, leastAckPending)
