@@ -66,5 +66,8 @@ func (s *Store) lacks() (bool, error) {
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
 	}
-	return err == nil, err
+	if err != nil {
+		return false, &FolderError{s.cfg.Dir, err}
+	}
+	return true, nil
 }
