@@ -64,6 +64,11 @@ func TestRedisRequiresCredentials(t *testing.T) {
 	if err := c.Set(t.Context(), "k", "said", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
+	for _, user := range []string{"default", ""} { // "" is what redis-cli of Redis 7 makes of the URL
+		if err := c.Do(t.Context(), "AUTH", user, with.Password).Err(); err != nil {
+			t.Errorf("AUTH %q: %v", user, err)
+		}
+	}
 	for _, command := range []string{
 		"GET k", "SET k x", "DEL k", "KEYS *", "SCAN 0", "DBSIZE", "FLUSHALL", "FLUSHDB", "INFO", "RENAME k l", "DUMP k", "HMGET k a", "TYPE k", "TTL k",
 		"EVAL return 0", "EVALSHA x 0", "SCRIPT FLUSH", "SUBSCRIBE c", "PUBLISH c x", "MULTI", "EXEC", "SELECT 1", "PING", "CONFIG GET *", "SHUTDOWN", "MONITOR",

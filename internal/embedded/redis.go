@@ -77,6 +77,7 @@ func StartRedis(cfg RedisConfig) (*Redis, error) {
 	}
 	e := &Redis{cfg: cfg, mini: miniredis.NewMiniRedis(), stop: make(chan struct{}), done: make(chan struct{})}
 	e.mini.RequireAuth(cfg.Password)
+	e.mini.RequireUserAuth("", cfg.Password) // redis-cli of Redis 7 sends the empty user of redis://:<password>@
 	if err := e.mini.StartAddr(net.JoinHostPort(host, strconv.Itoa(port))); err != nil {
 		return nil, listenError(cfg.Addr, redisFlag, redisURLFlag, err)
 	}
