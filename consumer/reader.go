@@ -53,7 +53,7 @@ func readSpan(ctx context.Context, js jetstream.JetStream, name, subject string,
 	defer cancel()
 	s, err := js.Stream(rctx, name)
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", name, err)
+		return 0, stream.ReadError(name, err)
 	}
 	if subject != "" {
 		return readSubject(ctx, s, subject, part, request, fn)
@@ -75,7 +75,7 @@ func readSubject(ctx context.Context, s jetstream.Stream, subject string, part s
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read subject %s: %w", subject, err)
+		return 0, stream.ReadError(s.CachedInfo().Config.Name, err)
 	}
 	return readTo(ctx, s, m.Sequence, subject, part, request, fn)
 }
@@ -94,7 +94,7 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	defer cancel()
 	cons, err := s.OrderedConsumer(rctx, cfg)
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", name, err)
+		return 0, stream.ReadError(name, err)
 	}
 	defer func() { // runs after the reading has stopped: until then it would be made again
 		if err == nil {
@@ -106,7 +106,7 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 	}
 	iter, err := cons.Messages(jetstream.PullMaxMessages(cmp.Or(part.ahead, readAhead)))
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", name, err)
+		return 0, stream.ReadError(name, err)
 	}
 	defer iter.Stop()
 	defer context.AfterFunc(ctx, iter.Stop)()
@@ -123,7 +123,7 @@ func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string
 			if watch.stalled() || errors.Is(err, nats.ErrTimeout) {
 				err = fmt.Errorf("no message for %v", request)
 			}
-			return 0, fmt.Errorf("read stream %s: %w", name, err)
+			return 0, stream.ReadError(name, err)
 		}
 		meta, err := m.Metadata()
 		if err != nil {
@@ -240,7 +240,7 @@ func (r *StreamReader) subject(ctx context.Context, subject string, fn func(tran
 		defer cancel()
 		found, err := r.js.Stream(rctx, stream.Turns)
 		if err != nil {
-			return fmt.Errorf("read stream %s: %w", stream.Turns, err)
+			return stream.ReadError(stream.Turns, err)
 		}
 		s = &found
 		r.stream.Store(s)
@@ -270,7 +270,7 @@ func (r *StreamReader) partial(ctx context.Context) (bool, error) {
 	info, err := (*s).Info(rctx)
 	if err != nil {
 		r.stream.Store(nil)
-		return false, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return false, stream.ReadError(stream.Turns, err)
 	}
 	r.first.CompareAndSwap(nil, &info.Created)
 	return !stream.Whole(info) || !r.first.Load().Equal(info.Created), nil

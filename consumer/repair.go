@@ -217,7 +217,7 @@ func (r *StreamReader) events(ctx context.Context, token string) (transcript.Eve
 	info, err := (*s).Info(rctx) // after the turns: nothing was dropped before they were read
 	if err != nil {
 		r.stream.Store(nil)
-		return transcript.Events{}, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return transcript.Events{}, stream.ReadError(stream.Turns, err)
 	}
 	return transcript.Events{Turns: turns, Whole: info.State.Msgs > 0 && stream.Whole(info)}, nil
 }

@@ -225,7 +225,7 @@ func oldest(ctx context.Context, s jetstream.Stream, floor uint64, turns stream.
 		return 0, nil
 	}
 	if err != nil {
-		return 0, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return 0, stream.ReadError(stream.Turns, err)
 	}
 	return max(0, time.Since(m.Time).Seconds()), nil
 }

@@ -48,7 +48,7 @@ func (f *Feed) openTape(ctx context.Context, after uint64, subject string, bytes
 		MemoryStorage: true, Replicas: 1, InactiveThreshold: inactiveFor,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return nil, stream.ReadError(stream.Turns, err)
 	}
 	info := cons.CachedInfo()
 	t := &tape{js: f.cfg.JS, name: info.Name, pending: info.NumPending, request: f.cfg.Request}
@@ -57,7 +57,7 @@ func (f *Feed) openTape(ctx context.Context, after uint64, subject string, bytes
 	t.iter, err = cons.Messages(jetstream.PullMaxBytes(bytes), jetstream.PullExpiry(pullFor), jetstream.PullHeartbeat(beatEvery))
 	if err != nil {
 		t.remove()
-		return nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return nil, stream.ReadError(stream.Turns, err)
 	}
 	return t, nil
 }
@@ -66,11 +66,11 @@ func (f *Feed) openTape(ctx context.Context, after uint64, subject string, bytes
 func (t *tape) next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadata, error) {
 	m, err := t.iter.Next(jetstream.NextContext(ctx))
 	if err != nil {
-		return nil, nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return nil, nil, stream.ReadError(stream.Turns, err)
 	}
 	meta, err := m.Metadata()
 	if err != nil {
-		return nil, nil, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return nil, nil, stream.ReadError(stream.Turns, err)
 	}
 	if t.read++; meta.Sequence.Consumer != t.read {
 		return nil, nil, fmt.Errorf("read stream %s: %w", stream.Turns, errSkipped)
@@ -99,7 +99,7 @@ func (f *Feed) state(ctx context.Context) (state jetstream.StreamState, created 
 	defer cancel()
 	s, err := f.cfg.JS.Stream(ctx, stream.Turns)
 	if err != nil {
-		return state, created, fmt.Errorf("read stream %s: %w", stream.Turns, err)
+		return state, created, stream.ReadError(stream.Turns, err)
 	}
 	info := s.CachedInfo()
 	return info.State, info.Created, nil

@@ -296,10 +296,25 @@ func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamCon
 	return nil
 }
 
+// ReadError says that a stream could not be read.
+func ReadError(name string, err error) error {
+	return fmt.Errorf("read stream %s: %w", name, downOr(err))
+}
+
+// downOr is err, or [nats.ErrDisconnected] for what the client library says while it is disconnected: that a
+// buffer is full, which has no room here.
+func downOr(err error) error {
+	if errors.Is(err, nats.ErrReconnectBufExceeded) {
+		return nats.ErrDisconnected
+	}
+	return err
+}
+
 // explain wraps err with the operation and, where a caller would act on it,
 // with one of this package's sentinels.
 func explain(js jetstream.JetStream, op string, err error) error {
 	var api *jetstream.APIError
+	err = downOr(err)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%s: %w", op, ErrNoStream)
@@ -318,7 +333,7 @@ func explain(js jetstream.JetStream, op string, err error) error {
 	}
 	for _, e := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrConnectionClosed, nats.ErrDisconnected,
-		nats.ErrReconnectBufExceeded, nats.ErrStaleConnection, nats.ErrConnectionReconnecting, nats.ErrNoServers, nats.ErrConnectionDraining,
+		nats.ErrStaleConnection, nats.ErrConnectionReconnecting, nats.ErrNoServers, nats.ErrConnectionDraining,
 	} {
 		if errors.Is(err, e) {
 			return fmt.Errorf("%s: %w: %w", op, ErrUnreachable, err)
