@@ -26,10 +26,10 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 		if errors.Is(err, jetstream.ErrConsumerExists) && try < 3 { // another member was first
 			continue
 		}
-		if err != nil {
-			return nil, fmt.Errorf("join group %s: %w", c.cfg.Group, err)
+		if err != nil && !errors.Is(err, ErrOtherFolder) { // which names the group
+			err = fmt.Errorf("join group %s: %w", c.cfg.Group, err)
 		}
-		return cons, nil
+		return cons, err
 	}
 }
 

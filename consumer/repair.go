@@ -171,8 +171,8 @@ func (c *Consumer) repair(ctx context.Context, reader *StreamReader, j *repairJo
 	if len(res.SetAside) == 0 {
 		return false // somebody else was first, or a reader saw a write under way
 	}
-	c.stats.repaired.Add(1)
 	c.report(j.token, res)
+	c.stats.repaired.Add(1)
 	if c.cfg.Cache != nil {
 		c.cfg.Cache.Changed(j.session)
 	}

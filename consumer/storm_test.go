@@ -76,6 +76,8 @@ func TestNoInodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c, stop := f.start(Config{Store: store, ProbeMax: 500 * time.Millisecond})
+	f.ready(c) // it has joined its group, which writes a file too
 	var ballast []string
 	for i := 0; ; i++ {
 		path := filepath.Join(disk, "ballast"+string(rune('a'+i)))
@@ -87,7 +89,6 @@ func TestNoInodes(t *testing.T) {
 		ballast = append(ballast, path)
 	}
 	turns := plain(t, 10, 6)
-	c, stop := f.start(Config{Store: store, ProbeMax: 500 * time.Millisecond})
 	f.publish(turns...)
 	servertest.Eventually(t, 20*time.Second, "fetching stops", func() bool {
 		err := c.Ready()

@@ -199,6 +199,7 @@ func exampleFiles(t *testing.T, dir string) {
 			fmt.Fprintf(&lines, `{"session_id":%q,"user":"question %d","assistant":"answer"}`+"\n", session, i)
 		}
 	}
+	lines.WriteString(`{"session_id":"abc","id":"0192f0c8-7a11-7000-8000-000000000001","timestamp":"2024-11-03T10:00:00Z","user":"with an id","assistant":"answer"}` + "\n")
 	write := func(name, text string) {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
