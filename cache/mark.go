@@ -44,7 +44,7 @@ func (m mark) sessions() []string {
 }
 
 func markVersion(n int64) string {
-	return formatVersion(transcript.Version{LastTimestamp: transcript.Instant(n)})
+	return formatVersion(transcript.Version{Revision: n})
 }
 
 // markKeys is how many keys a mark of this process has.
@@ -119,7 +119,7 @@ func (r *Redis) findMarks(ctx context.Context, c redis.Cmdable, wanted []mark) (
 				version, _ := fields[0].(string)
 				mac, _ := fields[1].(string)
 				rec, err := decodeEntry(s, version, "", mac, *key)
-				found[i] = found[i] && err == nil && int64(rec.Version.LastTimestamp) >= m.n
+				found[i] = found[i] && err == nil && rec.Version.Revision >= m.n
 			case redis.HasErrorPrefix(err, "WRONGTYPE"):
 				found[i] = false
 			case m.keys > 1 && c != redis.Cmdable(r.client) && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK")):

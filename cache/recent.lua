@@ -8,41 +8,36 @@
 --
 -- Returns 1 when it was written, 0 when a newer version is there.
 --
--- Numbers are compared as decimal strings, so none is rounded; ids byte by byte,
--- because Lua's < follows the server's locale.
+-- A version is: erased through, last timestamp, last id, revision. The first and
+-- the last order it, see Version.Compare. Numbers are compared as decimal strings,
+-- so none is rounded, digit by digit, because Lua's < follows the server's locale.
 
 local function parse(version)
-  local erased, last, id, revision = string.match(version, '^(%d+) (%d+) (%S*) (%d+)$')
+  local erased, revision = string.match(version, '^(%d+) %d+ %S* (%d+)$')
   if erased then
-    return { erased, last, id, revision }
+    return { erased, revision }
   end
-end
-
-local function bytes(a, b)
-  for i = 1, math.min(#a, #b) do
-    local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then
-      return x - y
-    end
-  end
-  return #a - #b
 end
 
 local function number(a, b)
   if #a ~= #b then
     return #a - #b
   end
-  return bytes(a, b)
+  for i = 1, #a do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then
+      return x - y
+    end
+  end
+  return 0
 end
 
 local function older(a, b)
-  for i, compare in ipairs({ number, number, bytes, number }) do
-    local c = compare(a[i], b[i])
-    if c ~= 0 then
-      return c < 0
-    end
+  local c = number(a[1], b[1])
+  if c == 0 then
+    c = number(a[2], b[2])
   end
-  return false
+  return c < 0
 end
 
 local new = parse(ARGV[1])

@@ -215,21 +215,20 @@ func testVersions(t *testing.T, r *Redis) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		if rec.Version != newest || got.Assistant != fmt.Sprint(newest) {
+		if rec.Version.Compare(newest) != 0 || got.Assistant != fmt.Sprint(rec.Version) {
 			rt.Fatalf("Redis has %v with the turn of %s, the newest is %v", rec.Version, got.Assistant, newest)
 		}
 	})
 }
 
-// TestVersionsAreOrderedAsDeclared writes every pair of an ascending list, the
+// TestVersionsAreOrdered writes every pair of an ascending list, the
 // newer one first.
-func TestVersionsAreOrderedAsDeclared(t *testing.T) {
+func TestVersionsAreOrdered(t *testing.T) {
 	r, ctx := newRedis(t, patient(servertest.Redis(t).URL())), t.Context()
 	list := []transcript.Version{
-		{}, {Revision: 1}, {Revision: 9}, {Revision: 10}, {Revision: 9007199254740992}, {Revision: 9007199254740993}, {Revision: 1<<63 - 1},
-		{LastID: "-"}, {LastID: "."}, {LastID: "10"}, {LastID: "9"}, {LastID: ":"}, {LastID: "B"}, {LastID: "_"}, {LastID: "a"}, {LastID: "a-"}, {LastID: "aB"}, {LastID: "ab"},
-		{LastTimestamp: 9}, {LastTimestamp: 10, LastID: "a", Revision: 7}, {LastTimestamp: 7258118399999998}, {LastTimestamp: 7258118399999999},
-		{ErasedThrough: 9}, {ErasedThrough: 10}, {ErasedThrough: 10, LastTimestamp: 1},
+		{}, {LastTimestamp: 7258118399999999, LastID: "z", Revision: 1}, {LastTimestamp: 10, LastID: "a", Revision: 9}, {Revision: 10},
+		{Revision: 9007199254740992}, {Revision: 9007199254740993}, {Revision: 1<<63 - 1},
+		{ErasedThrough: 9}, {ErasedThrough: 10}, {ErasedThrough: 10, LastTimestamp: 1, Revision: 1},
 	}
 	for j := range list {
 		for i := range j {
@@ -251,6 +250,26 @@ func TestVersionsAreOrderedAsDeclared(t *testing.T) {
 
 func TestNewestVersionStays(t *testing.T) {
 	testVersions(t, newRedis(t, patient(servertest.Redis(t).URL())))
+}
+
+// A turn whose last snapshot has an earlier timestamp replaces the one before, be it by its revision or
+// by the rule for equal ones.
+func TestEarlierTimestampReplaces(t *testing.T) {
+	s := servertest.Redis(t)
+	r, ctx := newRedis(t, patient(s.URL())), t.Context()
+	for session, rev := range map[string]int{"corrected": 2, "again": 1} {
+		before, after := turn(session, 0), turn(session, 0)
+		after.Timestamp, after.Rev, after.Assistant = before.Timestamp.Add(-time.Hour), rev, "after"
+		check(t, r.Refresh(ctx, session, recentOf([]transcript.Snapshot{snap(t, before)}, 10)))
+		check(t, r.Refresh(ctx, session, recentOf([]transcript.Snapshot{snap(t, after)}, 10)))
+		rec, hit, err := r.Recent(ctx, session)
+		if !hit || err != nil {
+			t.Fatal(hit, err)
+		}
+		if got, err := rec.Turns[0].Turn(); err != nil || got.Assistant != "after" {
+			t.Errorf("%s: Redis still has the turn before, or %v", session, err)
+		}
+	}
 }
 
 // TestLateWriteChangesNothing: a write that timed out lands after Redis was

@@ -11,13 +11,10 @@ type Version struct {
 	Revision      int64   // sum of rev over the transcript
 }
 
-// Compare orders versions by their members, in the order of the declaration.
+// Compare orders versions by what only grows while turns are merged: erasures, then the sum of rev. The last
+// turn does not order them, since a snapshot that wins may have an earlier timestamp than the one before.
 func (v Version) Compare(o Version) int {
-	return cmp.Or(
-		cmp.Compare(v.ErasedThrough, o.ErasedThrough),
-		cmp.Compare(v.LastTimestamp, o.LastTimestamp),
-		cmp.Compare(v.LastID, o.LastID),
-		cmp.Compare(v.Revision, o.Revision))
+	return cmp.Or(cmp.Compare(v.ErasedThrough, o.ErasedThrough), cmp.Compare(v.Revision, o.Revision))
 }
 
 // Recent is the end of a path through a transcript.
