@@ -111,7 +111,7 @@ func CheckRedactions(data []byte) map[string]error {
 			if found == nil {
 				found = make(map[string]error)
 			}
-			found[olderText(m["id"])] = &RedactionError{name}
+			found[olderText(m["id"])] = redactionError(name)
 		}
 	}
 	return found

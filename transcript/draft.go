@@ -135,10 +135,19 @@ func (d *Draft) checkRedaction() error {
 	}
 	for _, m := range d.sorted() {
 		if mayCarry(m.name) {
-			return &RedactionError{m.name}
+			return redactionError(m.name)
 		}
 	}
 	return nil
+}
+
+// redactionError is about an optional member, named where it is one of a turn.
+func redactionError(name string) *RedactionError {
+	switch name {
+	case "user", "assistant", "error", "tool_calls", "attachments", "meta":
+		return &RedactionError{name}
+	}
+	return &RedactionError{}
 }
 
 // mayCarry reports whether an optional member may hold something of what was said.

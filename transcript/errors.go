@@ -8,16 +8,21 @@ import (
 // RuleError is well-formed input that breaks a rule. The gateway answers it
 // with 422 (400 for a bad session id), the consumer with a dead letter.
 type RuleError struct {
-	Member string // the member at fault, as in "usage.input_tokens"
+	Member string // the member at fault, as in "usage.input_tokens"; "" for none, or one whose name must not be told
 	Rule   string // what it breaks, to be read after the member's name
 }
 
-func (e *RuleError) Error() string { return e.Member + " " + e.Rule }
+func (e *RuleError) Error() string {
+	if e.Member == "" {
+		return e.Rule
+	}
+	return e.Member + " " + e.Rule
+}
 
 // RedactionError is a redacted turn that carries what may have been said. It is a
 // [*RuleError] too.
 type RedactionError struct {
-	Member string // the member that must be empty, or left out
+	Member string // the member that must be empty, or left out; "" for an unknown one, whose name is what somebody wrote
 }
 
 func (e *RedactionError) Error() string { return e.rule().Error() }
@@ -25,8 +30,11 @@ func (e *RedactionError) Unwrap() error { return e.rule() }
 
 func (e *RedactionError) rule() *RuleError {
 	rule := "must be left out of a redacted turn"
-	if e.Member == "user" || e.Member == "assistant" {
+	switch e.Member {
+	case "user", "assistant":
 		rule = "must be empty in a redacted turn"
+	case "":
+		rule = "a member that is not of a turn must be left out of a redacted one"
 	}
 	return &RuleError{Member: e.Member, Rule: rule + ": it keeps id, timestamp and rev, and nothing that was said"}
 }

@@ -155,7 +155,7 @@ func (b *builder) connect() error {
 		return err
 	}
 	cfg := b.o.nats.config(b.name, b.log)
-	cfg.Wait, cfg.OnRefused, cfg.OnError = true, b.fatal, b.denied.note
+	cfg.Wait, cfg.OnClosed, cfg.OnError = true, b.fatal, b.denied.note
 	nc, err := stream.Connect(b.ctx, cfg)
 	if err != nil {
 		return err

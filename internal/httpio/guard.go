@@ -105,7 +105,8 @@ func arrivedAt(r *http.Request, addr netip.Addr) bool {
 }
 
 // Client tells clients apart: by their address, or behind a proxy whose host was named, by the one
-// that it gives. Of an IPv6 address that is the network, which one client has whole.
+// that it gives. Of an IPv6 address that is the network, and of this machine all of 127.0.0.0/8, which one
+// client has whole.
 func (g *Guard) Client(r *http.Request) string {
 	addr := remote(r)
 	if forwarded(r.Header) != "" && g.checkHost(r) == nil {
@@ -114,7 +115,10 @@ func (g *Guard) Client(r *http.Request) string {
 		}
 	}
 	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
+	switch {
+	case addr.IsLoopback():
+		return "127.0.0.1"
+	case addr.Is6():
 		if network, err := addr.Prefix(64); err == nil {
 			return network.String()
 		}

@@ -97,6 +97,19 @@ func (n *NATSServer) Server() *server.Server {
 	return n.srv
 }
 
+// Reload changes options while the server runs, as a signal to nats-server does.
+func (n *NATSServer) Reload(options ...NATSOption) {
+	n.t.Helper()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, set := range options {
+		set(&n.opts)
+	}
+	if err := n.srv.ReloadOptions(n.opts.Clone()); err != nil {
+		n.t.Fatalf("reload NATS: %v", err)
+	}
+}
+
 // Stop stops the server and waits for it. A stopped one is left alone.
 func (n *NATSServer) Stop() {
 	n.mu.Lock()

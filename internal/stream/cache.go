@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -30,9 +31,19 @@ const (
 
 // EnsureCache returns the stream [Cache], with its state as it is now. It creates
 // the stream where there is none, with as many replicas as [Turns] has; so it fails with
-// [ErrNoStream] until that exists. Its other errors are those of [Ensure].
+// [ErrNoStream] until that exists. Settings under which it would refuse or lose what processes
+// tell each other are set back. Its other errors are those of [Ensure].
 func EnsureCache(ctx context.Context, js jetstream.JetStream) (jetstream.Stream, error) {
 	s, err := openStream(ctx, js, Cache)
+	if err == nil {
+		have := s.CachedInfo().Config
+		if want := cacheLimits(have); !reflect.DeepEqual(want, have) {
+			if err := update(ctx, js, want); err != nil {
+				return nil, err
+			}
+			return openStream(ctx, js, Cache)
+		}
+	}
 	if !errors.Is(err, ErrNoStream) {
 		return s, err
 	}
@@ -40,18 +51,25 @@ func EnsureCache(ctx context.Context, js jetstream.JetStream) (jetstream.Stream,
 	if err != nil {
 		return nil, err
 	}
-	if _, err := create(ctx, js, jetstream.StreamConfig{
-		Name: Cache, Subjects: []string{CacheKey, CacheBehind},
+	if _, err := create(ctx, js, cacheLimits(jetstream.StreamConfig{
+		Name:        Cache,
 		Description: "afterword: what processes that share a Redis have to know",
 		Storage:     jetstream.FileStorage, Replicas: max(turns.Replicas, 1),
-		Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld, MaxMsgsPerSubject: 1,
-		MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1,
-		AllowMsgTTL: true,
-		// No direct access: a replica that is behind would say that nothing is wrong.
-	}); err != nil {
+		Retention: jetstream.LimitsPolicy, MaxConsumers: -1,
+	})); err != nil {
 		return nil, err
 	}
 	return openStream(ctx, js, Cache)
+}
+
+// cacheLimits is the configuration with what the stream needs. There is no direct access: a replica that
+// is behind would say that nothing is wrong.
+func cacheLimits(cfg jetstream.StreamConfig) jetstream.StreamConfig {
+	cfg.Subjects = []string{CacheKey, CacheBehind}
+	cfg.Discard, cfg.MaxMsgsPerSubject = jetstream.DiscardOld, 1
+	cfg.MaxMsgs, cfg.MaxBytes, cfg.MaxMsgSize, cfg.MaxAge = -1, -1, -1, 0
+	cfg.AllowMsgTTL, cfg.AllowDirect, cfg.NoAck = true, false, false
+	return cfg
 }
 
 func openStream(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {

@@ -69,6 +69,29 @@ func TestEnsureCreates(t *testing.T) {
 	}
 }
 
+// Settings of the stream of what processes tell each other are set back, and only then written.
+func TestEnsureCacheSetsBack(t *testing.T) {
+	js := jetStream(t, servertest.NATS(t).URL())
+	if err := stream.Ensure(t.Context(), js, stream.StreamConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.EnsureCache(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	want := configOf(t, js, stream.Cache)
+	for range 2 {
+		changed := want
+		changed.MaxMsgs, changed.MaxMsgSize, changed.MaxBytes, changed.MaxAge, changed.Subjects = 1, 10, 10, time.Hour, []string{stream.CacheKey}
+		if _, err := js.UpdateStream(t.Context(), changed); err != nil {
+			t.Fatal(err)
+		}
+		s, err := stream.EnsureCache(t.Context(), js)
+		if err != nil || !reflect.DeepEqual(s.CachedInfo().Config, want) {
+			t.Errorf("%v, %+v", err, s.CachedInfo().Config)
+		}
+	}
+}
+
 func TestEnsureTogether(t *testing.T) {
 	url := servertest.NATS(t).URL()
 	var wg sync.WaitGroup

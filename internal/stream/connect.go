@@ -69,11 +69,11 @@ type Config struct {
 	// OnError, if set, is told of every asynchronous error, as a permission that is missing. It
 	// must not block.
 	OnError func(error)
-	// OnRefused, if set, is called at most once, with an [ErrRefused], when a server refuses
-	// the credentials after Connect has returned, twice in a row. The
-	// connection is closed then; a service should exit. It runs on the connection's
-	// callback goroutine and must not block.
-	OnRefused func(error)
+	// OnClosed, if set, is called at most once after Connect has returned: with an [ErrRefused]
+	// when a server refuses the credentials twice in a row, and with another error when it ended
+	// the connection because of what was sent. The connection is closed then; a service should
+	// exit. It runs on the connection's callback goroutine and must not block.
+	OnClosed func(error)
 }
 
 func (c Config) withDefaults() Config {
@@ -361,9 +361,12 @@ func inboxes(prefix string) *regexp.Regexp {
 
 // closed reports a connection that nats.go gave up: it does so when one server
 // refuses twice in a row, which leaves a moment to replace a credentials file.
+// It also gives up when a server has ended the connection for what was sent, as a message
+// over a max_payload that was lowered meanwhile.
 func (w *watcher) closed(nc *nats.Conn) {
 	err := nc.LastError()
-	if !isRefused(err) {
+	ended := err != nil && strings.HasPrefix(strings.ToLower(err.Error()), "nats: maximum ")
+	if !isRefused(err) && !ended {
 		return
 	}
 	w.mu.Lock()
@@ -373,9 +376,13 @@ func (w *watcher) closed(nc *nats.Conn) {
 	if !owned {
 		return
 	}
-	err = w.refused(err)
+	if ended {
+		err = fmt.Errorf("the NATS server ended the connection (%w): start again, so that its limits are read", err)
+	} else {
+		err = w.refused(err)
+	}
 	w.log.Error("NATS connection closed", "error", err)
-	if w.cfg.OnRefused != nil {
-		w.cfg.OnRefused(err)
+	if w.cfg.OnClosed != nil {
+		w.cfg.OnClosed(err)
 	}
 }

@@ -234,7 +234,7 @@ func TestConnectRefusedLater(t *testing.T) {
 			srv.Stop()
 		}
 		refused := make(chan error, 8)
-		nc := connect(t, stream.Config{URL: url, Wait: true, OnRefused: func(err error) { refused <- err }})
+		nc := connect(t, stream.Config{URL: url, Wait: true, OnClosed: func(err error) { refused <- err }})
 		srv.Restart(servertest.UserPass("app", "changed"))
 		select {
 		case err := <-refused:
@@ -249,6 +249,26 @@ func TestConnectRefusedLater(t *testing.T) {
 		if len(refused) != 0 {
 			t.Error("told more than once")
 		}
+	}
+}
+
+// A server that has lowered max_payload ends a connection for good at the first message over it.
+func TestConnectEndedByTheServer(t *testing.T) {
+	srv := servertest.NATS(t)
+	closed := make(chan error, 8)
+	nc := connect(t, stream.Config{URL: srv.URL(), Wait: true, OnClosed: func(err error) { closed <- err }})
+	srv.Reload(servertest.MaxPayload(100))
+	if err := nc.Publish("x", make([]byte, 200)); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-closed:
+		if errors.Is(err, stream.ErrRefused) {
+			t.Errorf("got %v", err)
+		}
+		servertest.OneLine(t, err, "Maximum Payload", "start again")
+	case <-time.After(15 * time.Second):
+		t.Fatal("nothing was told")
 	}
 }
 
