@@ -85,6 +85,16 @@ func written(t *testing.T, dataDir string) (n int64) {
 	return n
 }
 
+// ofFolder reports whether a file says something of the whole folder. One that is not written to the end
+// is removed by the first walk that finds it a minute old.
+func ofFolder(name string) bool {
+	switch name {
+	case ".afterword", ".afterword-walk", ".afterword-position":
+		return true
+	}
+	return strings.HasPrefix(name, "..afterword-")
+}
+
 // leftovers are temporary files.
 func leftovers(dataDir string) error {
 	names, err := listFiles(transcripts(dataDir))
@@ -92,7 +102,7 @@ func leftovers(dataDir string) error {
 		return err
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return isDocument(name) || strings.HasSuffix(name, ".tail") || name == ".afterword" || name == ".afterword-walk"
+		return isDocument(name) || strings.HasSuffix(name, ".tail") || ofFolder(name)
 	})
 	if len(names) > 0 {
 		return &leftBehind{names}

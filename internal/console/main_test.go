@@ -98,7 +98,14 @@ func newWorld(t *testing.T, set func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.run(c.Run)
-	srv := httptest.NewServer(httpio.NewGuard(nil, nil).Around(c.Around(http.NotFoundHandler())))
+	guard, served := httpio.NewGuard(nil, nil), c.Around(http.NotFoundHandler())
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p := guard.Check(w, r, false); p != nil {
+			p.Write(w)
+			return
+		}
+		served.ServeHTTP(w, r)
+	}))
 	t.Cleanup(srv.Close)
 	w.base = srv.URL
 	t.Cleanup(func() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/afterword-io/afterword/internal/httpio"
 	"github.com/afterword-io/afterword/internal/live"
+	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -271,9 +272,8 @@ func TestEventsPerClient(t *testing.T) {
 // Requests that send long bodies slowly hold bounded memory together: more of them are told to come again, and
 // ordinary turns pass.
 func TestBodyMemory(t *testing.T) {
-	w := newWorld(t, func(c *Config, _ *publisher.Config) {
-		c.BodyMemory = transcript.NewMemory(200<<10, 10*time.Millisecond)
-	})
+	memory := transcript.NewMemory(200<<10, 10*time.Millisecond)
+	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.BodyMemory = memory })
 	slow, err := net.Dial("tcp", w.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -281,14 +281,8 @@ func TestBodyMemory(t *testing.T) {
 	defer slow.Close()
 	long := `{"session_id":"s","user":"` + strings.Repeat("x", 250<<10) + `"}`
 	fmt.Fprintf(slow, "POST /v1/sessions/s/turns HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 300000\r\n\r\n%s", long)
-	deadline := time.Now().Add(patience)
-	var refused *answer
-	for refused == nil || refused.status != http.StatusServiceUnavailable { // once the slow one has come
-		if refused = w.post("s", long); time.Now().After(deadline) {
-			t.Fatalf("still %d", refused.status)
-		}
-	}
-	if p := refused.problem(http.StatusServiceUnavailable, ""); !strings.Contains(p.Detail, "--body-memory") {
+	servertest.Eventually(t, patience, "the slow one has come", func() bool { return memory.Stats().Held > 150<<10 })
+	if p := w.post("s", long).problem(http.StatusServiceUnavailable, ""); !strings.Contains(p.Detail, "--body-memory") {
 		t.Errorf("%+v", p)
 	}
 	w.post("s", `{"user":"short"}`).want(http.StatusAccepted)
@@ -297,10 +291,6 @@ func TestBodyMemory(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	slow.Close()
-	for w.post("s", long).status != http.StatusAccepted {
-		if time.Now().After(deadline) {
-			t.Fatal("what a request held is not given back")
-		}
-	}
+	servertest.Eventually(t, patience, "what a request held is given back", func() bool { return w.post("s", long).status == http.StatusAccepted })
 	w.do("POST", "/v1/turns", long+"\n"+long, "Content-Type", "application/x-ndjson").want(http.StatusAccepted)
 }
