@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -154,7 +155,7 @@ func (f *Refresher) Flush(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		n, _ := f.stale.size()
-		return fmt.Errorf("%d sessions are not refreshed: %w", n, context.Cause(ctx))
+		return fmt.Errorf("%s %s not refreshed: %w", plural.Of(n, "session"), plural.Are(n), context.Cause(ctx))
 	}
 }
 
@@ -175,7 +176,7 @@ func (f *Refresher) Close(ctx context.Context) error {
 	f.cancel()
 	<-done // what the workers wait for ends with their context
 	if n, _ := f.stale.size(); n > 0 {
-		return fmt.Errorf("%d sessions are not refreshed in Redis", n)
+		return fmt.Errorf("%s %s not refreshed in Redis", plural.Of(n, "session"), plural.Are(n))
 	}
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/afterword-io/afterword/internal/plural"
 )
 
 // RefreshMany is [Redis.Refresh] for many sessions, in pipelines. It returns
@@ -193,5 +195,5 @@ func (r *Redis) pipeline(ctx context.Context, batch []encoded, replaced []string
 			return results, nil
 		}
 	}
-	return results, fmt.Errorf("none of %d sessions: %w", len(results), results[0].err)
+	return results, fmt.Errorf("none of %s: %w", plural.Of(len(results), "session"), results[0].err)
 }

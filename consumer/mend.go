@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -131,10 +132,10 @@ func (v *verifier) nameless(ctx context.Context, token string, cause error) erro
 func (d Difference) String() string {
 	var what []string
 	if d.Missing > 0 {
-		what = append(what, fmt.Sprintf("%d turns are missing", d.Missing))
+		what = append(what, fmt.Sprintf("%s %s missing", plural.Of(d.Missing, "turn"), plural.Are(d.Missing)))
 	}
 	if d.Stale > 0 {
-		what = append(what, fmt.Sprintf("%d turns are out of date", d.Stale))
+		what = append(what, fmt.Sprintf("%s %s out of date", plural.Of(d.Stale, "turn"), plural.Are(d.Stale)))
 	}
 	if d.Cache != "" {
 		what = append(what, "cache: "+d.Cache)
@@ -152,18 +153,18 @@ func (d Difference) String() string {
 func (m *Mended) String() string {
 	var what []string
 	if m.Merged > 0 {
-		what = append(what, fmt.Sprintf("merged %d turns from the stream", m.Merged))
+		what = append(what, fmt.Sprintf("merged %s from the stream", plural.Of(m.Merged, "turn")))
 	}
 	if r := m.Files; r != nil {
-		what = append(what, fmt.Sprintf("set aside as %s and rebuilt with %d turns, %d of them from the stream", strings.Join(r.SetAside, " and "), r.Turns, r.Restored))
+		what = append(what, fmt.Sprintf("set aside as %s and rebuilt with %s, %d of them from the stream", strings.Join(r.SetAside, " and "), plural.Of(r.Turns, "turn"), r.Restored))
 		if len(r.Unverified) > 0 {
-			what = append(what, fmt.Sprintf("nothing vouches for %d turns that were read in the damaged document", len(r.Unverified)))
+			what = append(what, fmt.Sprintf("nothing vouches for %s read in the damaged document", plural.Of(len(r.Unverified), "turn")))
 		}
 		if len(r.Missing) > 0 {
 			what = append(what, "lost: "+strings.Join(r.Missing, ", "))
 		}
 		if r.Unreadable > 0 {
-			what = append(what, fmt.Sprintf("lost: %d lines of which nothing can be read", r.Unreadable))
+			what = append(what, fmt.Sprintf("lost: %s of which nothing can be read", plural.Of(r.Unreadable, "line")))
 		}
 		if r.CutShort {
 			what = append(what, "its end was missing, and the stream does not reach back so far")

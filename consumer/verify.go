@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -297,7 +298,7 @@ func (v *verifier) cache(ctx context.Context, f *finding, have *transcript.Docum
 	case rec.Version.Compare(want.Version) > 0:
 		f.Cache = "newer than the transcript"
 	case len(rec.Turns) != len(want.Turns):
-		f.Cache = fmt.Sprintf("holds %d turns", len(rec.Turns))
+		f.Cache = fmt.Sprintf("holds %s", plural.Of(len(rec.Turns), "turn"))
 	default:
 		for i := range want.Turns {
 			if !bytes.Equal(rec.Turns[i].Payload(), want.Turns[i].Payload()) {

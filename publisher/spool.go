@@ -12,6 +12,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -319,13 +320,13 @@ type LeftError struct {
 }
 
 func (e *LeftError) Error() string {
-	text := fmt.Sprintf("close publisher: %d turns (%d bytes) were not stored", e.Turns, e.Bytes)
+	text := fmt.Sprintf("close publisher: %s (%s) %s not stored", plural.Of(e.Turns, "turn"), plural.Of(e.Bytes, "byte"), plural.Were(e.Turns))
 	switch e.Spooled {
 	case 0:
 	case e.Turns:
-		text += "; all of them are spooled, for the next start to publish"
+		text += "; " + plural.Verb(e.Turns, "it is spooled", "all of them are spooled") + ", for the next start to publish"
 	default:
-		text += fmt.Sprintf("; %d of them are spooled, for the next start to publish", e.Spooled)
+		text += fmt.Sprintf("; %d of them %s spooled, for the next start to publish", e.Spooled, plural.Are(e.Spooled))
 	}
 	return text + ": " + e.Cause.Error()
 }

@@ -49,7 +49,7 @@ func adopt(session string, data []byte) (*Document, error) {
 		return nil, corrupt("it has no messages member")
 	}
 	a := adopter{session: session, last: minInstant - 1, seen: make(map[string]int), lenient: lenient}
-	if at, ok := olderInstant(old.CreatedAt); ok {
+	if at, ok := OlderInstant(old.CreatedAt); ok {
 		a.last = at - 1
 	}
 	snaps := make([]Snapshot, 0, len(old.Messages))
@@ -143,7 +143,7 @@ func (a *adopter) message(raw jsontext.Value) (Snapshot, error) {
 			return Snapshot{}, err
 		}
 	}
-	at, known := olderInstant(m.Timestamp)
+	at, known := OlderInstant(m.Timestamp)
 	if d.ID == "" {
 		text := olderText(m.Timestamp)
 		key, err := json.Marshal([]string{text, user, assistant})
@@ -204,9 +204,10 @@ func olderText(v jsontext.Value) string {
 	return string(v)
 }
 
-// olderInstant reads the timestamps that Python programs write. One without a
-// zone is UTC; a number counts seconds.
-func olderInstant(v jsontext.Value) (Instant, bool) {
+// OlderInstant reads a timestamp of the older system, a JSON value as Python programs write it. One
+// without a zone is UTC; a number counts seconds.
+func OlderInstant(value []byte) (Instant, bool) {
+	v := jsontext.Value(value)
 	if v.Kind() == '0' {
 		f, err := strconv.ParseFloat(string(v), 64)
 		i := Instant(f * 1e6)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/internal/record"
 )
 
@@ -53,14 +54,14 @@ func (s *Store) FoldAll(ctx context.Context) error {
 		left, failed, changed := s.dirty.rush(again)
 		if left == 0 {
 			if failed > 0 {
-				return fmt.Errorf("%d sessions could not be folded; their turns are durable in their tails", failed)
+				return fmt.Errorf("%s could not be folded; all turns are durable in tails", plural.Of(failed, "session"))
 			}
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("fold: %d sessions are left; their turns are durable in their tails: %w", left, context.Cause(ctx))
+			return fmt.Errorf("fold: %s left; all turns are durable in tails: %w", plural.Of(left, "session"), context.Cause(ctx))
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Misspelling is a member that is not of the wire contract and whose name resembles one that is.
@@ -75,7 +76,9 @@ func resembled(path string) string {
 		switch n := len(bareKnown); {
 		case n >= 8:
 			most = 2
-		case n >= 5, n == 4 && len(bare) < n, bare == bareKnown+"s", sameLetters(bare, bareKnown):
+		case bare == "parentid" && k == "parent": // as others call it
+			most = 2
+		case n >= 5, n == 4 && len(bare) < n, bare == bareKnown+"s", sameLetters(bare, bareKnown), undoubled(bare) == bareKnown:
 			most = 1
 		}
 		if n := distance(bare, bareKnown, most); n <= most && n < least {
@@ -86,8 +89,8 @@ func resembled(path string) string {
 }
 
 // sameLetters reports whether two names differ in the order of their letters at the most. Of short
-// names only such are misspellings, plurals, and those of four letters that lack one: others are
-// words of their own.
+// names only such are misspellings, plurals, those with a doubled letter, and those of four letters
+// that lack one: others are words of their own.
 func sameLetters(a, b string) bool {
 	x, y := []byte(a), []byte(b)
 	slices.Sort(x)
@@ -95,17 +98,27 @@ func sameLetters(a, b string) bool {
 	return bytes.Equal(x, y)
 }
 
-// bareName is a name without what programs spell differently: case and separators.
+// undoubled is a name with every run of a letter as one letter.
+func undoubled(name string) string { return string(slices.Compact([]byte(name))) }
+
+// bareName is a name without what programs spell differently, case and separators, and without
+// what is not seen.
 func bareName(name string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'A' && r <= 'Z':
 			return r + 'a' - 'A'
-		case strings.ContainsRune("_-. ", r):
+		case strings.ContainsRune("_-.", r), invisible(r):
 			return -1
 		}
 		return r
 	}, name)
+}
+
+// invisible reports whether nothing, or white space, is seen of a character: zero-width spaces and
+// joiners, byte order marks, marks of direction, variation selectors, fillers, controls.
+func invisible(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // distance is how many letters have to be added, dropped, replaced or swapped with the next one to

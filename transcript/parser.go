@@ -45,7 +45,7 @@ func (p *parser) object(fn func(name string, value jsontext.Value) error) error 
 		if err := p.end(); err != nil {
 			return err
 		}
-		return &RuleError{Member: "the turn", Rule: "must be a JSON object, not " + KindName(kind)}
+		return &RuleError{Rule: "the turn must be a JSON object, not " + KindName(kind)}
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
 		return syntaxError(err)

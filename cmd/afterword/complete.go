@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/internal/terminal"
 	"github.com/afterword-io/afterword/transcript"
@@ -149,7 +150,7 @@ func groups(ctx context.Context, _ *cli, cmd *cobra.Command, begins string) (nam
 		}
 		for _, k := range infos[0].Consumers {
 			if k.Folder != "" && strings.HasPrefix(k.Name, begins) {
-				names = append(names, fmt.Sprintf("%s\t%d turns behind", k.Name, k.Lag()))
+				names = append(names, fmt.Sprintf("%s\t%s behind", k.Name, plural.Of(k.Lag(), "turn")))
 			}
 		}
 	})

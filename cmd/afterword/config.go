@@ -10,6 +10,8 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/afterword-io/afterword/internal/plural"
 )
 
 func (c *cli) config() *cobra.Command {
@@ -119,7 +121,7 @@ Exit code 0: it is right. 1: it is not; every line that is wrong is named.`,
 				return failed(errors.Join(wrong...))
 			}
 			if !asJSON {
-				fmt.Fprintf(c.stderr, "%s is right: %d settings\n", c.configFile, n)
+				fmt.Fprintf(c.stderr, "%s is right: %s\n", c.configFile, plural.Of(n, "setting"))
 			}
 			return nil
 		},

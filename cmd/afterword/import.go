@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -210,7 +211,7 @@ func (im *importer) publish(ctx context.Context) error {
 	case fed == nil:
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: %d turns were stored; import the same again for the rest, which adds nothing twice", err, fed.stored)
+		return fmt.Errorf("%w: %s %s stored; import the same again for the rest, which adds nothing twice", err, plural.Of(fed.stored, "turn"), plural.Were(fed.stored))
 	}
 	if err := im.note.remove(); err != nil {
 		return err
@@ -253,13 +254,13 @@ func (im *importer) done(sum importSummary) error {
 		}
 	}
 	im.spelt.print(im.c.stderr)
-	what := fmt.Sprintf("%s stored in %s (%.0f/s)", several(sum.Stored, "turn"), time.Duration(sum.Seconds*float64(time.Second)).Round(time.Millisecond), float64(sum.Stored)/sum.Seconds)
+	what := fmt.Sprintf("%s stored in %s (%.0f/s)", plural.Of(sum.Stored, "turn"), time.Duration(sum.Seconds*float64(time.Second)).Round(time.Millisecond), float64(sum.Stored)/sum.Seconds)
 	if sum.DryRun {
-		what = several(sum.Turns-sum.Refused, "turn") + " can be imported"
+		what = plural.Of(sum.Turns-sum.Refused, "turn") + " can be imported"
 	}
-	fmt.Fprintf(im.c.stderr, "%s, from %s; %d refused, %s unreadable, %d ignored\n", what, several(sum.Files, "file"), sum.Refused, several(sum.Unreadable, "file"), sum.Ignored)
+	fmt.Fprintf(im.c.stderr, "%s, from %s; %d refused, %s unreadable, %d ignored\n", what, plural.Of(sum.Files, "file"), sum.Refused, plural.Of(sum.Unreadable, "file"), sum.Ignored)
 	if sum.LeftOut > 0 {
-		fmt.Fprintf(im.c.stderr, "%s left out: a conversation ends before the turn of a message that was refused\n", several(sum.LeftOut, "message"))
+		fmt.Fprintf(im.c.stderr, "%s left out: a conversation ends before the turn of a message that was refused\n", plural.Of(sum.LeftOut, "message"))
 	}
 	if sum.Empty > 0 {
 		fmt.Fprintf(im.c.stderr, "conversations and turns without a word, which are not stored: %d\n", sum.Empty)
@@ -268,7 +269,7 @@ func (im *importer) done(sum importSummary) error {
 		return failed(fmt.Errorf("nothing to import: %s has no file *.json, *.jsonl or *.ndjson (or .gz of these), and no archive is looked into: unpack it first", im.from.given))
 	}
 	if sum.Refused+sum.Unreadable > 0 {
-		return failed(fmt.Errorf("%s and %s cannot be accepted (see above): correct them and run it again, which adds nothing twice", several(sum.Refused, "turn"), several(sum.Unreadable, "file")))
+		return failed(fmt.Errorf("%s and %s cannot be accepted (see above): correct them and run it again, which adds nothing twice", plural.Of(sum.Refused, "turn"), plural.Of(sum.Unreadable, "file")))
 	}
 	return nil
 }

@@ -192,7 +192,7 @@ func (fi *fileImport) lines(ctx context.Context, step func()) error {
 			fi.convert.Cut()
 			err = &exchange.FormatError{Reason: fmt.Sprintf("is longer than the %d bytes that are read", fi.in.most)}
 		case l.err != nil:
-			fi.unreadable(fmt.Errorf("read %s after line %d: %w", fi.f.name, l.number, l.err))
+			fi.unreadable(fmt.Errorf("cannot be read after line %d: %w", l.number, l.err))
 			return nil
 		default:
 			err = l.place(fi.line(ctx, l.text))

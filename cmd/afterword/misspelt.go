@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -65,12 +66,4 @@ func (m *misspelt) print(w io.Writer) {
 	}
 }
 
-func turns(n int) string { return several(uint64(n), "turn") }
-
-// several is a number of things.
-func several(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func turns(n int) string { return plural.Of(n, "turn") }

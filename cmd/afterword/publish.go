@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/internal/exchange"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -119,9 +120,9 @@ func (c *cli) publishInput(ctx context.Context, o publishOptions, in *input) err
 	case fed == nil:
 		return err
 	case err != nil:
-		return fmt.Errorf("%w: %d turns were stored; publish the same input again for the rest, which adds nothing twice", err, fed.stored)
+		return fmt.Errorf("%w: %s %s stored; publish the same input again for the rest, which adds nothing twice", err, plural.Of(fed.stored, "turn"), plural.Were(fed.stored))
 	case bad == 0:
-		fmt.Fprintf(c.stderr, "%d turns stored in %s (%.0f/s)\n", fed.stored, fed.took.Round(time.Millisecond), float64(fed.stored)/fed.took.Seconds())
+		fmt.Fprintf(c.stderr, "%s stored in %s (%.0f/s)\n", plural.Of(fed.stored, "turn"), fed.took.Round(time.Millisecond), float64(fed.stored)/fed.took.Seconds())
 	}
 	return badLines(bad, in.turns, "stored")
 }
@@ -177,5 +178,13 @@ func badLines(bad, all int, others string) error {
 	if bad == 0 {
 		return nil
 	}
-	return failed(fmt.Errorf("%d of %d turns cannot be accepted (see above), the others were %s: correct those lines and run it again, which adds nothing twice", bad, all, others))
+	rest := ""
+	switch all - bad {
+	case 0:
+	case 1:
+		rest = ", the other one was " + others
+	default:
+		rest = ", the others were " + others
+	}
+	return failed(fmt.Errorf("%d of %s cannot be accepted (see above)%s: correct %s and run it again, which adds nothing twice", bad, plural.Of(all, "turn"), rest, plural.Verb(bad, "that line", "those lines")))
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/folder"
 	"github.com/afterword-io/afterword/internal/metrics"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -191,15 +192,16 @@ func (c *cli) replayInto(ctx context.Context, o replayOptions) (err error) {
 			return c.printJSON(res)
 		}
 		if res.LeftOut > 0 {
-			fmt.Fprintf(c.stderr, "%d turns were left out: their sessions are as large as --session-max-bytes allows\n", res.LeftOut)
+			fmt.Fprintf(c.stderr, "%s left out: --session-max-bytes allows no larger sessions\n", plural.Of(res.LeftOut, "turn"))
 		}
 		if res.Unread > 0 {
-			fmt.Fprintf(c.stderr, "%d messages were gone from the stream before: turns may be missing, and %s says so to whoever reads them\n", res.Unread, filepath.Join(s.Dir(), string(transcript.NoteUnread)))
+			fmt.Fprintf(c.stderr, "%s %s gone from the stream before: turns may be missing, and %s says so to whoever reads them\n", plural.Of(res.Unread, "message"), plural.Were(res.Unread), filepath.Join(s.Dir(), string(transcript.NoteUnread)))
 		}
 		if res.Resumed > 0 {
 			fmt.Fprintf(c.stderr, "went on after message %d\n", res.Resumed)
 		}
-		fmt.Fprintf(c.stderr, "%d turns merged into %s in %s, %d messages are no turns\n", res.Turns-res.LeftOut, s.Dir(), time.Since(began).Round(time.Millisecond), res.Skipped)
+		fmt.Fprintf(c.stderr, "%s merged into %s in %s, %s %s\n", plural.Of(res.Turns-res.LeftOut, "turn"), s.Dir(), time.Since(began).Round(time.Millisecond),
+			plural.Of(res.Skipped, "message"), plural.Verb(res.Skipped, "is no turn", "are no turns"))
 		return nil
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -60,7 +61,7 @@ func (d *dryRun) print(line dryLine) {
 	case line.Error != "":
 		_, d.failure = fmt.Fprintf(d.c.stdout, "%s: %s\n", line.SessionID, line.Error)
 	default:
-		_, d.failure = fmt.Fprintf(d.c.stdout, "%s: add %d turns, replace %d\n", line.SessionID, line.Added, line.Replaced)
+		_, d.failure = fmt.Fprintf(d.c.stdout, "%s: add %s, replace %d\n", line.SessionID, plural.Of(line.Added, "turn"), line.Replaced)
 	}
 }
 
@@ -117,10 +118,10 @@ func (c *cli) replayDry(ctx context.Context, o replayOptions) error {
 		if o.json {
 			err = c.printJSON(dry.result)
 		} else {
-			_, err = fmt.Fprintf(c.stdout, "a replay into %s would change %d sessions: add %d turns, replace %d\n", dir, dry.result.Sessions, res.Missing, res.Stale)
+			_, err = fmt.Fprintf(c.stdout, "a replay into %s would change %s: add %s, replace %d\n", dir, plural.Of(dry.result.Sessions, "session"), plural.Of(res.Missing, "turn"), res.Stale)
 		}
 		if err == nil && dry.unread > 0 {
-			err = failed(fmt.Errorf("%d transcripts cannot be read, so nobody can say what would change in them", dry.unread))
+			err = failed(fmt.Errorf("%s cannot be read, so what would change in %s is unknown", plural.Of(dry.unread, "transcript"), plural.Verb(dry.unread, "it", "them")))
 		}
 		return err
 	})

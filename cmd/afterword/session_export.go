@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/internal/folder"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -199,7 +200,8 @@ func (e *exporter) everything(ctx context.Context) error {
 		return err
 	}
 	if e.sum.Failed > 0 {
-		return failed(fmt.Errorf("%d sessions cannot be read (see above), %d were exported: `afterword verify --all --repair` mends them", e.sum.Failed, e.sum.Sessions))
+		return failed(fmt.Errorf("%s cannot be read (see above), %d %s exported: `afterword verify --all --repair` mends %s",
+			plural.Of(e.sum.Failed, "session"), e.sum.Sessions, plural.Were(e.sum.Sessions), plural.Verb(e.sum.Failed, "it", "them")))
 	}
 	return nil
 }
@@ -269,7 +271,7 @@ func (e *exporter) summary() error {
 		return e.c.printJSON(e.sum)
 	}
 	if e.o.out != "" {
-		_, err := io.WriteString(e.c.stderr, fmt.Sprintf("%d sessions with %d turns exported to %s\n", e.sum.Sessions, e.sum.Turns, e.o.out))
+		_, err := io.WriteString(e.c.stderr, fmt.Sprintf("%s with %s exported to %s\n", plural.Of(e.sum.Sessions, "session"), plural.Of(e.sum.Turns, "turn"), e.o.out))
 		return err
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/afterword-io/afterword/internal/folder"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -95,8 +96,9 @@ func (c *cli) sayUnread(ctx context.Context, s *transcript.Store) error {
 	if err != nil || lacks == nil {
 		return err
 	}
-	fmt.Fprintf(c.stderr, "turns may be missing: the stream had removed %d messages before %s could have them; copy them here, or accept that they are lost, and remove %s\n",
-		lacks.Messages, s.Dir(), filepath.Join(s.Dir(), string(transcript.NoteUnread)))
+	them := plural.Verb(lacks.Messages, "it", "them")
+	fmt.Fprintf(c.stderr, "turns may be missing: the stream had removed %s before %s could have %s; copy %s here, or accept the loss, and remove %s\n",
+		plural.Of(lacks.Messages, "message"), s.Dir(), them, them, filepath.Join(s.Dir(), string(transcript.NoteUnread)))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/metrics"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -176,24 +177,27 @@ func (c *cli) compare(ctx context.Context, cfg consumer.VerifyConfig, o verifyOp
 			}
 		}
 		if res.BrokenPaths > 0 {
-			if _, err := fmt.Fprintf(c.stdout, "paths end early at %d turns, as they were published: no difference\n", res.BrokenPaths); err != nil {
+			if _, err := fmt.Fprintf(c.stdout, "paths end early at %s, as they were published: no difference\n", plural.Of(res.BrokenPaths, "turn")); err != nil {
 				return err
 			}
 		}
 		if cfg.Repair {
-			_, err = fmt.Fprintf(c.stdout, "%d of %d differing sessions repaired\n", res.Repaired, res.Differing)
+			_, err = fmt.Fprintf(c.stdout, "%d of %s repaired\n", res.Repaired, plural.Of(res.Differing, "differing session"))
 		}
-		_, err2 := fmt.Fprintf(c.stdout, "%d sessions with %d turns compared, %d of them in the cache; %d turns are in files only\n", res.Sessions, res.Turns, res.Cached, res.FileOnly)
+		_, err2 := fmt.Fprintf(c.stdout, "%s with %s compared, %d of them in the cache; %s %s in files only\n",
+			plural.Of(res.Sessions, "session"), plural.Of(res.Turns, "turn"), res.Cached, plural.Of(res.FileOnly, "turn"), plural.Are(res.FileOnly))
 		err = errors.Join(err, err2)
 	}
+	left := res.Differing - res.Repaired
 	switch {
 	case err != nil || res.Right():
 	case res.Lost > 0:
-		err = failed(fmt.Errorf("something of %d sessions is lost, and %d still differ: see above", res.Lost, res.Differing-res.Repaired))
+		err = failed(fmt.Errorf("something of %s is lost, and %d still %s: see above", plural.Of(res.Lost, "session"), left, plural.Verb(left, "differs", "differ")))
 	case cfg.Repair:
-		err = failed(fmt.Errorf("%d sessions still differ: see above", res.Differing-res.Repaired))
+		err = failed(fmt.Errorf("%s still %s: see above", plural.Of(left, "session"), plural.Verb(left, "differs", "differ")))
 	default:
-		err = failed(fmt.Errorf("%d sessions differ, %d turns are missing and %d out of date: `afterword verify --repair` mends them", res.Differing, res.Missing, res.Stale))
+		err = failed(fmt.Errorf("%s %s, %s %s missing and %d out of date: `afterword verify --repair` mends %s",
+			plural.Of(left, "session"), plural.Verb(left, "differs", "differ"), plural.Of(res.Missing, "turn"), plural.Are(res.Missing), res.Stale, plural.Verb(left, "it", "them")))
 	}
 	return err
 }

@@ -148,7 +148,9 @@ func kindOfObject(o *object) Kind {
 	return Converted
 }
 
-// CheckDocument reports a message of a transcript that is of another format, with a [*FormatError].
+// CheckDocument reports a message of a transcript that is of another format, or in which something
+// is not what it is to be, with a [*FormatError]. Where a transcript is adopted in place, such a
+// message is taken as it can be; an import can be corrected and run again.
 func CheckDocument(value jsontext.Value) error {
 	o, err := objectOf(value, "")
 	if err != nil {
@@ -158,8 +160,28 @@ func CheckDocument(value jsontext.Value) error {
 		if !in.has("user") && !in.has("assistant") {
 			return refuse(in.at, "has neither user nor assistant, as the other messages have")
 		}
-		return nil
+		return checkOlder(in)
 	})
+}
+
+// checkOlder reports the first of a message's texts and its time that would not be stored as it is.
+// A message without an answer, or without a time, is complete.
+func checkOlder(in *object) error {
+	if !in.has("user") {
+		return refuse(in.path("user"), "is missing: it must be a string")
+	}
+	if v := in.any("user"); v.Kind() != '"' {
+		return wrongKind(in.path("user"), "a string", v)
+	}
+	if _, err := in.text("assistant"); err != nil {
+		return err
+	}
+	if v := in.take("timestamp"); v != nil {
+		if _, ok := transcript.OlderInstant(v); !ok {
+			return refuse(in.path("timestamp"), timeRule)
+		}
+	}
+	return nil
 }
 
 // array takes the messages of one conversation, or conversations.

@@ -16,6 +16,8 @@ var layouts = []string{"2006-01-02 15:04:05Z07:00", "2006-01-02T15:04:05", "2006
 // milliseconds is the number from which on a time is in milliseconds: as seconds it would be in the year 5138.
 const milliseconds = 1e11
 
+const timeRule = "must be an RFC 3339 time or seconds since 1970, in the years 1970 to 2199"
+
 // time takes the first of some members that is there, as a moment.
 func (o *object) time(names ...string) (t transcript.Instant, ok bool, err error) {
 	for _, name := range names {
@@ -25,7 +27,7 @@ func (o *object) time(names ...string) (t transcript.Instant, ok bool, err error
 		}
 		t, ok := instantOf(v)
 		if !ok {
-			return 0, false, refuse(o.path(name), "must be an RFC 3339 time or seconds since 1970, in the years 1970 to 2199")
+			return 0, false, refuse(o.path(name), timeRule)
 		}
 		return t, true, nil
 	}

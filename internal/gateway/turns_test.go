@@ -139,7 +139,7 @@ func TestPostRefuses(t *testing.T) {
 		{"invalid UTF-8 in the body", "/s/turns", "{\"user\":\"\xff\"}", 400, ""},
 		{"NaN", "/s/turns", `{"user":"a","x":NaN}`, 400, ""},
 
-		{"an array", "/s/turns", `[]`, 422, "the turn"},
+		{"an array", "/s/turns", `[1]`, 422, ""},
 		{"wrong type", "/s/turns", `{"user":1}`, 422, "user"},
 		{"wrong type inside", "/s/turns", `{"user":"a","usage":{"input_tokens":"1"}}`, 422, "usage.input_tokens"},
 		{"missing user", "/s/turns", `{"assistant":"a"}`, 422, "user"},

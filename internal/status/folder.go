@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -49,7 +50,7 @@ func (g *Gatherer) transcripts(ctx context.Context, r *Report, now time.Time) {
 		r.add(CheckFolder, "", Critical, err.Error(), "look at the disk of "+t.Dir)
 	case lacks != nil:
 		t.Unread = lacks.Messages
-		r.add(CheckComplete, t.Dir, Warning, count(lacks.Messages, "message")+" were gone from the stream before this folder could have them: what is read from it may lack turns",
+		r.add(CheckComplete, t.Dir, Warning, plural.Of(lacks.Messages, "message")+" "+plural.Were(lacks.Messages)+" gone from the stream before this folder could have them: what is read from it may lack turns",
 			"copy the older transcripts here, or accept that they are lost; then remove "+filepath.Join(t.Dir, string(transcript.NoteUnread)))
 	}
 	r.Transcripts = t
@@ -119,12 +120,12 @@ func lack(free, whole uint64) Level {
 
 func (r *Report) fileChecks(t *Transcripts, now time.Time) {
 	f := &t.Files
-	found := count(f.Documents, "document")
+	found := plural.Of(f.Documents, "document")
 	if !f.Complete {
 		found = "at least " + found + "; counting the rest takes longer"
 	}
 	r.add(CheckFolder, t.Dir, OK, found+", folder "+t.ID[:min(8, len(t.ID))]+", "+string(t.Layout), "")
-	level, found, do := OK, count(f.Tails, "session")+" with turns to fold or just folded", ""
+	level, found, do := OK, plural.Of(f.Tails, "session")+" with turns to fold or just folded", ""
 	if f.OldestTail != nil && now.Sub(*f.OldestTail) > staleTail {
 		level = Warning
 		found += fmt.Sprintf(", since %s: nobody folds them (they are durable, and readable)", f.OldestTail.Format(time.RFC3339))
@@ -132,7 +133,7 @@ func (r *Report) fileChecks(t *Transcripts, now time.Time) {
 	}
 	r.add(CheckTails, t.Dir, level, found, do)
 	if f.Corrupt > 0 {
-		r.add(CheckCorrupt, t.Dir, Warning, count(f.Corrupt, "damaged file")+" set aside",
+		r.add(CheckCorrupt, t.Dir, Warning, plural.Of(f.Corrupt, "damaged file")+" set aside",
 			fmt.Sprintf("afterword verify --all; then move them away: find %s -name '*.corrupt-*'", t.Dir))
 	}
 }

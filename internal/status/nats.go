@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -95,9 +96,9 @@ func (r *Report) streamChecks(s *stream.StreamInfo) {
 			full, of = f, "max messages"
 		}
 	}
-	found := fmt.Sprintf("%d messages, without a limit", s.Messages)
+	found := fmt.Sprintf("%s, without a limit", plural.Of(s.Messages, "message"))
 	if of != "" {
-		found = fmt.Sprintf("%d messages, %.0f %% of its %s", s.Messages, 100*full, of)
+		found = fmt.Sprintf("%s, %.0f %% of its %s", plural.Of(s.Messages, "message"), 100*full, of)
 	}
 	level := above(full, fullWarning, fullCritical)
 	do := ""
@@ -140,7 +141,7 @@ func (g *Gatherer) groups(ctx context.Context, js jetstream.JetStream, r *Report
 		if turns.Messages > 0 {
 			level = Critical
 		}
-		r.add(CheckConsumers, "", level, fmt.Sprintf("no group consumes; %d turns are in the stream", turns.Messages), "afterword consume, or afterword serve")
+		r.add(CheckConsumers, "", level, fmt.Sprintf("no group consumes; %s %s in the stream", plural.Of(turns.Messages, "turn"), plural.Are(turns.Messages)), "afterword consume, or afterword serve")
 	}
 }
 
@@ -193,7 +194,7 @@ func consumed(ctx context.Context, s jetstream.Stream, c *stream.ConsumerInfo, n
 }
 
 func (g *Gatherer) groupChecks(r *Report, k *Group, turns *stream.StreamInfo) {
-	turnsLag := count(k.Lag, "turn")
+	turnsLag := plural.Of(k.Lag, "turn")
 	switch {
 	case k.Consumed:
 		r.add(CheckConsumers, k.Name, OK, "somebody fetches", "")
@@ -205,7 +206,7 @@ func (g *Gatherer) groupChecks(r *Report, k *Group, turns *stream.StreamInfo) {
 	}
 
 	if k.Unread > 0 {
-		r.add(CheckComplete, k.Name, Warning, count(k.Unread, "message")+" were gone from the stream before the group could read them: what is read from its folder may lack turns",
+		r.add(CheckComplete, k.Name, Warning, plural.Of(k.Unread, "message")+" "+plural.Were(k.Unread)+" gone from the stream before the group could read them: what is read from its folder may lack turns",
 			"copy the older transcripts into its folder, or accept that they are lost; then remove "+string(transcript.NoteUnread)+" from it, and restart its consumers")
 	}
 
@@ -236,7 +237,7 @@ func (g *Gatherer) groupChecks(r *Report, k *Group, turns *stream.StreamInfo) {
 		r.add(CheckConsumers, k.Name, Warning, stream.Texts(k.Problems), "afterword stream info")
 	}
 	if k.Redelivered > 0 {
-		r.add(CheckRedeliver, k.Name, Warning, fmt.Sprintf("%s came more than once and are not written", count(uint64(k.Redelivered), "turn")),
+		r.add(CheckRedeliver, k.Name, Warning, fmt.Sprintf("%s came more than once and %s not written", plural.Of(k.Redelivered, "turn"), plural.Are(k.Redelivered)),
 			"the log of the consumers says which session cannot be written")
 	}
 }
@@ -263,7 +264,7 @@ func (g *Gatherer) letters(ctx context.Context, js jetstream.JetStream, r *Repor
 			kinds = append(kinds, fmt.Sprintf("%d %s", n, kind))
 		}
 	}
-	found := count(dead.Messages, "dead letter")
+	found := plural.Of(dead.Messages, "dead letter")
 	if len(kinds) > 0 {
 		found += ": " + strings.Join(kinds, ", ")
 	}

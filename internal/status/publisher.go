@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/publisher"
 )
 
@@ -31,7 +32,7 @@ func (g *Gatherer) publisher(r *Report, now time.Time) {
 
 func (r *Report) bufferCheck(s *publisher.Stats, now time.Time) {
 	full := max(float64(s.InMemory)/float64(max(s.MaxTurns, 1)), float64(s.Memory)/float64(max(s.MaxBytes, 1)))
-	waiting := fmt.Sprintf("%s not stored yet", count(uint64(s.Turns), "accepted turn"))
+	waiting := fmt.Sprintf("%s not stored yet", plural.Of(s.Turns, "accepted turn"))
 	if s.Turns > 0 {
 		waiting += ", the oldest for " + rough(s.Oldest)
 	}

@@ -2,17 +2,8 @@ package status
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 )
-
-// count is a number of things in words.
-func count(n uint64, what string) string {
-	if n != 1 {
-		what += "s"
-	}
-	return strconv.FormatUint(n, 10) + " " + what
-}
 
 // rough writes a time for reading, in its largest unit.
 func rough(d time.Duration) string {
