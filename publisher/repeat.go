@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/afterword-io/afterword/internal/stream"
 )
+
+// readBackTries is how often reading one back is tried, each time for as long as an acknowledgement may take. After
+// an outage answers are late; too few tries store turns twice.
+const readBackTries = 5
 
 // repeatsAtOnce is how many messages are read back at one time. More delay other requests, fewer the end of an outage.
 const repeatsAtOnce = 16
@@ -40,7 +45,17 @@ func (r *repeats) check(s *sender, res result) {
 		}
 		defer func() { <-r.slots }()
 		var err error
-		res.held, err = stream.Holds(r.ctx, s.js, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent)
+		for try := range readBackTries {
+			res.held, err = stream.Holds(r.ctx, s.js, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent)
+			if err == nil || stream.Denied(err) || !s.nc.IsConnected() {
+				break
+			}
+			select {
+			case <-time.After(s.cfg.RetryMin << try):
+			case <-r.ctx.Done():
+				return
+			}
+		}
 		if r.ctx.Err() != nil {
 			return
 		}

@@ -17,6 +17,12 @@ func (e *deniedError) Error() string {
 
 func (e *deniedError) Is(target error) bool { return target == ErrUnreachable }
 
+// Denied reports whether an error says that a permission is missing.
+func Denied(err error) bool {
+	_, ok := errors.AsType[*deniedError](err)
+	return ok
+}
+
 // deniedOf returns what the server said last, if that is why a request about what op names last, or
 // every request, had no answer.
 func deniedOf(nc *nats.Conn, op string) string {
