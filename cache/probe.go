@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,8 +80,47 @@ func (r *Redis) Run(ctx context.Context) error {
 	}
 }
 
-// probeRead reads keys that do not exist.
+// probeRead reads keys that do not exist. Where it may not, it names what it may not write too.
 func (r *Redis) probeRead(ctx context.Context) error {
+	missing, err := r.missingRead(ctx)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	more, err := r.missingWrite(ctx)
+	if err != nil {
+		more = nil // the writes say it themselves
+	}
+	return named(append(missing, more...))
+}
+
+// probeWrite does what a refresh does.
+func (r *Redis) probeWrite(ctx context.Context) error {
+	missing, err := r.missingRead(ctx) // of a node that is not the one for all keys
+	if err != nil {
+		return err
+	}
+	more, err := r.missingWrite(ctx)
+	if err != nil {
+		return err
+	}
+	return named(append(missing, more...))
+}
+
+// named is the error about what is missing, each once; nil for nothing.
+func named(missing []string) error {
+	if len(missing) == 0 {
+		return nil
+	}
+	var l []string
+	for _, m := range missing {
+		if !slices.Contains(l, m) {
+			l = append(l, m)
+		}
+	}
+	return &missingError{l}
+}
+
+func (r *Redis) missingRead(ctx context.Context) ([]string, error) {
 	n := probeKeys
 	if r.target.mode == cluster {
 		n = 1 // the client finds the node of each key
@@ -95,52 +135,63 @@ func (r *Redis) probeRead(ctx context.Context) error {
 		switch err := c.Err(); {
 		case err == nil:
 		case redis.IsPermissionError(err) && aboutKeys(err):
-			return &missingError{[]string{"the keys " + recentPattern}}
+			return []string{"the keys " + recentPattern}, nil
 		case redis.IsPermissionError(err):
-			return &missingError{[]string{"HMGET"}}
+			return []string{refusedCommand(err, "HMGET")}, nil
 		default:
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// probeWrite does what a refresh does.
-func (r *Redis) probeWrite(ctx context.Context) error {
-	if err := r.probeRead(ctx); err != nil { // of a node that is not the one for all keys
-		return err
-	}
+func (r *Redis) missingWrite(ctx context.Context) ([]string, error) {
 	id := probeID()
 	keys := []string{ConversationKey(id), RecentKey(id)}
 	var missing []string
 	denied := func(command string, err error) bool {
 		no := redis.IsPermissionError(err) && !aboutKeys(err)
-		if no && !slices.Contains(missing, command) {
-			missing = append(missing, command)
+		if no {
+			missing = append(missing, refusedCommand(err, command))
 		}
 		return no
 	}
 	denied("EVALSHA", probeScript.EvalSha(ctx, r.client, keys).Err())
 	got, err := probeScript.Eval(ctx, r.client, keys).StringSlice()
 	switch {
-	case err == nil, denied("EVAL", err):
+	case err == nil:
+	case denied("EVAL", err): // what scripts do is tried without one
+		denied("HGET", r.client.HGet(ctx, keys[1], fieldVersion).Err())
+		if !denied("SET", r.client.Set(ctx, keys[0], "", time.Second).Err()) {
+			denied("HSET", r.client.HSet(ctx, keys[0], fieldVersion, "").Err()) // on a string: nothing is written
+		}
+		denied("PEXPIRE", r.client.PExpire(ctx, keys[0], time.Second).Err())
 	case redis.IsPermissionError(err):
 		missing = append(missing, r.refusedKeys(ctx, keys)...)
 	default:
-		return err
+		return nil, err
 	}
 	for i := 0; i+1 < len(got); i += 2 {
 		said := got[i+1]
 		if !strings.HasPrefix(said, "NOPERM") && !strings.Contains(said, "can't run this command") { // as Redis before 7.2 has it
-			return answer(said)
+			return nil, answer(said)
 		}
-		denied(got[i], answer("NOPERM "+said))
+		if !slices.Contains(missing, got[i]) {
+			missing = append(missing, got[i])
+		}
 	}
 	denied("DEL", r.client.Del(ctx, keys...).Err())
-	if len(missing) > 0 {
-		return &missingError{missing}
+	return missing, nil
+}
+
+var inNoPerm = regexp.MustCompile(`'([a-z]+)(?:\|[a-z]+)?' command`)
+
+// refusedCommand is the command that Redis names, which may be one of those that begin a connection.
+func refusedCommand(err error, asked string) string {
+	if m := inNoPerm.FindStringSubmatch(err.Error()); m != nil {
+		return strings.ToUpper(m[1])
 	}
-	return nil
+	return asked
 }
 
 // aboutKeys tells a key that a user may not use from a command.

@@ -25,6 +25,12 @@ if del or expire then -- so that what is written goes away
     if expire then redis.call('PEXPIRE', recent, 1000) end
     if del then redis.call('DEL', recent) end
   end
+elseif set then -- on a string, so that nothing is written
+  local reply = redis.pcall('HSET', KEYS[1], 'version', '')
+  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'WRONGTYPE', 1, true) then
+    refused[#refused + 1] = 'HSET'
+    refused[#refused + 1] = reply.err
+  end
 end
 if set and del then
   redis.call('DEL', KEYS[1])

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -318,11 +319,35 @@ func TestMinimumACL(t *testing.T) {
 		t.Error(err)
 	}
 	setUser(t, c, "~*", "+hmget")
-	if err := newRedis(t, quick(url)).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use EVALSHA, EVAL, DEL") {
+	if err := newRedis(t, quick(url)).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use EVALSHA, EVAL, HGET, SET, PEXPIRE, DEL") {
 		t.Error(err)
 	}
 	setUser(t, c, "~*", "+hmget", "+eval", "+evalsha")
 	if err := newRedis(t, quick(url)).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use HGET, SET, DEL, PEXPIRE") {
+		t.Error(err)
+	}
+	for missing, rules := range map[string][]any{ // several at once
+		"EVALSHA, EVAL, HSET, DEL": append(slices.Clone(minimumACL), "-eval", "-evalsha", "-hset", "-del"),
+		"HSET, DEL, PEXPIRE":       append(slices.Clone(minimumACL), "-hset", "-pexpire", "-del"),
+		"the keys afterword:recent:*, EVALSHA, EVAL, HGET, SET, PEXPIRE, DEL": {"~chat:conversation:*", "+hmget"},
+	} {
+		setUser(t, c, rules...)
+		err := newRedis(t, quick(url)).Check(t.Context())
+		var trouble *TroubleError
+		if !errors.As(err, &trouble) {
+			t.Errorf("%s: %v", missing, err)
+			continue
+		}
+		got := strings.Split(strings.TrimPrefix(trouble.Why, "NOPERM the user may not use "), ", ")
+		want := strings.Split(missing, ", ")
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v", missing, err)
+		}
+	}
+	setUser(t, c, minimumACL...) // another database needs SELECT
+	if err := newRedis(t, quick(url+"/3")).Check(t.Context()); err == nil || !strings.Contains(err.Error(), "may not use SELECT") {
 		t.Error(err)
 	}
 	eventually(t, "what checks left to expire", func() bool { return c.DBSize(t.Context()).Val() == 0 })
