@@ -13,6 +13,7 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/google/uuid"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -39,6 +40,9 @@ type Config struct {
 	// the publisher. It should buffer nothing while it is disconnected
 	// (nats.ReconnectBufSize(-1)) and reconnect for ever.
 	Conn *nats.Conn
+	// JetStream reads back, over Conn, what the stream says it has already. Nil uses the API of
+	// the connection's own account; it is needed where the stream is in another domain or account.
+	JetStream jetstream.JetStream
 	// Logger gets a line when the stream stops or resumes taking turns, and one for
 	// each turn that is refused while others are taken. Nil discards them.
 	Logger *slog.Logger

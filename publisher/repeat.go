@@ -46,7 +46,7 @@ func (r *repeats) check(s *sender, res result) {
 		defer func() { <-r.slots }()
 		var err error
 		for try := range readBackTries {
-			res.held, err = stream.Holds(r.ctx, s.js, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent)
+			res.held, err = stream.Holds(r.ctx, s.reader, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent)
 			if err == nil || stream.Denied(err) || !s.nc.IsConnected() {
 				break
 			}

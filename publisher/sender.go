@@ -37,6 +37,7 @@ type sender struct {
 	log     *slog.Logger
 	nc      *nats.Conn
 	js      jetstream.JetStream // of its own: its handlers and its acknowledgement timeout
+	reader  jetstream.JetStream // reads the stream back
 	status  chan nats.Status
 	buffer  *buffer
 	started time.Time
@@ -105,7 +106,10 @@ func newSender(cfg *Config, b *buffer) (*sender, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publisher: create publishing context: %w", err)
 	}
-	s.js = js
+	s.js, s.reader = js, cfg.JetStream
+	if s.reader == nil {
+		s.reader = js
+	}
 	s.hearMaxPayload()
 	s.status = nc.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.CLOSED)
 	return s, nil

@@ -23,7 +23,7 @@ const blockedFor = 10 * time.Second
 // answer makes the publisher, the histories and what shows live turns.
 func (b *builder) answer() error {
 	cfg := b.o.publisher.config()
-	cfg.Conn, cfg.Logger, cfg.MaxMsgSize = b.js.Conn(), b.log, b.watching.MaxMsgSize
+	cfg.Conn, cfg.JetStream, cfg.Logger, cfg.MaxMsgSize = b.js.Conn(), b.js, b.log, b.watching.MaxMsgSize
 	cfg.SpoolDir, cfg.SpoolMaxBytes, cfg.SpoolTimeout = b.spoolDir(), b.o.spool.maxBytes, b.o.store.fileTimeout
 	took := metrics.PublishDuration()
 	cfg.OnStored = func(d time.Duration) { took.Observe(d.Seconds()) }

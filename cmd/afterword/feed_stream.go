@@ -84,7 +84,7 @@ func newFeeder(ctx context.Context, js jetstream.JetStream, o publisherOptions) 
 	}
 	cfg := o.config()
 	cfg.MaxMsgSize = func() int64 { return size }
-	cfg.Conn = js.Conn()
+	cfg.Conn, cfg.JetStream = js.Conn(), js
 	cfg.SettleTurns, cfg.SettleBytes = 1, 1 // nobody reads what is pending
 	return publisher.New(cfg)
 }

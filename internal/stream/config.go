@@ -310,6 +310,17 @@ func downOr(err error) error {
 	return err
 }
 
+// reachedBy says which JetStream a flag chose.
+func reachedBy(js jetstream.JetStream) string {
+	switch o := js.Options(); {
+	case o.Domain != "":
+		return fmt.Sprintf(" of the domain %q (--nats-js-domain)", o.Domain)
+	case o.APIPrefix != "" && o.APIPrefix != jetstream.DefaultAPIPrefix:
+		return fmt.Sprintf(" behind the prefix %q (--nats-js-prefix)", o.APIPrefix)
+	}
+	return ""
+}
+
 // explain wraps err with the operation and, where a caller would act on it,
 // with one of this package's sentinels.
 func explain(js jetstream.JetStream, op string, err error) error {
@@ -320,7 +331,7 @@ func explain(js jetstream.JetStream, op string, err error) error {
 		return fmt.Errorf("%s: %w", op, ErrNoStream)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		// A cluster that is still choosing its leader looks the same as a server without JetStream.
-		return fmt.Errorf("%s: %w: JetStream does not answer; wait for its leader, or enable it with `jetstream {}` in nats.conf: %w", op, ErrUnreachable, err)
+		return fmt.Errorf("%s: %w: JetStream%s does not answer; wait for its leader, or enable it with `jetstream {}` in nats.conf: %w", op, ErrUnreachable, reachedBy(js), err)
 	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s: %w", op, err)
 	case errors.As(err, &api) && api.ErrorCode == noStorage:
