@@ -241,9 +241,9 @@ func TestEventsPerClient(t *testing.T) {
 	second, _ := listen("127.0.0.1")
 	third, _ := listen("127.0.0.1")
 	forged, _ := listen("127.0.0.1", "X-Forwarded-For", "203.0.113.1") // no proxy was named that may say so
-	other, _ := listen("127.0.0.2")
-	if status != 200 || second != 200 || third != 429 || forged != 421 || other != 200 {
-		t.Errorf("%d %d, then %d, %d, and of another client %d", status, second, third, forged, other)
+	other, _ := listen("127.0.0.2") // all of this machine is one client
+	if status != 200 || second != 200 || third != 429 || forged != 421 || other != 429 {
+		t.Errorf("%d %d, then %d, %d, and from another address of this machine %d", status, second, third, forged, other)
 	}
 	if p := w.do("GET", "/v1/events", "").problem(http.StatusTooManyRequests, ""); p.Type != typePrefix+"events" {
 		t.Errorf("%+v", p)
@@ -253,8 +253,10 @@ func TestEventsPerClient(t *testing.T) {
 		status, _ := listen("127.0.0.1", "Host", "chat.example.org", "X-Forwarded-For", client)
 		return status
 	}
-	if a, b, c := proxied("203.0.113.1"), proxied("203.0.113.2"), proxied("203.0.113.3"); a != 200 || b != 200 || c != 503 { // all 5 are taken then
-		t.Errorf("behind a proxy: %d %d %d", a, b, c)
+	for n, want := range []int{200, 200, 200, 503} { // all 5 are taken then
+		if got := proxied(fmt.Sprint("203.0.113.", n)); got != want {
+			t.Errorf("client %d behind a proxy: %d, want %d", n, got, want)
+		}
 	}
 	leave()
 	deadline := time.Now().Add(patience)
