@@ -391,7 +391,7 @@ func TestHungServerHoldsUpNoCaller(t *testing.T) {
 	w := newStreamWorld(t)
 	proxy := newProxy(t, w.srv.Addr())
 	w.js = w.connect("nats://" + proxy.listener.Addr().String())
-	p := w.publisher(func(c *publisher.Config) { c.AckTimeout = time.Second })
+	p := w.publisher(func(c *publisher.Config) { c.AckTimeout = 3 * time.Second })
 	first := must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"}))
 	waitStored(t, first)
 	proxy.freeze()

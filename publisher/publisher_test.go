@@ -295,7 +295,7 @@ func TestClose(t *testing.T) {
 		w.js.Conn().Close()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		if err := p.Close(ctx); !errors.Is(err, nats.ErrConnectionClosed) || !strings.Contains(err.Error(), "1 turns") {
+		if err := p.Close(ctx); !errors.Is(err, nats.ErrConnectionClosed) || !strings.Contains(err.Error(), "1 turn ") {
 			t.Errorf("got %v", err)
 		}
 	})

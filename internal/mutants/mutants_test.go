@@ -54,13 +54,6 @@ var mutants = []mutant{
 		test: "TestKill9OfTheStore", invariant: "I2 exactly once: duplicated",
 	},
 	{
-		name: "a finite MaxDeliver",
-		file: "consumer/group.go",
-		old:  "		MaxDeliver:    -1,",
-		new:  "		MaxDeliver:    2,",
-		test: "TestDiskInTrouble", invariant: "I1 no loss: lost",
-	},
-	{
 		name: "the default sync of NATS",
 		file: "internal/embedded/nats.go",
 		old:  "		SyncAlways:            true,",
