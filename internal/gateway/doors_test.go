@@ -241,7 +241,7 @@ func TestEventsPerClient(t *testing.T) {
 	second, _ := listen("127.0.0.1")
 	third, _ := listen("127.0.0.1")
 	forged, _ := listen("127.0.0.1", "X-Forwarded-For", "203.0.113.1") // no proxy was named that may say so
-	other, _ := listen("127.0.0.2") // all of this machine is one client
+	other, _ := listen("127.0.0.2")                                    // all of this machine is one client
 	if status != 200 || second != 200 || third != 429 || forged != 421 || other != 429 {
 		t.Errorf("%d %d, then %d, %d, and from another address of this machine %d", status, second, third, forged, other)
 	}
