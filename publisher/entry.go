@@ -31,7 +31,7 @@ type entry struct {
 
 	// Owned by the sender.
 	msgID       string                      // "" before the first try
-	sent        time.Time                   // when the last try by itself began
+	sent        time.Time                   // when the last try by itself began; zero while a repetition is read back
 	due         time.Time                   // when the next may begin; zero means at once
 	failedAfter uint64                      // how many turns were stored when it last failed
 	failures    int                         // since the last reconnect

@@ -309,10 +309,16 @@ func TestDuplicateThatCannotBeReadBack(t *testing.T) {
 		o.NoAuthUser = "all"
 	})
 	js := w.connect(strings.Replace(w.srv.URL(), "//", "//turns:turns@", 1))
-	p := w.publisher(func(c *publisher.Config) { c.Conn, c.AckTimeout = js.Conn(), 200*time.Millisecond })
-	turn := transcript.Turn{SessionID: "s", ID: "x", Timestamp: time.Now(), User: "q"}
-	waitStored(t, must(t)(p.Publish(t.Context(), turn)), must(t)(p.Publish(t.Context(), turn)))
-	if n := len(w.messages()); n != 2 {
+	p := w.publisher(func(c *publisher.Config) { c.Conn = js.Conn() })
+	const turns = 100 // more than are read back at one time
+	for range 2 {
+		var rs []*publisher.Receipt
+		for i := range turns {
+			rs = append(rs, must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", ID: fmt.Sprint("x", i), Timestamp: time.Unix(int64(i), 0), User: "q"})))
+		}
+		waitStored(t, rs...)
+	}
+	if n := len(w.messages()); n != 2*turns {
 		t.Errorf("%d messages", n)
 	}
 }
@@ -391,7 +397,7 @@ func TestHungServerHoldsUpNoCaller(t *testing.T) {
 	w := newStreamWorld(t)
 	proxy := newProxy(t, w.srv.Addr())
 	w.js = w.connect("nats://" + proxy.listener.Addr().String())
-	p := w.publisher(func(c *publisher.Config) { c.AckTimeout = 3 * time.Second })
+	p := w.publisher(func(c *publisher.Config) { c.AckTimeout = time.Second })
 	first := must(t)(p.Publish(t.Context(), transcript.Turn{SessionID: "s", User: "q"}))
 	waitStored(t, first)
 	proxy.freeze()

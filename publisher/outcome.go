@@ -64,7 +64,7 @@ func (s *sender) end(r result, now time.Time) {
 	}
 	s.counts.acks.Add(1)
 	if r.duplicate != nil && !r.held {
-		s.inFlight[r.msg], e.sent = e, now // until it was read back
+		s.inFlight[r.msg], e.sent = e, time.Time{} // until it was read back, which has bounds of its own
 		s.repeats.check(s, r)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/stream"
@@ -25,6 +26,7 @@ type repeats struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	slots  chan struct{}
+	denied atomic.Bool // the stream may not be read, as it was found; until the next connection
 	work   sync.WaitGroup
 }
 
@@ -45,10 +47,12 @@ func (r *repeats) check(s *sender, res result) {
 		}
 		defer func() { <-r.slots }()
 		var err error
-		for try := range readBackTries {
-			res.held, err = stream.Holds(r.ctx, s.reader, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent)
-			if err == nil || stream.Denied(err) || !s.nc.IsConnected() {
+		for try := 0; try < readBackTries && !r.denied.Load(); try++ {
+			if res.held, err = stream.Holds(r.ctx, s.reader, res.duplicate, res.msg, s.cfg.AckTimeout, stream.HeaderTraceparent); err == nil || !s.nc.IsConnected() {
 				break
+			}
+			if stream.Denied(err) {
+				r.denied.Store(true)
 			}
 			select {
 			case <-time.After(s.cfg.RetryMin << try):

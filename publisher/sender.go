@@ -188,6 +188,7 @@ func (s *sender) watch() {
 	}
 	if connected && (another || !s.connected) {
 		s.hearMaxPayload()
+		s.repeats.denied.Store(false) // permissions may be others now
 		s.batches.reset()
 		s.hurry()
 	}
@@ -409,7 +410,7 @@ func (s *sender) upkeep(now time.Time) {
 		s.buffer.spool.notice()
 	}
 	for m, e := range s.inFlight {
-		if now.Sub(e.sent) > 2*s.cfg.AckTimeout {
+		if !e.sent.IsZero() && now.Sub(e.sent) > 2*s.cfg.AckTimeout {
 			s.end(result{msg: m, err: errNoAnswer}, now)
 		}
 	}
