@@ -54,6 +54,13 @@ var mutants = []mutant{
 		test: "TestKill9OfTheStore", invariant: "I2 exactly once: duplicated",
 	},
 	{
+		name: "acknowledge what could not be written",
+		file: "consumer/commit.go",
+		old:  "			trouble = err\n			p.giveBack(it)\n",
+		new:  "			trouble = err\n			it.msg.Ack()\n",
+		test: "TestDiskInTrouble", invariant: "I1 no loss: lost",
+	},
+	{
 		name: "the default sync of NATS",
 		file: "internal/embedded/nats.go",
 		old:  "		SyncAlways:            true,",
