@@ -27,6 +27,10 @@ type position struct {
 	Pending  uint64    `json:"pending"`        // what the stream held behind it then
 }
 
+func (p *position) same(o position) bool {
+	return p.Created.Equal(o.Created) && p.Sequence == o.Sequence && p.Delivery == o.Delivery && p.Pending == o.Pending
+}
+
 // follower compares the sequences of the messages that come with their numbers as deliveries: a sequence
 // that rises by more was removed before it was delivered. Deliveries to other members, and again to them, count as well, so
 // that nothing is called unread that was not.
@@ -140,6 +144,9 @@ func (c *Consumer) follow(ctx context.Context, info *jetstream.StreamInfo, have 
 		at = *old // the server has set its own count back
 	}
 	c.follower.reset(at)
+	if old != nil && old.same(at) { // it is looked at every some seconds
+		return nil
+	}
 	return writePosition(ctx, store, at)
 }
 
