@@ -12,6 +12,7 @@ import (
 
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // process is what one process has of the cache.
@@ -21,6 +22,14 @@ type process struct {
 	shared *Shared
 	nc     *nats.Conn
 	walks  chan bool
+}
+
+// store has a consumer write turns of the session s, and refresh it.
+func (p *process) store(t *testing.T, files *store, turns ...transcript.Snapshot) {
+	t.Helper()
+	files.put(turns...)
+	p.fresh.Changed("s")
+	flush(t, p.fresh)
 }
 
 // newProcess makes a process with connections of its own; st is nil for a gateway.

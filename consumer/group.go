@@ -144,8 +144,7 @@ func short(id string) string {
 // sameConsumer reports whether an update would change nothing that matters: have may have been
 // made, or changed, by others.
 func sameConsumer(have, want jetstream.ConsumerConfig) bool {
-	own := maps.Clone(have.Metadata)
-	maps.DeleteFunc(own, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
+	own := stream.OwnMetadata(have.Metadata)
 	own[stream.MetaHost] = want.Metadata[stream.MetaHost] // whoever came last; not worth an update
 	return !stream.NeedsRepair(have, 0) && maps.Equal(own, want.Metadata) && have.AckWait == want.AckWait && have.MaxDeliver == want.MaxDeliver && have.MaxAckPending == want.MaxAckPending
 }

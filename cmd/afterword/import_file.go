@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/afterword-io/afterword/internal/exchange"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -107,7 +108,7 @@ func (fi *fileImport) place() place { return place{fi.f.name, fi.number} }
 func (fi *fileImport) unreadable(err error) {
 	fi.convert.Cut()
 	if fi.taken > 0 {
-		err = fmt.Errorf("%w; taken before that: %s", err, turns(fi.taken))
+		err = fmt.Errorf("%w; taken before that: %s", err, plural.Of(fi.taken, "turn"))
 	}
 	fi.im.refuse(place{file: fi.f.name}, err)
 }

@@ -59,11 +59,9 @@ func (m *misspelt) take(d *transcript.Draft, at place) error {
 // print tells of them.
 func (m *misspelt) print(w io.Writer) {
 	for _, n := range m.names {
-		fmt.Fprintf(w, "warning: member %s is unknown and resembles %s: in %s, first in %s\n", strconv.QuoteToASCII(n.Member), n.Meant, turns(n.turns), n.first)
+		fmt.Fprintf(w, "warning: member %s is unknown and resembles %s: in %s, first in %s\n", strconv.QuoteToASCII(n.Member), n.Meant, plural.Of(n.turns, "turn"), n.first)
 	}
 	if m.others > 0 {
-		fmt.Fprintf(w, "warning: further members that resemble known ones: in %s\n", turns(m.others))
+		fmt.Fprintf(w, "warning: further members that resemble known ones: in %s\n", plural.Of(m.others, "turn"))
 	}
 }
-
-func turns(n int) string { return plural.Of(n, "turn") }

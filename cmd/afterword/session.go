@@ -129,8 +129,8 @@ branch, as a history has it, one turn per line.`,
 			if last < 0 {
 				return usage(cmd, errors.New("--turns is negative"))
 			}
-			if leaf != "" && transcript.CheckTurnID(leaf) != nil {
-				return usage(cmd, errors.New("--leaf is the id of a turn: 1 to 128 of A-Z a-z 0-9 . _ : -"))
+			if err := checkLeaf(leaf); err != nil {
+				return usage(cmd, err)
 			}
 			if err := transcript.CheckSessionID(args[0]); err != nil {
 				return usage(cmd, err)
@@ -165,11 +165,24 @@ branch, as a history has it, one turn per line.`,
 	return cmd
 }
 
+// checkLeaf looks at what --leaf gives, which may be nothing.
+func checkLeaf(id string) error {
+	if id != "" && transcript.CheckTurnID(id) != nil {
+		return errors.New("--leaf is the id of a turn: 1 to 128 of A-Z a-z 0-9 . _ : -")
+	}
+	return nil
+}
+
+// noLeaf is the error for a session without the turn that --leaf names.
+func noLeaf(session, id string) error {
+	return failed(fmt.Errorf("session %q has no turn %s", session, id))
+}
+
 // printPath prints the turns of a branch.
 func (c *cli) printPath(ctx context.Context, s *transcript.Store, session string, q transcript.PathQuery) error {
 	path, err := s.Path(ctx, session, q)
 	if errors.Is(err, transcript.ErrNoTurn) {
-		return failed(fmt.Errorf("session %q has no turn %s", session, q.Leaf))
+		return noLeaf(session, q.Leaf)
 	}
 	if err != nil {
 		return err

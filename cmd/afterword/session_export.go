@@ -44,8 +44,8 @@ func (o *exportOptions) check(cmd *cobra.Command, args []string) error {
 		return usage(cmd, errors.New("--prefix goes with --all"))
 	case o.leaf != "" && o.all:
 		return usage(cmd, errors.New("--leaf goes with one session"))
-	case o.leaf != "" && transcript.CheckTurnID(o.leaf) != nil:
-		return usage(cmd, errors.New("--leaf is the id of a turn: 1 to 128 of A-Z a-z 0-9 . _ : -"))
+	case checkLeaf(o.leaf) != nil:
+		return usage(cmd, checkLeaf(o.leaf))
 	case o.json && o.out == "":
 		return usage(cmd, errors.New("--json goes with --out: without it the sessions are on standard output"))
 	case o.out != "" && holdsDocuments(o.out):
@@ -158,7 +158,7 @@ func (e *exporter) only(ctx context.Context, session string) error {
 		return failed(fmt.Errorf("%w %q in %s: `afterword session ls` lists those that are there", err, session, e.store.Dir()))
 	}
 	if errors.Is(err, transcript.ErrNoTurn) {
-		return failed(fmt.Errorf("session %q has no turn %s", session, e.o.leaf))
+		return noLeaf(session, e.o.leaf)
 	}
 	if err == nil {
 		err = errors.Join(e.close(), e.summary())

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/afterword-io/afterword/internal/httpio"
+	"github.com/afterword-io/afterword/internal/plural"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
 )
@@ -60,11 +61,8 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 		}
 	}
 	if stopped == nil && bad > 0 {
-		refused := "1 of the turns was refused, see its result"
-		if bad > 1 {
-			refused = fmt.Sprintf("%d of the turns were refused, see their results", bad)
-		}
-		stopped = newProblem(http.StatusUnprocessableEntity, "batch", "Some turns were refused", refused+"; the others were accepted.")
+		stopped = newProblem(http.StatusUnprocessableEntity, "batch", "Some turns were refused",
+			fmt.Sprintf("%d of the turns %s refused, see %s; the others were accepted.", bad, plural.Were(bad), plural.Verb(bad, "its result", "their results")))
 	}
 	if stopped != nil {
 		stopped.Taken, stopped.Results = &b.Taken, b.Results

@@ -76,7 +76,7 @@ func NeedsRepair(c jetstream.ConsumerConfig, replicas int) bool {
 // repairedGroup is c without what [groupProblems] names, but for a pause.
 func repairedGroup(c jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 	fixed := jetstream.ConsumerConfig{
-		Name: c.Name, Durable: c.Durable, Description: c.Description, Metadata: ownMetadata(c.Metadata),
+		Name: c.Name, Durable: c.Durable, Description: c.Description, Metadata: OwnMetadata(c.Metadata),
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy, AckWait: c.AckWait,
 		MaxDeliver: -1, MaxAckPending: c.MaxAckPending, PauseUntil: c.PauseUntil, SampleFrequency: c.SampleFrequency,
 	}
@@ -92,8 +92,8 @@ func repairedGroup(c jetstream.ConsumerConfig) jetstream.ConsumerConfig {
 	return fixed
 }
 
-// ownMetadata is metadata without what the server adds.
-func ownMetadata(meta map[string]string) map[string]string {
+// OwnMetadata is metadata without what the server adds.
+func OwnMetadata(meta map[string]string) map[string]string {
 	meta = maps.Clone(meta)
 	maps.DeleteFunc(meta, func(k, _ string) bool { return strings.HasPrefix(k, "_nats.") })
 	return meta

@@ -88,7 +88,7 @@ func renewed(have jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Storage, have.Retention, have.PersistMode = jetstream.FileStorage, jetstream.LimitsPolicy, jetstream.DefaultPersistMode
 	have.Sealed, have.DenyDelete, have.DenyPurge = false, false, false
 	have.AllowMsgTTL, have.AllowMsgCounter, have.AllowMsgSchedules, have.AllowRollup = false, false, false, false
-	have.FirstSeq, have.Metadata = 0, ownMetadata(have.Metadata)
+	have.FirstSeq, have.Metadata = 0, OwnMetadata(have.Metadata)
 	return have
 }
 
