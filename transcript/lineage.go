@@ -16,7 +16,7 @@ var ErrNoTurn = errors.New("no such turn")
 type PathQuery struct {
 	Limit  int    // most turns: the last ones, those next to the leaf; 0 is none
 	Leaf   string // id of the turn that the path ends in; "" is the newest answered turn
-	Before string // id of a turn of the path: only those before it are listed
+	Before string // id of a turn of the path, or of one that was on it while it was answered: only those before it are listed
 
 	// With is merged with what is stored.
 	With []Snapshot
@@ -71,6 +71,7 @@ func walkPath(turns turnList, whole bool, q PathQuery) (path Recent, err error) 
 			}
 		}
 		i, err = w.next(i, &s)
+		listed = listed || w.passed(q.Before)
 	}
 	if err == nil && !listed {
 		err = ErrNoTurn
@@ -94,6 +95,9 @@ type walk struct {
 
 	index map[string]int // of ids; made when a parent is not next to its child
 
+	// The last step led past these turns, which are not answered: from one place up to the other.
+	low, high int
+
 	// A path that only went back cannot come to a turn again.
 	trail []int        // where the path was
 	been  map[int]bool // the same, once the path went forward
@@ -114,7 +118,7 @@ func (w *walk) leaf(q PathQuery) (int, error) {
 
 // next returns where a path goes on after turn i, none at its end.
 func (w *walk) next(i int, s *Snapshot) (int, error) {
-	p, _, err := w.parent(i, s)
+	p, err := w.parent(i, s)
 	if err != nil || p == none {
 		return none, err
 	}
@@ -134,33 +138,42 @@ func (w *walk) next(i int, s *Snapshot) (int, error) {
 	return p, nil
 }
 
-// parent returns the parent of turn i, none when it has none, and then the id of the turn that is
-// missing, or of one that supersedes itself by way of others.
-func (w *walk) parent(i int, s *Snapshot) (p int, broken string, err error) {
+// parent returns the parent of turn i, none when it has none, names one that is missing, or supersedes
+// itself by way of others.
+func (w *walk) parent(i int, s *Snapshot) (p int, err error) {
+	w.low, w.high = 0, 0
 	var superseded Snapshot
 	for hops := 0; ; hops++ {
 		switch {
 		case s.HasParent && s.Parent == "":
-			return none, "", nil
+			return none, nil
 		case s.HasParent:
-			if p, err = w.find(s.Parent, i); p == none {
-				broken = s.Parent
-			}
-			return p, broken, err
+			return w.find(s.Parent, i)
 		case s.Supersedes == "":
 			p, err = w.answeredBefore(i)
-			return p, "", err
+			w.low, w.high = p+1, i
+			return p, err
 		case hops > w.turns.Len():
-			return none, s.Supersedes, nil
+			return none, nil
 		}
 		if i, err = w.find(s.Supersedes, i); err != nil || i == none {
-			return none, s.Supersedes, err
+			return none, err
 		}
 		if superseded, err = w.turns.at(i); err != nil {
-			return none, "", err
+			return none, err
 		}
 		s = &superseded
 	}
+}
+
+// passed reports whether the last step led past a turn. A page may have ended there before the turn was redacted.
+func (w *walk) passed(id string) bool {
+	for n := w.low; n < w.high; n++ {
+		if string(w.turns.id(n)) == id {
+			return true
+		}
+	}
+	return false
 }
 
 // nearby is how far before a turn its parent is looked for one by one.

@@ -130,6 +130,27 @@ func TestPath(t *testing.T) {
 	}
 }
 
+// A page goes on where the one before it ended, though the turn there was redacted or has failed since.
+func TestPathFromATurnThatWasAnswered(t *testing.T) {
+	for _, c := range []struct{ turns, before, want string }{
+		{"a,b,c,d", "c", "a b"},
+		{"a,b,c redacted,d", "c", "a b"},
+		{"a,b,c failed,d", "c", "a b"},
+		{"a,b,c redacted,d parent=c", "c", "a b"},
+		{"a,b redacted,c redacted,d", "b", "a"},
+		{"a redacted,b,d", "a", ""},
+	} {
+		doc, err := MergeAll("s", talk(t, strings.Split(c.turns, ",")...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path, err := doc.Path(PathQuery{Limit: 5, Leaf: "d", Before: c.before})
+		if got := idsOf(path.Turns); err != nil || got != c.want {
+			t.Errorf("of %s before %s are %q, want %q: %v", c.turns, c.before, got, c.want, err)
+		}
+	}
+}
+
 // simplePath is an independent, simple path: no index, no order of reading.
 func simplePath(turns []Snapshot, leaf string) (path []string) {
 	find := func(id string) *Snapshot {

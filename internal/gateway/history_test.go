@@ -329,6 +329,11 @@ func TestHistoryOfBranchesAndPages(t *testing.T) {
 	if !slices.Equal(pages, want) {
 		t.Errorf("page by page the history is %v, want %v", pages, want)
 	}
+	// A page ended at a turn that is redacted now.
+	w.post("s", `{"id":"t1","timestamp":"2026-11-23T15:00:01Z","user":"","status":"redacted","rev":1000000}`, "Prefer", "wait=20").want(http.StatusCreated)
+	if got, _ := ids("?cursor=t6~t1"); !slices.Equal(got, []string{"t0"}) {
+		t.Errorf("the page behind a redacted turn is %v", got)
+	}
 	w.do("GET", "/v1/sessions/s/history?leaf=nobody", "").problem(http.StatusNotFound, "")
 	w.do("GET", "/v1/sessions/s/history?leaf=", "").problem(http.StatusBadRequest, "leaf")
 	w.do("GET", "/v1/sessions/s/history?leaf=t4&cursor=t6~t5", "").problem(http.StatusBadRequest, "cursor")

@@ -62,9 +62,13 @@ func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place
 	return out.cut(r, err)
 }
 
+// pageEnd stands for the end of a transcript in before, and for its beginning in after. It is what an
+// empty page gives where it has no id to give: "" says that there is nothing more.
+const pageEnd = "~"
+
 // page is a part of a transcript that is asked for.
 type page struct {
-	after, before string // ids; "" with has is the beginning, or the end
+	after, before string // ids; "" with has is the beginning, or the end, and so is pageEnd
 	has           struct{ after, before bool }
 	limit         int
 }
@@ -80,10 +84,8 @@ func parsePage(r *http.Request) (*page, error) {
 		return nil, err
 	}
 	for _, name := range []string{"after", "before"} {
-		if id := query.Get(name); id != "" {
-			if err := transcript.CheckTurnID(id); err != nil {
-				return nil, badRequest(name, name+" is the id of a turn, or empty.")
-			}
+		if id := query.Get(name); id != "" && id != pageEnd && transcript.CheckTurnID(id) != nil {
+			return nil, badRequest(name, name+" is the id of a turn, or empty.")
 		}
 	}
 	return p, nil
@@ -92,13 +94,13 @@ func parsePage(r *http.Request) (*page, error) {
 // bounds returns the indexes of the first turn of the page, and of what follows it.
 func (p *page) bounds(ctx context.Context, view *transcript.View) (from, to int, err error) {
 	to = view.Len()
-	if p.after != "" {
+	if p.after != "" && p.after != pageEnd {
 		if from, err = placeOf(ctx, view, "after", p.after); err != nil {
 			return 0, 0, err
 		}
 		from++
 	}
-	if p.before != "" {
+	if p.before != "" && p.before != pageEnd {
 		if to, err = placeOf(ctx, view, "before", p.before); err != nil {
 			return 0, 0, err
 		}
@@ -155,9 +157,10 @@ func (g *Gateway) sendPage(ctx context.Context, w http.ResponseWriter, r *http.R
 	if err != nil {
 		return client.cut(r, err)
 	}
-	// An empty page goes on where it was asked for.
 	if from == to {
-		first, last = p.before, p.after
+		if first, last, err = around(r.Context(), view, from); err != nil {
+			return client.cut(r, err)
+		}
 	}
 	if from == 0 {
 		first = ""
@@ -169,6 +172,20 @@ func (g *Gateway) sendPage(ctx context.Context, w http.ResponseWriter, r *http.R
 	b = appendString(append(b, `,"next":`...), last)
 	out.Write(append(b, "}\n"...))
 	return client.cut(r, out.Flush())
+}
+
+// around returns what before and after are for the turns in front of a place, and for those behind it.
+func around(ctx context.Context, view *transcript.View, at int) (before, after string, err error) {
+	before, after = pageEnd, pageEnd
+	err = view.Each(ctx, at-1, at+1, func(i int, s *transcript.Snapshot) error {
+		if i < at {
+			after = s.ID
+		} else {
+			before = s.ID
+		}
+		return nil
+	})
+	return before, after, err
 }
 
 // perDeadline is how much is written before a client gets another SendTimeout.

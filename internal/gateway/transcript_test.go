@@ -81,9 +81,11 @@ func TestPages(t *testing.T) {
 		for query, want := range map[string]string{
 			"?after=t1&before=t5":         "t2 t3 t4, prev t2, next t4",
 			"?after=t1&before=t5&limit=2": "t2 t3, prev t2, next t3",
-			"?after=t5&before=t2":         ", prev t2, next t5",
-			"?after=t6":                   ", prev , next ",
-			"?before=t0":                  ", prev , next ",
+			"?after=t5&before=t2":         ", prev t6, next t5",
+			"?after=t6&limit=2":           ", prev ~, next ",
+			"?before=~&limit=2":           "t5 t6, prev t5, next ",
+			"?before=t0":                  ", prev , next ~",
+			"?after=~&limit=2":            "t0 t1, prev , next t1",
 			"?before=t1":                  "t0, prev , next t0",
 		} {
 			p := get(query)
