@@ -114,7 +114,7 @@ type Result struct {
 	// every source, [FromNone] included.
 	Source Source
 	// Degraded says that something that should have answered did not, or that no source was read
-	// that must have all turns: files, or a stream that has removed nothing. Turns may
+	// that must have all of these turns: files, or a stream that has removed nothing, or none that is as new. Turns may
 	// be missing then, and with [FromNone] nobody knows whether there are any.
 	Degraded bool
 	// Revision is the sum of rev over the transcript where it was found; pending
@@ -162,8 +162,8 @@ func NewHistory(cfg HistoryConfig) (*History, error) {
 // at once. Where such a turn supersedes or revises one that was found, fewer than
 // limit may be listed.
 //
-// A history from a stream that has removed messages is degraded, unless the files were read too: turns may
-// be missing. It is not cached.
+// A history from a stream that has removed messages is degraded, unless the files were read too or all of its turns
+// are dated more than [transcript.MaxAhead] after all that was removed: turns may be missing. It is not cached.
 //
 // Trouble is not an error: what does not answer is passed over, the result says
 // so with Degraded, and nothing is cached on its account. When nobody who could
@@ -249,10 +249,10 @@ func (h *History) path(ctx context.Context, session string, q transcript.PathQue
 		}
 		path, err := s.reader.Path(ctx, session, q)
 		switch {
-		case err == nil && path.Partial && short.Source != "": // what is written has been in the stream
+		case err == nil && path.Short() && short.Source != "": // what is written has been in the stream
 		case err == nil:
-			r := Result{SessionID: session, Source: s.source, Degraded: path.Partial, Revision: path.Version.Revision, Turns: path.Turns, More: path.More}
-			if !path.Partial || s.source == FromStream {
+			r := Result{SessionID: session, Source: s.source, Degraded: path.Short(), Revision: path.Version.Revision, Turns: path.Turns, More: path.More}
+			if !r.Degraded || s.source == FromStream {
 				return r, nil
 			}
 			short = r
@@ -366,16 +366,16 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		case err != nil:
 			f.degraded, late = true, true
 			continue
-		case rec.Partial && b.source == FromFile:
+		case rec.Short() && b.source == FromFile:
 			short = found{recent: rec, source: FromFile, degraded: true}
 			continue
-		case rec.Partial && short.source == FromFile:
+		case rec.Short() && short.source == FromFile:
 			continue // what is written has been in the stream
 		}
 		f.recent, f.source = rec, b.source
 		f.lasting = !cacheable && (b.source == FromFile || h.file == nil)
 		whole := !rec.Partial || read
-		f.degraded = f.degraded || !whole
+		f.degraded = f.degraded || !whole && !rec.Known
 		f.repopulate = missed && !late && whole
 		return f
 	}

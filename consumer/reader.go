@@ -202,7 +202,8 @@ type StreamReader struct {
 	js      jetstream.JetStream
 	request time.Duration
 	stream  atomic.Pointer[jetstream.Stream] // looked up once; nil again when it is gone
-	first   atomic.Pointer[time.Time]        // when the stream was made that was seen first: another one has lost what that had
+	made    atomic.Pointer[time.Time]        // when the stream was made that was seen first: another one has lost what that had
+	begin   beginnings
 }
 
 // messageOverhead is about what a turn takes in memory beside its bytes.
@@ -214,11 +215,11 @@ func NewStreamReader(js jetstream.JetStream, request time.Duration) *StreamReade
 	return &StreamReader{js: js, request: stream.RequestBound(request, js)}
 }
 
-// turns returns the winning turns of a session that the stream holds, with the memory that all of
-// its events take from held.
-func (r *StreamReader) turns(ctx context.Context, session string, held *transcript.Held) (turns []transcript.Snapshot, err error) {
+// turns returns the winning turns of a session that the stream holds, and the sequence of the first event, with the
+// memory that all of its events take from held.
+func (r *StreamReader) turns(ctx context.Context, session string, held *transcript.Held) (turns []transcript.Snapshot, first uint64, err error) {
 	at := make(map[string]int) // by id
-	err = r.subject(ctx, stream.TurnSubject(session), func(turn transcript.Snapshot) error {
+	err = r.subject(ctx, stream.TurnSubject(session), func(turn transcript.Snapshot, seq uint64) error {
 		i, ok := at[turn.ID]
 		switch {
 		case !ok:
@@ -227,13 +228,16 @@ func (r *StreamReader) turns(ctx context.Context, session string, held *transcri
 		case turn.Beats(&turns[i]):
 			turns[i] = turn
 		}
+		if first == 0 {
+			first = seq
+		}
 		return held.Grow(ctx, int64(turn.Size())+messageOverhead)
 	})
-	return turns, err
+	return turns, first, err
 }
 
 // subject calls fn with every event of the subject of a session. What is malformed is a dead letter.
-func (r *StreamReader) subject(ctx context.Context, subject string, fn func(transcript.Snapshot) error) error {
+func (r *StreamReader) subject(ctx context.Context, subject string, fn func(turn transcript.Snapshot, seq uint64) error) error {
 	s := r.stream.Load()
 	if s == nil {
 		rctx, cancel := context.WithTimeout(ctx, r.request)
@@ -250,30 +254,12 @@ func (r *StreamReader) subject(ctx context.Context, subject string, fn func(tran
 		if err != nil {
 			return nil
 		}
-		return fn(turn)
+		return fn(turn, meta.Sequence.Stream)
 	})
 	if err != nil && !errors.Is(err, transcript.ErrMemory) {
 		r.stream.Store(nil)
 	}
 	return err
-}
-
-// partial reports whether the stream has removed messages since it was made: by age, size or
-// count, or because somebody purged it; or took the place of one that had turns. Asked after turns were read, it is about those too.
-func (r *StreamReader) partial(ctx context.Context) (bool, error) {
-	s := r.stream.Load()
-	if s == nil { // gone meanwhile
-		return false, fmt.Errorf("read stream %s: it was looked up and is gone", stream.Turns)
-	}
-	rctx, cancel := context.WithTimeout(ctx, r.request)
-	defer cancel()
-	info, err := (*s).Info(rctx)
-	if err != nil {
-		r.stream.Store(nil)
-		return false, stream.ReadError(stream.Turns, err)
-	}
-	r.first.CompareAndSwap(nil, &info.Created)
-	return !stream.Whole(info) || !r.first.Load().Equal(info.Created), nil
 }
 
 // View returns the transcript that a session's events in the stream make. It is
@@ -285,7 +271,7 @@ func (r *StreamReader) View(ctx context.Context, session string) (*transcript.Vi
 		return nil, err
 	}
 	held := r.Memory.Hold()
-	turns, partial, err := r.known(ctx, session, held)
+	turns, partial, _, err := r.known(ctx, session, held)
 	if err != nil {
 		held.Release()
 		return nil, err
@@ -297,21 +283,22 @@ func (r *StreamReader) View(ctx context.Context, session string) (*transcript.Vi
 	return v, err
 }
 
-// known returns what the stream holds of a session, and whether turns may be missing.
-func (r *StreamReader) known(ctx context.Context, session string, held *transcript.Held) (turns []transcript.Snapshot, partial bool, err error) {
-	if turns, err = r.turns(ctx, session, held); err != nil {
-		return nil, false, err
+// known returns what the stream holds of a session, and whether turns may be missing because of what it has removed.
+func (r *StreamReader) known(ctx context.Context, session string, held *transcript.Held) (turns []transcript.Snapshot, partial bool, gone removed, err error) {
+	turns, first, err := r.turns(ctx, session, held)
+	if err == nil {
+		gone, err = r.removed(ctx)
 	}
-	partial, err = r.partial(ctx)
 	switch {
 	case err != nil:
-		return nil, false, err
 	case len(turns) > 0:
-		return turns, partial, nil
-	case partial:
-		return nil, true, transcript.ErrPartial
+		partial = !r.begin.whole(session, first, gone)
+	case gone.nothing:
+		err = transcript.ErrNoSession
+	default:
+		err = transcript.ErrPartial
 	}
-	return nil, false, transcript.ErrNoSession
+	return turns, partial, gone, err
 }
 
 // Read is View for commands: in memory for good, and without the bound. A document of which
@@ -320,7 +307,7 @@ func (r *StreamReader) Read(ctx context.Context, session string) (*transcript.Do
 	if err := transcript.CheckSessionID(session); err != nil {
 		return nil, err
 	}
-	turns, partial, err := r.known(ctx, session, nil)
+	turns, partial, _, err := r.known(ctx, session, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -357,13 +344,19 @@ func (r *StreamReader) Recent(ctx context.Context, session string, n int) (trans
 func (r *StreamReader) Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
 	held := r.Memory.Hold()
 	defer held.Release()
-	turns, partial, err := r.known(ctx, session, held)
+	turns, partial, gone, err := r.known(ctx, session, held)
 	if err != nil {
 		return transcript.Recent{}, err
 	}
 	doc, err := transcript.MergeAll(session, turns...)
 	if err != nil {
 		return transcript.Recent{}, err
+	}
+	if partial && gone.oldest {
+		if rec, ok := doc.PathAfter(q, gone.until); ok {
+			rec.Partial, rec.Known = true, true
+			return rec, nil
+		}
 	}
 	rec, err := doc.Path(q)
 	if rec.Partial = partial; partial && errors.Is(err, transcript.ErrNoTurn) {

@@ -201,7 +201,7 @@ func (c *Consumer) report(token string, res transcript.Repaired) {
 // events returns what the stream holds of the session of a token.
 func (r *StreamReader) events(ctx context.Context, token string) (transcript.Events, error) {
 	var turns []transcript.Snapshot
-	err := r.subject(ctx, stream.TurnPrefix+token, func(turn transcript.Snapshot) error {
+	err := r.subject(ctx, stream.TurnPrefix+token, func(turn transcript.Snapshot, _ uint64) error {
 		turns = append(turns, turn)
 		return nil
 	})

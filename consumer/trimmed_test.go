@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -84,6 +85,70 @@ func TestTrimmedStreamIsPartial(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What a trimmed stream still has is the whole of a session when its first turn is known to be there, since it was read before anything
+// was removed; and a path is right when it is later than anything removed can be dated.
+func TestTrimmedStreamKnowsWhatItHas(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	r := NewStreamReader(f.js, 0)
+	partial := func(session string) (view, path bool, turns int) {
+		t.Helper()
+		v, err := r.View(ctx, session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		rec, err := r.Recent(ctx, session, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v.Partial, rec.Short(), len(rec.Turns)
+	}
+	f.publish(makeTurn(t, "cut", 1, 1), makeTurn(t, "read", 1, 1), makeTurn(t, "cut", 2, 1), makeTurn(t, "unread", 1, 1))
+	partial("cut")
+	partial("read")
+	s, err := f.js.Stream(ctx, stream.Turns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(ctx, jetstream.WithPurgeSequence(2)); err != nil {
+		t.Fatal(err)
+	}
+	for session, want := range map[string]bool{"cut": true, "read": false, "unread": true} {
+		if view, path, _ := partial(session); view != want || path != want {
+			t.Errorf("%s: transcript %v, path %v, want %v", session, view, path, want)
+		}
+	}
+	first, err := s.GetMsg(ctx, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 { // the first is dated as late as a removed one may be, the others are later
+		turn := transcript.Turn{SessionID: "ahead", ID: fmt.Sprint("t", n), User: "u", Assistant: "a",
+			Timestamp: first.Time.Add(transcript.MaxAhead + time.Duration(n)*time.Microsecond)}
+		d, err := turn.Draft()
+		if err != nil {
+			t.Fatal(err)
+		}
+		snap, err := d.Snapshot(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.publish(snap)
+		if view, path, turns := partial("ahead"); !view || path != (n < 2) || turns != min(n+1, 2) {
+			t.Errorf("with %d late turns: transcript %v, path %v of %d", n, view, path, turns)
+		}
+	}
+	if err := s.DeleteMsg(ctx, 3); err != nil { // newer than what is left
+		t.Fatal(err)
+	}
+	for _, session := range []string{"read", "ahead"} {
+		if view, path, _ := partial(session); !view || !path {
+			t.Errorf("%s, after something in between was removed: transcript %v, path %v", session, view, path)
+		}
 	}
 }
 

@@ -111,6 +111,17 @@ func (d *Document) Path(q PathQuery) (Recent, error) {
 	return path, nil
 }
 
+// PathAfter is Path of a document that lacks no turn later than a moment, and may lack others; ok is false when
+// those may make it another path.
+func (d *Document) PathAfter(q PathQuery, at Instant) (path Recent, ok bool) {
+	n, _ := slices.BinarySearchFunc(d.lines, at+1, func(l line, at Instant) int { return cmp.Compare(l.at, at) })
+	later := *d
+	later.lines, later.before, later.partial = d.lines[n:], n+1, true
+	path, err := later.Path(q)
+	path.Version = d.Version()
+	return path, err == nil
+}
+
 // Merge takes snapshots of the document's session, in any order and any number
 // of times, and reports whether anything changed.
 func (d *Document) Merge(snaps ...Snapshot) (changed bool, err error) {

@@ -23,9 +23,13 @@ type Recent struct {
 	Version Version    // of the whole transcript
 	// More says that the path may go on before the first of Turns.
 	More bool
-	// Partial says that turns may be missing: it was read from a stream that has removed messages.
-	Partial bool
+	// Partial says that turns may be missing from the transcript: it was read from a stream that has removed
+	// messages, or from a folder that lacks turns. Known says that Turns are right all the same.
+	Partial, Known bool
 }
+
+// Short reports whether turns of the path may be missing.
+func (r *Recent) Short() bool { return r.Partial && !r.Known }
 
 // LastAnswered returns the last n turns of the recent history of a session: of the
 // path from the newest answered turn to its first turn. turns are in transcript order.

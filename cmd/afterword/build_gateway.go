@@ -130,8 +130,9 @@ func (b *builder) serveHTTP() {
 		if b.store != nil {
 			cfg.Store, cfg.Full = b.store, b.store.Full
 		} else {
-			cfg.Store, cfg.Transcripts = b.late, newEither(b.late, b.fromStream)
+			cfg.Store = b.late
 		}
+		cfg.Transcripts = newEither(cfg.Store, b.fromStream)
 	}
 	if b.console != nil {
 		cfg.Around = b.console.Around
