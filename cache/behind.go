@@ -30,6 +30,7 @@ type state struct {
 
 	want    int64 // the mark that has to be in the Redis of this process
 	reached bool  // it is there: both use one Redis, and that has not lost what the process wrote
+	foreign bool  // another is there, which was not signed with the key of this process
 }
 
 // wireState is a state as it is in the stream. {} is that of nobody.
@@ -95,7 +96,7 @@ func (o *state) keep(old *state) {
 	if old == nil {
 		return
 	}
-	o.heard, o.want, o.reached, o.Mark = later(o.heard, old.heard), old.want, old.reached, max(o.Mark, old.Mark)
+	o.heard, o.want, o.reached, o.foreign, o.Mark = later(o.heard, old.heard), old.want, old.reached, old.foreign, max(o.Mark, old.Mark)
 	if o.seq == old.seq {
 		o.since = old.since
 	}

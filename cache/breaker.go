@@ -31,8 +31,8 @@ type breaker struct {
 	cb    *gobreaker.TwoStepCircuitBreaker[struct{}]
 	of    string // reads or writes
 	wait  time.Duration
-	probe func(context.Context) error
-	fails func(error) bool // whether an error counts
+	probe func(ctx context.Context, why error) error // why it is open
+	fails func(error) bool                           // whether an error counts
 	log   *troubleLog
 	// definite is set just before an error counts that more tries would not change.
 	definite atomic.Bool
@@ -48,7 +48,7 @@ type breaker struct {
 	probes    sync.WaitGroup
 }
 
-func newBreaker(c Config, of string, log *troubleLog, fails func(error) bool, probe func(context.Context) error) *breaker {
+func newBreaker(c Config, of string, log *troubleLog, fails func(error) bool, probe func(context.Context, error) error) *breaker {
 	b := &breaker{of: of, wait: c.BreakerWait, probe: probe, fails: fails, log: log}
 	b.cb = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout: c.BreakerWait,
@@ -75,6 +75,10 @@ func (b *breaker) cause() error {
 	if b.up() {
 		return nil
 	}
+	return b.why()
+}
+
+func (b *breaker) why() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.last
@@ -144,10 +148,19 @@ func (b *breaker) startProbing() {
 	why, tripped := b.last, b.tripped
 	b.probes.Go(func() {
 		defer stop()
-		b.log.note(b.of, why)
 		for _, fn := range tripped {
 			fn()
 		}
+		if forbidden(why) { // a check names what is missing, which Redis does not of what a script may not do
+			var missing *missingError
+			if err := b.probe(ctx, why); errors.As(err, &missing) {
+				why = err
+				b.mu.Lock()
+				b.last = err
+				b.mu.Unlock()
+			}
+		}
+		b.log.note(b.of, why)
 		b.probing(ctx)
 	})
 }
@@ -186,7 +199,7 @@ func (b *breaker) probeOnce(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	err = b.probe(ctx)
+	err = b.probe(ctx, b.why())
 	failed := b.fails(err)
 	if failed && ctx.Err() == nil {
 		b.mu.Lock()

@@ -41,10 +41,12 @@ func newClient(t target, c Config, tls *tls.Config, embedded *credentials.Dialer
 			return nil
 		},
 	}
+	dial := dialer(redis.NewDialer(&redis.Options{DialTimeout: c.DialTimeout, TLSConfig: tls}))
 	if embedded != nil {
-		o.Dialer = embedded.DialContext
+		dial = embedded.DialContext
 		o.CredentialsProvider = embedded.Userinfo
 	}
+	o.Dialer = dial.bounded(c.MaxEntry)
 	if t.mode == cluster {
 		co := o.Cluster()
 		// Otherwise the first command asks a node for COMMAND, for up to 5 s and

@@ -18,7 +18,7 @@ var (
 
 // notDown reports whether err is about one value, and not about Redis.
 func notDown(err error) bool {
-	return err == nil || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrForged) || errors.Is(err, ErrOlder) || errors.Is(err, redis.Nil)
+	return err == nil || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrForged) || errors.Is(err, ErrOlder) || errors.Is(err, errOversized) || errors.Is(err, redis.Nil)
 }
 
 // down reports whether err says that Redis itself, and not one command, is in

@@ -41,7 +41,7 @@ func TestCluster(t *testing.T) {
 	old, next := mark{"p", r.markKeys(), 1}, mark{"p", r.markKeys(), 2}
 	marks := func(m mark) bool {
 		found, err := r.readMarks(ctx, []mark{m})
-		return err == nil && found[0]
+		return err == nil && found[0] == there
 	}
 	lost, err := r.writeMark(ctx, old, 0)
 	check(t, err)

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -33,6 +34,15 @@ type mark struct {
 	keys    int
 	n       int64
 }
+
+// presence says how a mark was found.
+type presence int
+
+const (
+	absent  presence = iota
+	foreign          // something is there that was not signed with the key of this process
+	there
+)
 
 // sessions are the ids of sessions that cannot exist, under which a mark is kept.
 func (m mark) sessions() []string {
@@ -88,15 +98,15 @@ func (r *Redis) writeMark(ctx context.Context, m mark, before int64) (lost bool,
 	return lost, wrap("write a mark to Redis", err)
 }
 
-// readMarks reports which marks are in Redis, or newer ones of the same process.
-func (r *Redis) readMarks(ctx context.Context, wanted []mark) ([]bool, error) {
-	found, err := do(ctx, r, r.reads, func(ctx context.Context) ([]bool, error) { return r.findMarks(ctx, r.client, wanted) })
+// readMarks reports whether marks are in Redis, or newer ones of the same process.
+func (r *Redis) readMarks(ctx context.Context, wanted []mark) ([]presence, error) {
+	found, err := do(ctx, r, r.reads, func(ctx context.Context) ([]presence, error) { return r.findMarks(ctx, r.client, wanted) })
 	r.count(OpPing, err)
 	return found, err
 }
 
 // findMarks asks c, which may be a connection to one node of a Cluster: that one answers for its own keys.
-func (r *Redis) findMarks(ctx context.Context, c redis.Cmdable, wanted []mark) ([]bool, error) {
+func (r *Redis) findMarks(ctx context.Context, c redis.Cmdable, wanted []mark) ([]presence, error) {
 	key := r.key.Load()
 	if key == nil {
 		return nil, ErrNoKey
@@ -109,19 +119,23 @@ func (r *Redis) findMarks(ctx context.Context, c redis.Cmdable, wanted []mark) (
 		}
 	}
 	exec(ctx, pipe)
-	found := make([]bool, len(wanted))
+	found := make([]presence, len(wanted))
 	for i, m := range wanted {
-		found[i] = true
+		found[i] = there
 		for n, s := range m.sessions() {
 			fields, err := cmds[i][n].Result()
 			switch {
 			case err == nil:
 				version, _ := fields[0].(string)
 				mac, _ := fields[1].(string)
-				rec, err := decodeEntry(s, version, "", mac, *key)
-				found[i] = found[i] && err == nil && rec.Version.Revision >= m.n
-			case redis.HasErrorPrefix(err, "WRONGTYPE"):
-				found[i] = false
+				switch rec, err := decodeEntry(s, version, "", mac, *key); {
+				case err != nil && mac != "":
+					found[i] = min(found[i], foreign)
+				case err != nil, rec.Version.Revision < m.n:
+					found[i] = absent
+				}
+			case redis.HasErrorPrefix(err, "WRONGTYPE"), errors.Is(err, errOversized): // those after it are looked for the next time
+				found[i] = absent
 			case m.keys > 1 && c != redis.Cmdable(r.client) && (redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK")):
 			default:
 				return nil, fmt.Errorf("look for marks in Redis: %w", err)

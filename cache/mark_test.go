@@ -69,6 +69,9 @@ func TestOnlyARedisWithTheMarksIsRead(t *testing.T) {
 	if said := gateway.distrusts(); said != "" {
 		t.Error(said)
 	}
+	alien := newProcess(t, n.URL(), s.URL(), nil, func(c *SharedConfig) { c.Redis.SetKey(NewKey()) })
+	eventually(t, "another key to be named", func() bool { return strings.Contains(alien.distrusts(), "signed with another key") })
+	check(t, alien.shared.Close(t.Context()))
 
 	// A group of its own on each server, as with a full copy on each machine: both are read.
 	second := newProcess(t, n.URL(), other.URL(), files, group("b"))
@@ -229,7 +232,7 @@ func TestMarks(t *testing.T) {
 	}
 	has := func(n int64, want bool) {
 		t.Helper()
-		if found, err := r.readMarks(ctx, []mark{{"p", 1, n}}); err != nil || found[0] != want {
+		if found, err := r.readMarks(ctx, []mark{{"p", 1, n}}); err != nil || (found[0] == there) != want {
 			t.Errorf("mark %d: %v, %v", n, found, err)
 		}
 	}

@@ -71,11 +71,38 @@ func (r *Redis) Run(ctx context.Context) error {
 	tick := time.NewTicker(r.cfg.CheckEvery)
 	defer tick.Stop()
 	for {
+		r.checkLogin(ctx)
 		r.Check(ctx) // the breakers keep, and log, what it finds
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+		}
+	}
+}
+
+// login makes a connection of its own: those that are there stay as they are when the credentials are changed.
+func (r *Redis) login(ctx context.Context) error {
+	cfg := r.cfg
+	cfg.PoolSize = 1
+	c := newClient(r.target, cfg, r.tls, r.embedded, func(context.Context, *redis.Conn) {})
+	defer c.Close()
+	return c.HMGet(ctx, RecentKey(probeID()), fieldVersion).Err()
+}
+
+// checkLogin opens the breakers when Redis does not take the credentials any more. Otherwise they would open
+// and close again, by what connections happen to be in use.
+func (r *Redis) checkLogin(ctx context.Context) {
+	if !r.reads.up() || !r.writes.up() {
+		return
+	}
+	_, err := bounded(ctx, r.cfg.OpTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.login(ctx) })
+	if !redis.IsAuthError(err) {
+		return
+	}
+	for _, b := range [...]*breaker{r.reads, r.writes} {
+		if done, no := b.allow(func(error) bool { return true }); no == nil {
+			done(err)
 		}
 	}
 }
@@ -173,7 +200,7 @@ func (r *Redis) missingWrite(ctx context.Context) ([]string, error) {
 	}
 	for i := 0; i+1 < len(got); i += 2 {
 		said := got[i+1]
-		if !strings.HasPrefix(said, "NOPERM") && !strings.Contains(said, "can't run this command") { // as Redis before 7.2 has it
+		if !forbidden(answer(said)) {
 			return nil, answer(said)
 		}
 		if !slices.Contains(missing, got[i]) {
@@ -192,6 +219,11 @@ func refusedCommand(err error, asked string) string {
 		return strings.ToUpper(m[1])
 	}
 	return asked
+}
+
+// forbidden reports whether the user may not do what was asked, itself or in a script.
+func forbidden(err error) bool {
+	return redis.IsPermissionError(err) || err != nil && strings.Contains(err.Error(), "can't run this command") // as Redis before 7.2 has it
 }
 
 // aboutKeys tells a key that a user may not use from a command.

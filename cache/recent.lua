@@ -3,8 +3,9 @@
 -- KEYS  1 chat:conversation:<session_id>
 --       2 afterword:recent:{chat:conversation:<session_id>}
 -- ARGV  1 version  2 value of the first key  3 turns  4 TTL in milliseconds
---       5 signature  6 signature of an entry that is replaced whatever its
---         version says, since it is not genuine; absent for none
+--       5 signature  6 maximum size of a value in bytes: an entry with a larger
+--         one is not genuine  7 signature of another entry that is not genuine;
+--         absent for none
 --
 -- Returns 1 when it was written, 0 when a newer version is there.
 --
@@ -45,22 +46,35 @@ if not new then
   return redis.error_reply('ERR malformed version')
 end
 
-local stored = redis.pcall('HGET', KEYS[2], 'version')
-if type(stored) == 'string' and ARGV[6] and (redis.call('HGET', KEYS[2], 'mac') or '') == ARGV[6] then
-  stored = false
+local function oversized()
+  for _, value in ipairs(redis.call('HMGET', KEYS[2], 'version', 'turns', 'mac')) do
+    if value and #value > tonumber(ARGV[6]) then
+      return true
+    end
+  end
+  return false
 end
+
+local stored = redis.pcall('HGET', KEYS[2], 'version')
+local genuine = true
 if type(stored) == 'table' then
   if not string.find(stored.err, 'WRONGTYPE', 1, true) then
     return redis.error_reply(stored.err)
   end
-  redis.call('DEL', KEYS[2])
+  genuine = false
+elseif stored and ARGV[7] and (redis.call('HGET', KEYS[2], 'mac') or '') == ARGV[7] then
+  genuine = false
 elseif stored then
-  local old = parse(stored) -- nil for what is no version, which is replaced
-  if old and older(new, old) then
+  local old = parse(stored)
+  genuine = old and not (older(new, old) and oversized())
+  if genuine and older(new, old) then
     return 0
   end
 end
 
+if not genuine then -- whatever its version says, with all that is beside it
+  redis.call('DEL', KEYS[2])
+end
 redis.call('HSET', KEYS[2], 'version', ARGV[1], 'turns', ARGV[3], 'mac', ARGV[5])
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
 redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])

@@ -3,6 +3,7 @@ package cache
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -24,6 +25,7 @@ const maxSeen = 10_000
 type Redis struct {
 	cfg           Config
 	target        target
+	tls           *tls.Config // nil without TLS
 	client        redis.UniversalClient
 	embedded      *credentials.Dialer // nil when the URL says who connects
 	reads, writes *breaker
@@ -47,7 +49,7 @@ func New(cfg Config) (*Redis, error) {
 	if err != nil {
 		return nil, err
 	}
-	tls, err := cfg.tls(t)
+	encrypted, err := cfg.tls(t)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +58,12 @@ func New(cfg Config) (*Redis, error) {
 		return nil, err
 	}
 	embedded := embeddedOf(t, cfg)
-	r := &Redis{cfg: cfg, target: t, embedded: embedded, stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
-	r.client = newClient(t, cfg, tls, embedded, r.connected)
+	r := &Redis{cfg: cfg, target: t, tls: encrypted, embedded: embedded, stall: stall{after: cfg.StallAfter, size: cfg.PoolSize}, seen: seen}
+	r.client = newClient(t, cfg, encrypted, embedded, r.connected)
 	if len(cfg.Key) > 0 {
 		r.key.Store(&cfg.Key)
 	}
-	log := newTroubleLog(cfg.Logger)
+	log := newTroubleLog(cfg.Logger, r.trouble)
 	r.reads = newBreaker(cfg, reads, log, down, r.background(r.probeRead))
 	r.writes = newBreaker(cfg, writes, log, unwritten, r.background(r.probeWrite))
 	return r, nil
@@ -142,9 +144,16 @@ func (r *Redis) Stats() Stats {
 }
 
 // background is a probe of a breaker: it asks no breaker.
-func (r *Redis) background(ask func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		_, err := bounded(ctx, r.cfg.OpTimeout, func(ctx context.Context) (struct{}, error) { return struct{}{}, ask(ctx) })
+func (r *Redis) background(ask func(context.Context) error) func(context.Context, error) error {
+	return func(ctx context.Context, why error) error {
+		_, err := bounded(ctx, r.cfg.OpTimeout, func(ctx context.Context) (struct{}, error) {
+			if redis.IsAuthError(why) {
+				if err := r.login(ctx); err != nil {
+					return struct{}{}, err
+				}
+			}
+			return struct{}{}, ask(ctx)
+		})
 		r.count(OpPing, err)
 		return err
 	}
@@ -173,8 +182,9 @@ func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Rece
 		})
 	}
 	switch {
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
-		err = fmt.Errorf("%w: its key is of another type", ErrCorrupt)
+	case redis.HasErrorPrefix(err, "WRONGTYPE"), errors.Is(err, errOversized):
+		err = ErrForged
+		r.warnForged(session)
 	case err == nil && fields[0] == nil && fields[1] == nil && fields[2] == nil:
 		r.counters.add(OpRead, Miss)
 		return transcript.Recent{}, false, nil
@@ -201,16 +211,20 @@ func (r *Redis) verified(session string, fields []any, key []byte) (transcript.R
 	rec, err := decodeEntry(session, text[0], text[1], text[2], key)
 	switch known, ok := r.seen.Get(session); {
 	case errors.Is(err, ErrForged):
-		r.forged.Do(func() {
-			r.cfg.Logger.Warn("an entry in Redis is not used, because it is not signed with the key of this service; it will be written anew, and others are only counted",
-				"session", session, "do", "see who else writes to Redis, or whether a process has another --cache-key-file")
-		})
+		r.warnForged(session)
 	case err == nil && ok && rec.Version.Compare(known) < 0:
 		return transcript.Recent{}, ErrOlder
 	case err == nil:
 		r.seen.Add(session, rec.Version)
 	}
 	return rec, err
+}
+
+func (r *Redis) warnForged(session string) {
+	r.forged.Do(func() {
+		r.cfg.Logger.Warn("an entry in Redis is not used, because it is not signed with the key of this service; it will be written anew, and others are only counted",
+			"session", session, "do", "see who else writes to Redis, or whether a process has another --cache-key-file")
+	})
 }
 
 // know notes what is true of a session, so that nothing older is taken from Redis.

@@ -65,11 +65,13 @@ func TestRedisInTroubleIsNotRead(t *testing.T) {
 		name, what, cause string
 		fault, mend       func()
 		begin, end        string // of the log, where it says something else
+		missing           string // what the log names
 	}{
 		{name: "replica of nowhere", what: refusesWrites, cause: "READONLY", fault: func() { do("replicaof", "127.0.0.1", "1") }, mend: func() { do("replicaof", "no", "one") }},
 		{name: "full", what: refusesWrites, cause: "OOM", fault: set("maxmemory", "1"), mend: set("maxmemory", "0")},
 		{name: "no replicas", what: refusesWrites, cause: "NOREPLICAS", fault: set("min-replicas-to-write", "2"), mend: set("min-replicas-to-write", "0")},
-		{name: "ACL without scripts", what: refusesWrites, cause: "NOPERM", fault: func() { do("acl", "setuser", "afterword", "-eval", "-evalsha") }, mend: func() { do("acl", "setuser", "afterword", "+@all") }},
+		{name: "ACL without scripts", what: refusesWrites, cause: "NOPERM", fault: func() { do("acl", "setuser", "afterword", "-eval", "-evalsha") }, mend: func() { do("acl", "setuser", "afterword", "+@all") }, missing: "EVALSHA, EVAL"},
+		{name: "ACL without a command of scripts", what: refusesWrites, fault: func() { do("acl", "setuser", "afterword", "-hset") }, mend: func() { do("acl", "setuser", "afterword", "+@all") }, missing: "HSET"},
 		{name: "ACL without reads", what: refusesReads, cause: "NOPERM", fault: func() { do("acl", "setuser", "afterword", "-hmget") }, mend: func() { do("acl", "setuser", "afterword", "+@all") }},
 		{name: "snapshots fail", what: refusesWrites, cause: "MISCONF", fault: func() {
 			dir := c.ConfigGet(t.Context(), "dir").Val()["dir"]
@@ -80,7 +82,7 @@ func TestRedisInTroubleIsNotRead(t *testing.T) {
 				return strings.Contains(c.Info(t.Context(), "persistence").Val(), "rdb_last_bgsave_status:err")
 			})
 		}, mend: func() { do("config", "set", "save", "", "dbfilename", "b.rdb", "stop-writes-on-bgsave-error", "no") }},
-		{name: "password changed", what: credentials, cause: "WRONGPASS", fault: password("other"), mend: password("secret"), begin: "Redis refuses", end: "Redis takes"},
+		{name: "password changed", what: credentials, cause: "WRONGPASS", fault: password("other"), mend: password("secret"), begin: credentials, end: "Redis takes"},
 		{name: "loading", what: noAnswer, cause: "LOADING", fault: func() {
 			do("config", "set", "key-load-delay", "20000", "rdbcompression", "no")
 			var keys []any
@@ -160,7 +162,7 @@ func TestRedisInTroubleIsNotRead(t *testing.T) {
 				end = "Redis takes reads again"
 			}
 			eventually(t, "the last line", func() bool { return len(log.lines()) >= 2 })
-			if l := log.lines(); len(l) != 2 || !strings.Contains(l[0], begin) || !strings.Contains(l[0], f.cause) || !strings.Contains(l[1], end) {
+			if l := log.lines(); len(l) != 2 || !strings.Contains(l[0], begin) || !strings.Contains(l[0], f.cause) || !strings.Contains(l[0], f.missing) || !strings.Contains(l[1], end) {
 				t.Errorf("logged were %q", l)
 			}
 		})
@@ -364,6 +366,35 @@ func TestRunFindsTroubleOfAnIdleRedis(t *testing.T) {
 	eventually(t, "the refusal", func() bool { return !r.Writable() })
 	check(t, bare(t, s.Addr()).ConfigSet(t.Context(), "maxmemory", "0").Err())
 	eventually(t, "recovery", r.Writable)
+	cancel()
+	<-done
+}
+
+// TestChangedPasswordIsOneTrouble: connections that are there still work, and are used by none.
+func TestChangedPasswordIsOneTrouble(t *testing.T) {
+	s := servertest.Redis(t, "--user", "afterword", "on", ">secret", "allcommands", "allkeys")
+	var log logged
+	cfg := quick("redis://afterword:secret@" + s.Addr())
+	cfg.Logger, cfg.CheckEvery = log.logger(), 20*time.Millisecond
+	r := newRedis(t, cfg)
+	check(t, r.Check(t.Context()))
+	c := bare(t, s.Addr())
+	check(t, c.Do(t.Context(), "acl", "setuser", "afterword", "resetpass", ">other").Err())
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	pings := func() uint64 { return r.Stats().N(OpPing, Failed) }
+	eventually(t, "the refusal", func() bool { return !r.Up() && !r.Writable() })
+	before := pings()
+	eventually(t, "some checks that fail", func() bool { return pings() >= before+4 })
+	if err := r.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "WRONGPASS") {
+		t.Error(err)
+	}
+	check(t, c.Do(t.Context(), "acl", "setuser", "afterword", ">secret").Err())
+	eventually(t, "recovery", func() bool { return r.Up() && r.Writable() && len(log.lines()) >= 2 })
+	if l := log.lines(); len(l) != 2 || !strings.Contains(l[0], "Redis refused the credentials") || !strings.Contains(l[1], "Redis takes reads and writes again") {
+		t.Errorf("logged were %q", l)
+	}
 	cancel()
 	<-done
 }

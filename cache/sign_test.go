@@ -2,6 +2,8 @@ package cache
 
 import (
 	"errors"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +40,7 @@ func TestForgedEntriesAreNotServed(t *testing.T) {
 	forged := snap(t, lie)
 	infinite := "9223372036854775807 9223372036854775807 zzz 9223372036854775807"
 	alien := NewKey()
+	giant := strings.Repeat("9", DefaultMaxEntry+1)
 	cases := []struct {
 		name string
 		hash map[string]string
@@ -51,11 +54,18 @@ func TestForgedEntriesAreNotServed(t *testing.T) {
 		{"signed with another key", map[string]string{"version": infinite, "turns": string(forged.Payload()), "mac": sign(alien, "s", infinite, forged.Payload())}},
 		{"without turns", map[string]string{"version": infinite, "mac": genuine["mac"]}},
 		{"nothing but a signature", map[string]string{"mac": genuine["mac"]}},
+		{"with giant turns", map[string]string{"version": infinite, "turns": giant, "mac": genuine["mac"]}},
+		{"with a giant version", map[string]string{"version": giant + " 9 z 9", "turns": genuine["turns"], "mac": genuine["mac"]}},
+		{"with a giant signature", map[string]string{"version": genuine["version"], "turns": genuine["turns"], "mac": giant}},
+		{"of another type", nil},
 	}
 	for i, f := range cases {
 		t.Run(f.name, func(t *testing.T) {
 			put := func() {
 				check(t, c.Del(ctx, key).Err())
+				if f.hash == nil {
+					check(t, c.RPush(ctx, key, "a lie").Err())
+				}
 				for name, value := range f.hash {
 					check(t, c.HSet(ctx, key, name, value).Err())
 				}
@@ -142,5 +152,50 @@ func TestReadKey(t *testing.T) {
 	}
 	if _, err := ReadKey(file + "-absent"); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
+	}
+}
+
+// TestForgedSizeIsNoOutage: a value that would take longer to come than Redis may take to answer is forged, and
+// no reason to do without Redis.
+func TestForgedSizeIsNoOutage(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				for b := make([]byte, 4096); ; {
+					n, err := c.Read(b)
+					if err != nil {
+						return
+					}
+					answer := "-ERR unknown command\r\n"
+					switch asked := string(b[:n]); {
+					case strings.Contains(asked, RecentKey("poisoned")): // a slow network: nothing of it comes
+						answer = "*3\r\n$1\r\nv\r\n$100000000\r\n"
+					case strings.Contains(asked, RecentKey("s")):
+						answer = "*3\r\n$-1\r\n$-1\r\n$-1\r\n"
+					}
+					io.WriteString(c, answer)
+				}
+			}()
+		}
+	}()
+	r := newRedis(t, patient("redis://"+l.Addr().String()))
+	for range 2 * DefaultBreakerFailures {
+		if _, hit, err := r.Recent(t.Context(), "poisoned"); hit || !errors.Is(err, ErrForged) {
+			t.Fatal(hit, err)
+		}
+	}
+	if _, hit, err := r.Recent(t.Context(), "s"); hit || err != nil {
+		t.Error(hit, err)
+	}
+	if !r.Up() {
+		t.Error("Redis is not read any more")
 	}
 }

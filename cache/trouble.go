@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -154,11 +156,12 @@ func advice(err error) string {
 // operations fail meanwhile. A Redis that does not answer is one trouble, whatever
 // was asked; one that refuses reads or writes is another.
 type troubleLog struct {
-	log *slog.Logger
+	log      *slog.Logger
+	describe func(of string, err error) *TroubleError
 
-	mu    sync.Mutex
-	is    map[string]kind // of reads and writes
-	since map[kind]time.Time
+	mu  sync.Mutex
+	is  map[string]kind // of reads and writes
+	was map[kind]*episode
 }
 
 type kind string
@@ -168,8 +171,14 @@ const (
 	refuses kind = "refuses"
 )
 
-func newTroubleLog(l *slog.Logger) *troubleLog {
-	return &troubleLog{log: l, is: make(map[string]kind), since: make(map[kind]time.Time)}
+// episode is trouble that goes on.
+type episode struct {
+	since time.Time
+	of    map[string]bool // reads, writes, or both
+}
+
+func newTroubleLog(l *slog.Logger, describe func(string, error) *TroubleError) *troubleLog {
+	return &troubleLog{log: l, describe: describe, is: make(map[string]kind), was: make(map[kind]*episode)}
 }
 
 // note says how reads, or writes, are; nil is fine.
@@ -185,20 +194,27 @@ func (t *troubleLog) note(of string, err error) {
 		t.is[of] = silent
 	}
 	for _, k := range [...]kind{silent, refuses} {
-		began, was := t.since[k]
-		is := t.is[reads] == k || t.is[writes] == k
+		is, was := t.is[reads] == k || t.is[writes] == k, t.was[k]
 		switch {
-		case is && !was:
-			t.since[k] = time.Now()
-			e := trouble(of, err)
+		case is && was == nil:
+			was = &episode{time.Now(), make(map[string]bool)}
+			t.was[k] = was
+			e := t.describe(of, err)
 			t.log.Warn(e.What+", going on without it", "error", e.Why, "do", e.Do)
-		case was && !is:
-			delete(t.since, k)
+		case was != nil && !is:
+			delete(t.was, k)
 			say := "Redis answers again"
 			if k == refuses {
-				say = "Redis takes " + of + " again"
+				say = "Redis takes " + strings.Join(slices.Sorted(maps.Keys(was.of)), " and ") + " again"
 			}
-			t.log.Info(say, "after", time.Since(began).Round(time.Millisecond))
+			t.log.Info(say, "after", time.Since(was.since).Round(time.Millisecond))
+		}
+		if is {
+			for _, o := range [...]string{reads, writes} {
+				if t.is[o] == k {
+					was.of[o] = true
+				}
+			}
 		}
 	}
 }

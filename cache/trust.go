@@ -93,6 +93,13 @@ func (s *Shared) distrustedLocked(now time.Time) *TroubleError {
 	if covered || missing == nil {
 		return nil
 	}
+	if missing.foreign {
+		return &TroubleError{
+			What: notTrusted,
+			Why:  fmt.Sprintf("what a consumer of the group %q wrote to it is signed with another key", missing.Group),
+			Do:   "give all processes the same --cache-key-file, or none of them one; or see who else writes to Redis",
+		}
+	}
 	return &TroubleError{
 		What: notTrusted,
 		Why:  fmt.Sprintf("%s does not have what a consumer of the group %q wrote to %s", s.cfg.Redis, missing.Group, missing.Redis),
@@ -244,7 +251,7 @@ func (s *Shared) findMarks(ctx context.Context, c redis.Cmdable) {
 		marks[id] = o.Mark
 	}
 	s.mu.RUnlock()
-	var found []bool
+	var found []presence
 	var err error
 	switch {
 	case len(wanted) == 0:
@@ -263,7 +270,7 @@ func (s *Shared) findMarks(ctx context.Context, c redis.Cmdable) {
 	}
 	for i, id := range ids {
 		if o := s.others[id]; o != nil && o.want == wanted[i].n {
-			o.reached = found[i]
+			o.reached, o.foreign = found[i] == there, found[i] == foreign
 		}
 	}
 	if c != nil {

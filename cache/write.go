@@ -164,7 +164,7 @@ func (r *Redis) pipeline(ctx context.Context, batch []encoded, replaced []string
 		cmds := make([]*redis.Cmd, len(which))
 		for n, i := range which {
 			e := &batch[i]
-			args := []any{e.version, e.conversation, e.turns, r.cfg.TTL.Milliseconds(), e.mac}
+			args := []any{e.version, e.conversation, e.turns, r.cfg.TTL.Milliseconds(), e.mac, r.cfg.MaxEntry}
 			if replaced != nil {
 				args = append(args, replaced[i])
 			}

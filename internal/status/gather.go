@@ -156,7 +156,7 @@ func (g *Gatherer) redis(ctx context.Context, r *Report) {
 	what, why, do := "fails", err.Error(), ""
 	var trouble *cache.TroubleError
 	if errors.As(err, &trouble) {
-		what, why, do = strings.TrimPrefix(trouble.What, "Redis "), trouble.Why, trouble.Do+"; "
+		what, why, do = strings.TrimSuffix(strings.TrimPrefix(trouble.What, "Redis "), " at "+r.Redis.URL), trouble.Why, trouble.Do+"; "
 		r.Redis.Reachable = trouble.Answers()
 	}
 	r.add(CheckRedis, "", Warning, fmt.Sprintf("%s %s, so histories are read from files: %s", r.Redis.URL, what, why),
