@@ -69,6 +69,14 @@ func resembled(path string) string {
 			name, in, known = inner, outer+".", nested
 		}
 	}
+	if meant := Resembled(name, known); meant != "" {
+		return in + meant
+	}
+	return ""
+}
+
+// Resembled returns the one of some known names that an unknown one resembles, "" when there is none.
+func Resembled(name string, known []string) string {
 	bare := bareName(name)
 	best, least := "", 3
 	for _, k := range known {
@@ -82,7 +90,7 @@ func resembled(path string) string {
 			most = 1
 		}
 		if n := distance(bare, bareKnown, most); n <= most && n < least {
-			best, least = in+k, n
+			best, least = k, n
 		}
 	}
 	return best

@@ -54,6 +54,8 @@ func syntaxReason(err error) string {
 		return "invalid character"
 	case strings.HasPrefix(text, "invalid escape sequence "), strings.HasPrefix(text, "invalid surrogate pair "):
 		return "invalid escape sequence, or lone surrogate, in a string"
+	case text == "exceeded max depth":
+		return "nested too deep"
 	case text == "invalid UTF-8":
 		return text
 	}

@@ -54,8 +54,8 @@ Folders are looked into; other files are counted and left alone. Everything else
 session is called as the export calls the conversation, or as the file. What has no place in a
 turn is in its meta: system messages are in meta.system. docs/import.md says the rest.
 
-A member that is unknown is kept. One of a turn or a transcript that resembles a known one, as
-assistnt does, is named on standard error; --strict refuses its turns.
+A member that is unknown is kept. One that resembles a known one, as assistnt or toolCalls does, is
+named on standard error; --strict refuses its turn, or its conversation.
 
 Importing twice adds nothing twice. Turns of older documents get the ids that they get where a
 document is adopted in place.
@@ -77,7 +77,7 @@ command goes on.`,
 				return err
 			}
 			if o.dryRun {
-				return im.check(cmd.Context())
+				return im.dryRun(cmd.Context())
 			}
 			return im.publish(cmd.Context())
 		},
@@ -130,6 +130,7 @@ type importer struct {
 
 	spelt  misspelt
 	counts importCounts
+	check  func(d *transcript.Draft) error // whether it would be taken
 	take   func(ctx context.Context, d *transcript.Draft, at place) error
 	bytes  int64  // of files that are done
 	inside *input // the file of lines that is being read
@@ -158,11 +159,15 @@ func (c *cli) newImporter(o importOptions, path string) (*importer, error) {
 	return im, nil
 }
 
-// check is a dry run.
-func (im *importer) check(ctx context.Context) error {
+// dryRun prints the turns that would be published.
+func (im *importer) dryRun(ctx context.Context) error {
 	out := bufio.NewWriter(im.c.stdout)
 	var line []byte
 	limit := im.c.askLimit(ctx, im.o.nats)
+	im.check = func(d *transcript.Draft) error {
+		_, err := limit.check(d)
+		return err
+	}
 	im.take = func(_ context.Context, d *transcript.Draft, _ place) error {
 		snap, err := limit.check(d)
 		if err != nil || im.o.json {
@@ -193,6 +198,11 @@ func (im *importer) publish(ctx context.Context) error {
 	}
 	fed, err := im.c.feed(ctx, im.o.feedOptions, "import", estimate, func(f *feed) error {
 		noted := time.Now()
+		im.check = func(d *transcript.Draft) error {
+			limit := turnLimit{bytes: f.pub.MaxPayload()}
+			_, err := limit.check(d)
+			return err
+		}
 		im.take = func(ctx context.Context, d *transcript.Draft, at place) error {
 			if im.note != nil && time.Since(noted) >= im.o.every {
 				if err := f.drain(ctx); err != nil {

@@ -23,8 +23,9 @@ type fileImport struct {
 	f       importFile
 	in      *input
 	convert *exchange.Converter
-	number  int // of the line, or of the turn in a file that has no lines
-	taken   int // turns
+	where   string // what is read of a file that has no lines; "" of others
+	number  int    // of the line, or of the turn in a file that has no lines
+	taken   int    // turns
 }
 
 // errCompanion says that a file beside conversations holds none.
@@ -44,9 +45,9 @@ func (im *importer) file(ctx context.Context, f importFile, step func()) error {
 	if im.base != nil {
 		fi.in.base = *im.base
 	}
-	fi.convert = &exchange.Converter{Session: sessionOf(im.from, f), Base: fi.in.base, Take: func(payload []byte) error {
-		return fi.payload(ctx, payload)
-	}}
+	fi.convert = &exchange.Converter{Session: sessionOf(im.from, f), Base: fi.in.base, Take: func(payloads [][]byte) error {
+		return fi.converted(ctx, payloads)
+	}, Refuse: fi.refused, Misspelt: fi.misspelt}
 	read := fi.elements
 	if f.kind == linesFile && indented(f.path) {
 		fi.f.kind = jsonFile
@@ -134,16 +135,80 @@ func (fi *fileImport) refuse(err error) {
 	}
 }
 
-// payload takes a turn that was converted.
-func (fi *fileImport) payload(ctx context.Context, payload []byte) error {
+// misspelt notes members of what is converted.
+func (fi *fileImport) misspelt(found []transcript.Misspelling) error {
+	at := fi.place()
+	if fi.f.kind == jsonFile { // its turns are not counted yet
+		at.number++
+	}
+	if fi.f.after >= at.number {
+		return nil
+	}
+	err := fi.im.spelt.note(found, at)
+	if rule := new(transcript.RuleError); errors.As(err, &rule) {
+		return &exchange.FormatError{At: rule.Member, Reason: rule.Rule}
+	}
+	return err
+}
+
+// refused tells of a conversation that is not taken.
+func (fi *fileImport) refused(err error) {
 	if fi.f.kind == jsonFile {
 		fi.number++
 	}
-	if fi.known() {
+	fi.refuse(fmt.Errorf("%s%w", fi.where, err))
+}
+
+// converted takes turns that were made of one conversation: all of them, or none.
+func (fi *fileImport) converted(ctx context.Context, payloads [][]byte) error {
+	first := fi.number
+	count := func(n int) {
+		if fi.f.kind == jsonFile {
+			fi.number = first + n
+		}
+	}
+	defer count(len(payloads))
+	if count(len(payloads)); fi.known() {
 		return nil
 	}
-	d, err := transcript.ParseDraft(payload)
-	return fi.draft(ctx, &d, err)
+	drafts := make([]transcript.Draft, len(payloads))
+	for i, p := range payloads {
+		var err error
+		if drafts[i], err = transcript.ParseDraft(p); err == nil {
+			err = fi.im.check(&drafts[i])
+		}
+		if err == nil {
+			continue
+		}
+		if !transcript.Malformed(err) {
+			return err
+		}
+		count(i + 1)
+		fi.refuse(fi.whole(err, i, len(payloads)))
+		return nil
+	}
+	for i := range drafts {
+		count(i + 1)
+		if fi.known() {
+			continue
+		}
+		if err := fi.draft(ctx, &drafts[i], nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whole says that a conversation is not taken because of one of its turns.
+func (fi *fileImport) whole(err error, i, all int) error {
+	var syntax *transcript.SyntaxError
+	if errors.As(err, &syntax) { // its place is in the turn that was made, and in no file
+		err = errors.New(syntax.Reason)
+	}
+	if all == 1 {
+		return err
+	}
+	return fmt.Errorf("%sturn %d of the conversation, of which no turn is taken: %w", fi.where, i+1, err)
 }
 
 // draft takes a turn.
@@ -217,14 +282,14 @@ func (fi *fileImport) line(ctx context.Context, text []byte) error {
 		fi.convert.Cut()
 		return err
 	}
-	kind, err := fi.convert.Add(text, true)
+	kind, err := fi.convert.Add(text, fi.number)
 	switch {
 	case err != nil:
 		return err
 	case kind == exchange.Turn:
 		return fi.turn(ctx, text)
 	case kind == exchange.Document:
-		return fi.document(ctx, text, "")
+		return fi.document(ctx, text)
 	}
 	return nil
 }
@@ -257,30 +322,33 @@ func (fi *fileImport) elements(ctx context.Context, step func()) error {
 }
 
 func (fi *fileImport) element(ctx context.Context, e exchange.Element) error {
-	where := fmt.Sprintf("element %d, at byte %d: ", e.Number, e.Offset)
-	kind, err := fi.convert.Add(e.Value, e.Array || e.Number > 1)
+	fi.where = fmt.Sprintf("element %d, at byte %d: ", e.Number, e.Offset)
+	number := e.Number
+	if !e.Array && number == 1 {
+		number = 0
+	}
+	kind, err := fi.convert.Add(e.Value, number)
 	if kind == exchange.Unknown && e.Number == 1 && fi.im.from.companion(fi.f.path) {
 		return errCompanion
 	}
 	var format *exchange.FormatError
-	if errors.As(err, &format) {
-		fi.number++
-		return fi.settle(fmt.Errorf("%s%w", where, err))
-	}
 	switch {
+	case errors.As(err, &format):
+		fi.refused(err)
+		return nil
 	case err != nil:
 		return err
 	case kind == exchange.Turn:
 		fi.number++
 		return fi.turn(ctx, e.Value)
 	case kind == exchange.Document:
-		return fi.document(ctx, e.Value, where)
+		return fi.document(ctx, e.Value)
 	}
 	return nil
 }
 
 // document takes the turns of a transcript, all or none. Their ids are those of an adopted one.
-func (fi *fileImport) document(ctx context.Context, value jsontext.Value, where string) error {
+func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error {
 	err := exchange.CheckDocument(value)
 	var turns []transcript.Snapshot
 	if err == nil {
@@ -290,7 +358,7 @@ func (fi *fileImport) document(ctx context.Context, value jsontext.Value, where 
 		if fi.f.kind == jsonFile {
 			fi.number++
 		}
-		fi.refuse(fmt.Errorf("%s%w", where, err))
+		fi.refuse(fmt.Errorf("%s%w", fi.where, err))
 		return nil
 	}
 	carry := transcript.CheckRedactions(value)

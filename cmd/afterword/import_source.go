@@ -81,7 +81,11 @@ func openSource(path string) (importSource, error) {
 	if s.path, err = filepath.Abs(path); err != nil {
 		return s, err
 	}
-	s.folder = info.IsDir()
+	if s.folder = info.IsDir(); s.folder { // a walk does not follow the link that it begins at
+		if s.path, err = filepath.EvalSymlinks(s.path); err != nil {
+			return s, fileError("PATH", err)
+		}
+	}
 	if !s.folder && kindOfFile(path) == ignoredFile {
 		todo := "rename it to what it is"
 		if filepath.Ext(path) == ".zip" {

@@ -33,7 +33,12 @@ var elementNumber = regexp.MustCompile(`\[\d+\]`)
 
 // take notes the misspelt members of a turn. When they are refused, its error names the first one.
 func (m *misspelt) take(d *transcript.Draft, at place) error {
-	for _, found := range d.Misspellings() {
+	return m.note(d.Misspellings(), at)
+}
+
+// note notes misspelt members.
+func (m *misspelt) note(list []transcript.Misspelling, at place) error {
+	for _, found := range list {
 		if m.strict {
 			return found.Rule()
 		}

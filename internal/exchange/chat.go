@@ -13,8 +13,8 @@ var chat = format{
 		if o.peek("messages").Kind() == '[' || o.peek("choices").Kind() == '[' {
 			return true
 		}
-		for _, name := range []string{"request", "body"} {
-			if in, err := objectOf(o.peek(name), ""); err == nil && in.peek("messages").Kind() == '[' {
+		for _, name := range wrappers {
+			if in, _, err := o.wrapped(name); err == nil && in != nil && (in.peek("messages").Kind() == '[' || in.peek("choices").Kind() == '[') {
 				return true
 			}
 		}
@@ -32,60 +32,30 @@ var chat = format{
 
 func chatConversation(o *object) (*conversation, error) {
 	c := &conversation{id: o.label(namesOf[:2]...)}
-	var err error
 	c.takeNotes(o)
-	request, err := o.object("request")
-	if err != nil {
-		return nil, err
-	}
-	if request == nil && o.peek("messages") == nil {
-		if request, err = o.object("body"); err != nil {
-			return nil, err
+	err := o.unwrap(func(in *object) error {
+		if v := in.take("system"); v != nil {
+			m := message{role: system}
+			if _, err := m.content(v, in.path("system")); err != nil {
+				return err
+			}
+			c.add(m)
 		}
-	}
-	response, err := o.object("response")
-	if err != nil {
-		return nil, err
-	}
-	if request == nil {
-		request = o
-	}
-	if v := request.take("system"); v != nil {
-		m := message{role: system}
-		if _, err := m.content(v, request.path("system")); err != nil {
-			return nil, err
+		if err := c.read(in, "messages", chatMessage); err != nil {
+			return err
 		}
-		c.add(m)
-	}
-	if err := c.read(request, "messages", chatMessage); err != nil {
-		return nil, err
-	}
-	if response == nil {
-		response = o
-	}
-	if err := c.choices(response); err != nil {
+		return c.choices(in)
+	})
+	if err != nil {
 		return nil, err
 	}
 	if c.id == "" {
 		c.id = o.label(namesOf[2:]...)
 	}
-	if c.time, c.timed, err = o.time("created_at", "create_time", "created", "timestamp"); err != nil {
+	if err := c.takeTime(o, "created_at", "create_time", "created", "timestamp"); err != nil {
 		return nil, err
 	}
-	for _, in := range []*object{request, response} {
-		if in != o {
-			o.put(in.at[1:], in.rest())
-		}
-	}
-	if model := o.label("model"); model != "" {
-		for _, unit := range c.units {
-			for i := range unit {
-				if unit[i].role == assistant && unit[i].model == "" {
-					unit[i].model = model
-				}
-			}
-		}
-	}
+	c.takeModel(o)
 	c.extra = o.rest()
 	return c, nil
 }
@@ -163,7 +133,7 @@ func chatMessage(o *object) ([]message, error) {
 		if o.peek("content").Kind() == 0 && !o.has("content") {
 			return nil, refuse(o.path("content"), "is missing: the result of the tool")
 		}
-		m.result = &result{id: o.label("tool_call_id", "call_id"), value: resultOf(o.any("content"))}
+		m.result = &result{id: o.label("tool_call_id", "call_id"), name: unquoteOr(o.peek("name")), value: resultOf(o.any("content"))}
 		m.keepRest(o)
 		return []message{m}, nil
 	}
@@ -178,6 +148,11 @@ func chatMessage(o *object) ([]message, error) {
 	m.model, m.finish = o.label("model"), o.label("finish_reason", "stop_reason")
 	m.takeStatus(o)
 	m.takeUsage(o, "usage")
+	if audio, _ := objectOf(o.peek("audio"), ""); audio != nil && content == nil && audio.peek("transcript").Kind() == '"' { // the answer was spoken
+		o.take("audio")
+		m.texts = append(m.texts, audio.label("transcript"))
+		o.put("audio", audio.rest())
+	}
 	if refusal := o.peek("refusal"); refusal.Kind() == '"' && content == nil {
 		o.take("refusal")
 		m.texts = append(m.texts, unquote(refusal))
@@ -249,7 +224,10 @@ var callMembers = map[string]bool{"id": true, "name": true, "arguments": true, "
 // left are the members that were not taken, which a tool call keeps.
 func (o *object) left() (list []field) {
 	for _, f := range o.list {
-		if f.used || empty(f.value) {
+		if f.used {
+			continue
+		}
+		if o.spelt.check(f.name, o.absent); empty(f.value) {
 			continue
 		}
 		if callMembers[f.name] {

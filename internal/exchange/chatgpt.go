@@ -53,7 +53,7 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 	}
 	parents := make(map[string]string) // of nodes without a message, too
 	for _, f := range mapping.list {
-		n, err := objectOf(f.value, under(at, f.name))
+		n, err := mapping.inner(f.value, under(at, f.name))
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +62,7 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 			return nil, err
 		}
 		n.take("children")
-		n.take("id")
+		n.takeIf("id", f.name)
 		inner, err := n.object("message")
 		if err != nil {
 			return nil, err
@@ -71,6 +71,8 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 		if inner == nil {
 			continue
 		}
+		inner.takeIf("id", f.name)
+		inner.put("node", n.rest())
 		msgs, err := chatGPTMessage(inner)
 		if err != nil {
 			return nil, err
@@ -83,7 +85,7 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 	}
 	c.skip(parents)
 	c.leaf = o.label("current_node")
-	if c.time, c.timed, err = o.time("create_time"); err != nil {
+	if err := c.takeTime(o, "create_time"); err != nil {
 		return nil, err
 	}
 	c.extra = o.rest()
@@ -125,7 +127,6 @@ func chatGPTMessage(o *object) ([]message, error) {
 	if err := m.setRole(author, "role", chatGPTRoles); err != nil {
 		return nil, err
 	}
-	o.take("id")
 	if m.time, m.timed, err = o.time("create_time"); err != nil {
 		return nil, err
 	}
@@ -149,13 +150,16 @@ func chatGPTMessage(o *object) ([]message, error) {
 		if finish, _ := objectOf(meta.peek("finish_details"), ""); finish != nil {
 			m.finish = finish.label("type")
 		}
+		if err := m.chatGPTFiles(meta); err != nil {
+			return nil, err
+		}
 		o.put("metadata", meta.rest())
 	}
 	name := author.label("name")
 	recipient := o.label("recipient")
 	switch {
 	case m.role == tool:
-		m.result = &result{id: callID, value: m.said()}
+		m.result = &result{id: callID, name: name, value: m.said()}
 		m.texts = nil
 		if name != "" {
 			o.put("name", quoted(name))
@@ -171,8 +175,11 @@ func chatGPTMessage(o *object) ([]message, error) {
 	}
 	m.takeStatus(o)
 	o.put("author", author.rest())
-	o.take("weight")
-	o.take("end_turn")
+	for name, usual := range map[string][]string{"weight": {"1", "1.0"}, "end_turn": {"true"}} {
+		if slices.Contains(usual, string(o.peek(name))) {
+			o.take(name)
+		}
+	}
 	m.keepRest(o)
 	return []message{m}, nil
 }
@@ -184,10 +191,51 @@ func (m *message) silent() bool {
 
 // said are the texts of a message as one value.
 func (m *message) said() jsontext.Value {
-	if len(m.texts) == 1 {
+	switch len(m.texts) {
+	case 0:
+		return quoted("")
+	case 1:
 		return quoted(m.texts[0])
 	}
 	return textArray(m.texts)
+}
+
+// chatGPTFiles takes the files that were sent along, but for those that a part of the message is.
+func (m *message) chatGPTFiles(meta *object) error {
+	list, err := meta.take("attachments"), error(nil)
+	if list.Kind() != '[' {
+		meta.put("attachments", list)
+		return nil
+	}
+	var parts []jsontext.Value
+	err = objects(list, meta.path("attachments"), nil, func(in *object) error {
+		id := in.peek("id")
+		is := func(v jsontext.Value) bool { return strings.HasSuffix("/"+uriOf(v), "/"+unquoteOr(id)) }
+		if id.Kind() != '"' || slices.ContainsFunc(m.attachments, is) {
+			parts = append(parts, in.rest())
+			return nil
+		}
+		m.attach(in, in.label("id"), in.label("mime_type", "mimeType"), "size")
+		return nil
+	})
+	if len(parts) > 0 {
+		meta.put("attachments", array(parts))
+	}
+	return err
+}
+
+// attach takes an attachment, with its size. What else is said of it has no place.
+func (m *message) attach(o *object, uri, media, size string) {
+	b := appendField(nil, "uri", quoted(uri))
+	if media != "" {
+		b = appendField(b, "media_type", quoted(media))
+	}
+	if n := o.peek(size); n.Kind() == '0' && isCount(n) {
+		o.take(size)
+		b = appendField(b, "size", n)
+	}
+	m.attachments = append(m.attachments, closeObject(b))
+	m.keep(o)
 }
 
 // chatGPTContent takes what a message says. What is not a text has no place.
@@ -219,6 +267,9 @@ func (m *message) chatGPTContent(o *object) error {
 		if m.role == user { // a context that the program gives, not what the user said
 			m.role = system
 		}
+		if said := o.label("text", "result"); m.role == tool && said != "" {
+			m.texts = append(m.texts, said)
+		}
 		o.put("content_type", quoted(kind))
 	}
 	m.keep(o)
@@ -244,16 +295,19 @@ func (m *message) chatGPTPart(v jsontext.Value, at string) error {
 	switch {
 	case o.peek("asset_pointer").Kind() == '"':
 		o.take("content_type")
-		b := appendField(nil, "uri", quoted(o.label("asset_pointer")))
-		if size := o.peek("size_bytes"); size.Kind() == '0' && isCount(size) {
-			o.take("size_bytes")
-			b = appendField(b, "size", size)
-		}
-		m.attachments = append(m.attachments, closeObject(b))
+		m.attach(o, o.label("asset_pointer"), "", "size_bytes")
+		return nil
 	case strings.HasSuffix(kind, "transcription") && o.peek("text").Kind() == '"', kind == "" && o.peek("text").Kind() == '"':
 		s, _ := o.text("text")
 		m.texts = append(m.texts, s)
 		o.take("content_type")
+	}
+	for _, name := range []string{"audio_asset_pointer", "video_container_asset_pointer"} { // of what was said aloud
+		if v := o.peek(name); v.Kind() == '{' {
+			if err := m.chatGPTPart(o.take(name), o.path(name)); err != nil {
+				return err
+			}
+		}
 	}
 	m.keep(o)
 	return nil

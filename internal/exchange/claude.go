@@ -38,9 +38,10 @@ func claudeConversation(o *object) (c *conversation, err error) {
 	if err := c.read(o, "chat_messages", claudeMessage); err != nil {
 		return nil, err
 	}
-	if c.time, c.timed, err = o.time("created_at"); err != nil {
+	if err := c.takeTime(o, "created_at"); err != nil {
 		return nil, err
 	}
+	c.takeModel(o)
 	var last string
 	for _, unit := range c.units {
 		c.tree = c.tree || unit[0].parent != ""
@@ -96,7 +97,7 @@ func claudeMessage(o *object) ([]message, error) {
 		}
 	}
 	o.take("index")
-	m.model = o.label("model")
+	m.model, m.finish = o.label("model"), o.label("stop_reason")
 	m.keepRest(o)
 	return append([]message{m}, results...), nil
 }
@@ -124,17 +125,7 @@ func fieldOf(o *object, name string) jsontext.Value {
 // claudeFiles takes what was sent along. What was read out of it has no place.
 func (m *message) claudeFiles(o *object, name string) error {
 	return o.objects(name, func(in *object) error {
-		uri := in.label("file_name", "file_uuid", "uuid", "id")
-		b := appendField(nil, "uri", quoted(uri))
-		if kind := in.label("file_type", "file_kind"); kind != "" {
-			b = appendField(b, "media_type", quoted(kind))
-		}
-		if size := in.peek("file_size"); size.Kind() == '0' && isCount(size) {
-			in.take("file_size")
-			b = appendField(b, "size", size)
-		}
-		m.attachments = append(m.attachments, closeObject(b))
-		m.keep(in)
+		m.attach(in, in.label("file_name", "file_uuid", "uuid", "id"), in.label("file_type", "file_kind"), "file_size")
 		return nil
 	})
 }

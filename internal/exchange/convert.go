@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -31,29 +32,38 @@ const maxThreads = 100_000
 // message that is refused: a turn never lacks some of its messages.
 type Converter struct {
 	// Session is the id of a conversation that has none itself: the file's name. Of several
-	// conversations in a file each gets its number, too.
+	// conversations in a file each gets the number of its element, too.
 	Session string
 	// Base dates what has no time: the first message of a file 1 µs after it.
 	Base transcript.Instant
-	// Take takes a turn, as it is published.
-	Take func(payload []byte) error
+	// Take takes turns that belong together, as they are published: of a conversation that is an element, all.
+	Take func(payloads [][]byte) error
+	// Misspelt is told of members that have no place and resemble those that have one, in an element; if it
+	// returns an error, the element is refused.
+	Misspelt func([]transcript.Misspelling) error
+	// Refuse tells of a conversation that is refused, of an element that has several.
+	Refuse func(err error)
 
 	// LeftOut is how many messages were not taken, because one before them was refused.
 	LeftOut int
 	// Empty is how many conversations and turns of them say nothing: no turn is made of these.
 	Empty int
 
-	messages      int // so far
-	conversations int
-	threads       map[string]*thread
-	order         []*thread
+	messages int // so far
+	spelt    spelling
+	threads  map[string]*thread
+	order    []*thread
 }
 
-// Add takes an element: JSON whose syntax is known to be good. several says that the file may have
-// more conversations than this one. Its error is a [*FormatError], or that of Take.
-func (c *Converter) Add(value jsontext.Value, several bool) (Kind, error) {
+// Add takes an element: JSON whose syntax is known to be good. number is that of the element where the file
+// may have more of them, 0 otherwise. Its error is a [*FormatError], or that of Take.
+func (c *Converter) Add(value jsontext.Value, number int) (Kind, error) {
+	session := c.Session
+	if number > 0 {
+		session = numbered(session, number)
+	}
 	if value.Kind() == '[' { // a conversation as an array, among others
-		return Converted, c.array(value, "", several)
+		return Converted, c.array(value, "", session)
 	}
 	o, err := objectOf(value, "")
 	if err != nil {
@@ -67,15 +77,19 @@ func (c *Converter) Add(value jsontext.Value, several bool) (Kind, error) {
 	f, single := recognise(o)
 	switch list := listOf(o); {
 	case f == nil && list != "":
-		return Converted, c.array(o.take(list), o.path(list), true)
+		return Converted, c.array(o.take(list), o.path(list), session)
 	case f == nil:
 		c.Cut()
 		return Unknown, ErrUnknown
 	case single:
 		return Converted, c.message(f, o)
 	}
-	return Converted, c.whole(f, o, several)
+	return Converted, c.whole(f, o, session)
 }
+
+// numbered is the session of one of several conversations. The number is that of its place, so that it stays
+// the same when others before it are corrected.
+func numbered(session string, number int) string { return fmt.Sprintf("%s-%d", session, number) }
 
 // listOf returns the member that is a list of conversations, "" when there is none.
 func listOf(o *object) string {
@@ -90,12 +104,13 @@ func listOf(o *object) string {
 }
 
 // whole takes a conversation that is an object.
-func (c *Converter) whole(f *format, o *object, several bool) error {
+func (c *Converter) whole(f *format, o *object, session string) error {
+	c.spell(o)
 	conv, err := f.conversation(o)
 	if err != nil {
 		return err
 	}
-	return c.conversation(conv, several)
+	return c.conversation(conv, session)
 }
 
 // Cut says that an element was refused of which nothing is known: it may have been a message of any conversation of
@@ -184,19 +199,29 @@ func checkOlder(in *object) error {
 	return nil
 }
 
-// array takes the messages of one conversation, or conversations.
-func (c *Converter) array(value jsontext.Value, at string, several bool) error {
+// array takes the messages of one conversation, or conversations: of these one that is refused leaves the others as they are.
+func (c *Converter) array(value jsontext.Value, at, session string) error {
 	conv := &conversation{}
 	conversations := 0
-	err := objects(value, at, func(o *object) error {
+	c.spelt.found = nil
+	err := objects(value, at, &c.spelt, func(o *object) error {
 		f, single := recognise(o)
-		switch {
-		case f != nil && !single && len(conv.units) == 0:
+		if conversations > 0 || f != nil && !single && len(conv.units) == 0 {
 			conversations++
-			return c.whole(f, o, true)
-		case f == nil || !single || conversations > 0:
+			err := error(refuse(o.at, "is no conversation that is known; expected is %s", known))
+			if f != nil && !single {
+				err = c.whole(f, o, numbered(session, conversations))
+			}
+			if refused := new(FormatError); errors.As(err, &refused) {
+				c.Refuse(err)
+				return nil
+			}
+			return err
+		}
+		if f == nil || !single {
 			return refuse(o.at, "is no message that is known; expected is %s", known)
 		}
+		o.absent = nil
 		msgs, err := f.message(o)
 		conv.add(msgs...)
 		return err
@@ -204,21 +229,18 @@ func (c *Converter) array(value jsontext.Value, at string, several bool) error {
 	if err != nil || conversations > 0 {
 		return err
 	}
-	return c.conversation(conv, several)
+	return c.conversation(conv, session)
 }
 
-// conversation takes a conversation whole.
-func (c *Converter) conversation(conv *conversation, several bool) error {
-	c.conversations++
-	session := conv.id
-	if session == "" || transcript.CheckSessionID(session) != nil {
-		session = c.Session
-		if several {
-			session = fmt.Sprintf("%s-%d", c.Session, c.conversations)
-		}
-		if conv.id != "" {
-			conv.extra = closeObject(appendField(openObject(conv.extra), "id", quoted(conv.id)))
-		}
+// conversation takes a conversation whole; session is what it is called when it has no id itself.
+func (c *Converter) conversation(conv *conversation, session string) error {
+	if err := c.tellMisspelt(); err != nil {
+		return err
+	}
+	if transcript.CheckSessionID(conv.id) == nil {
+		session = conv.id
+	} else if conv.id != "" {
+		conv.extra = closeObject(appendField(openObject(conv.extra), "id", quoted(conv.id)))
 	}
 	base := c.Base + transcript.Instant(c.messages) + 1
 	c.messages += len(conv.units)
@@ -233,12 +255,14 @@ func (c *Converter) conversation(conv *conversation, several bool) error {
 			c.Empty++
 		}
 	}
-	for _, t := range turns {
-		if err := c.Take(t.payload(session)); err != nil {
-			return err
-		}
+	if len(turns) == 0 {
+		return nil
 	}
-	return nil
+	payloads := make([][]byte, len(turns))
+	for i, t := range turns {
+		payloads[i] = t.payload(session)
+	}
+	return c.Take(payloads)
 }
 
 // openObject is an object to which members can be added; nil is one without any.
@@ -251,6 +275,7 @@ func openObject(v jsontext.Value) []byte {
 
 // turns makes turns of a conversation, whose first message is dated base if nothing says when it was.
 func (c *conversation) turns(session string, base transcript.Instant) ([]*turn, error) {
+	c.keepTime()
 	th := thread{session: session, extra: c.extra, time: c.time, timed: c.timed, ids: c.ids}
 	if c.tree {
 		return c.treeTurns(th, base)
@@ -285,14 +310,18 @@ func (c *Converter) message(f *format, o *object) error {
 		c.LeftOut++
 		return nil
 	}
+	c.spell(o)
 	msgs, err := f.message(o)
+	if err == nil {
+		err = c.tellMisspelt()
+	}
 	if err != nil {
 		c.LeftOut += th.cut()
 		return err
 	}
 	for _, m := range msgs {
 		if done := th.add(m, c.Base+transcript.Instant(c.messages)); done != nil {
-			if err := c.Take(done.payload(session)); err != nil {
+			if err := c.Take([][]byte{done.payload(session)}); err != nil {
 				return err
 			}
 		}
@@ -321,7 +350,7 @@ func (c *Converter) thread(session string) (*thread, error) {
 func (c *Converter) End() error {
 	for _, th := range c.order {
 		if done := th.end(); done != nil {
-			if err := c.Take(done.payload(th.session)); err != nil {
+			if err := c.Take([][]byte{done.payload(th.session)}); err != nil {
 				return err
 			}
 		}

@@ -50,7 +50,7 @@ func fold(msgs []message) *turn {
 			k := t.awaiting(m.result.id)
 			if k < 0 { // of a call that is not here
 				k = len(t.calls)
-				t.calls = append(t.calls, turnCall{call: call{id: m.result.id}})
+				t.calls = append(t.calls, turnCall{call: call{id: m.result.id, name: m.result.name}})
 			}
 			t.links[i] = []int{k}
 			t.calls[k].result = m.result.value

@@ -65,6 +65,53 @@ func recognise(o *object) (f *format, single bool) {
 	return nil, false
 }
 
+// wrappers are the members that have what was sent to an interface and what came back. In a batch
+// they are body, and the body of response.
+var wrappers = []string{"request", "body", "response"}
+
+// wrapped returns a wrapper, and the object around it if there is one; nil when there is none.
+func (o *object) wrapped(name string) (in, outer *object, err error) {
+	v := o.peek(name)
+	if v == nil || name == "body" && v.Kind() != '{' {
+		return nil, nil, nil
+	}
+	if in, err = o.inner(v, o.path(name)); err != nil {
+		return nil, nil, err
+	}
+	if name == "response" && in.peek("body").Kind() == '{' {
+		outer = in
+		in, err = outer.object("body")
+	}
+	return in, outer, err
+}
+
+// unwrap calls fn for the wrappers and the object, the answer last, and keeps of wrappers what has no place.
+func (o *object) unwrap(fn func(in *object) error) error {
+	for _, name := range wrappers {
+		if name == "response" {
+			if err := fn(o); err != nil {
+				return err
+			}
+		}
+		in, outer, err := o.wrapped(name)
+		if err == nil && in != nil {
+			o.take(name)
+			err = fn(in)
+		}
+		switch {
+		case err != nil:
+			return err
+		case in == nil:
+		case outer != nil:
+			outer.put("body", in.rest())
+			o.put(name, outer.rest())
+		default:
+			o.put(name, in.rest())
+		}
+	}
+	return nil
+}
+
 // read takes the messages of a member that is an array of them.
 func (c *conversation) read(o *object, name string, read func(o *object) ([]message, error)) error {
 	return o.objects(name, func(in *object) error {

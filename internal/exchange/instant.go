@@ -3,6 +3,7 @@ package exchange
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -21,11 +22,11 @@ const timeRule = "must be an RFC 3339 time or seconds since 1970, in the years 1
 // time takes the first of some members that is there, as a moment.
 func (o *object) time(names ...string) (t transcript.Instant, ok bool, err error) {
 	for _, name := range names {
-		v := o.take(name)
-		if v == nil {
+		v := o.peek(name)
+		if v == nil || string(v) == `""` || strings.Trim(string(v), `0."`) == "" { // 0 and no text say that the time is not known
 			continue
 		}
-		t, ok := instantOf(v)
+		t, ok := instantOf(o.take(name))
 		if !ok {
 			return 0, false, refuse(o.path(name), timeRule)
 		}
@@ -51,7 +52,7 @@ func instantOf(v jsontext.Value) (transcript.Instant, bool) {
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f < 0 {
+	if err != nil || f < 0 || strings.ContainsAny(text, "xX_") {
 		return 0, false
 	}
 	if f < milliseconds {

@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -49,7 +50,7 @@ func langChainConversation(o *object) (c *conversation, err error) {
 	if err := c.read(o, "messages", langChainMessage); err != nil {
 		return nil, err
 	}
-	if c.time, c.timed, err = o.time("created_at", "timestamp"); err != nil {
+	if err := c.takeTime(o, "created_at", "timestamp"); err != nil {
 		return nil, err
 	}
 	c.extra = o.rest()
@@ -72,7 +73,7 @@ func langChainMessage(o *object) ([]message, error) {
 		if !in.has("content") {
 			return nil, refuse(in.path("content"), "is missing: the result of the tool")
 		}
-		m.result = &result{id: in.label("tool_call_id"), value: resultOf(in.any("content"))}
+		m.result = &result{id: in.label("tool_call_id"), name: unquoteOr(in.peek("name")), value: resultOf(in.any("content"))}
 	} else {
 		if !in.has("content") {
 			return nil, refuse(in.path("content"), "is missing: what was said")
@@ -144,13 +145,22 @@ func withoutCalls(v jsontext.Value, in *object) (jsontext.Value, error) {
 	if v.Kind() != '[' || calls == nil || string(compact(calls)) == "[]" {
 		return v, nil
 	}
+	ids := map[string]bool{"": true}
+	if list, err := elements(calls, in.path("tool_calls")); err == nil {
+		for _, e := range list {
+			if o, err := objectOf(e, ""); err == nil {
+				ids[unquoteOr(o.peek("id"))] = true
+			}
+		}
+	}
 	list, err := elements(v, in.path("content"))
 	if err != nil {
 		return nil, err
 	}
 	kept := list[:0]
 	for _, e := range list {
-		if o, err := objectOf(e, ""); err == nil && o.label("type") == "tool_use" {
+		o, err := objectOf(e, "")
+		if err == nil && slices.Contains([]string{"tool_use", "tool_call", "function_call"}, unquoteOr(o.peek("type"))) && ids[o.label("call_id", "id")] {
 			continue
 		}
 		kept = append(kept, e)

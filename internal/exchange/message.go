@@ -69,6 +69,7 @@ type call struct {
 // result is what a tool answered.
 type result struct {
 	id    string // of the call; "" when the format does not say
+	name  string // of the tool; "" when the format does not say
 	value jsontext.Value
 }
 
@@ -95,6 +96,7 @@ type conversation struct {
 	id    string // "" when the export does not say
 	time  transcript.Instant
 	timed bool
+	since field          // the member that says the time
 	units [][]message    // messages of each element
 	ids   bool           // messages have ids, which are those of turns
 	tree  bool           // they have parents, too
@@ -105,3 +107,48 @@ type conversation struct {
 }
 
 func (c *conversation) add(msgs ...message) { c.units = append(c.units, msgs) }
+
+// takeTime takes when the conversation began.
+func (c *conversation) takeTime(o *object, names ...string) (err error) {
+	for _, name := range names {
+		if v := o.peek(name); v != nil {
+			c.since = field{name: name, value: v}
+			break
+		}
+	}
+	c.time, c.timed, err = o.time(names...)
+	return err
+}
+
+// keepTime keeps when the conversation began, where no message says that it began then.
+func (c *conversation) keepTime() {
+	other := false
+	for _, unit := range c.units {
+		for i := range unit {
+			if m := &unit[i]; m.timed && m.time == c.time {
+				return
+			} else if m.timed {
+				other = true
+			}
+		}
+	}
+	if c.timed && other {
+		c.extra = closeObject(appendField(openObject(c.extra), c.since.name, c.since.value))
+	}
+}
+
+// takeModel takes the model of all answers that do not say their own.
+func (c *conversation) takeModel(o *object) {
+	model := unquoteOr(o.peek("model"))
+	if model == "" {
+		return
+	}
+	for _, unit := range c.units {
+		for i := range unit {
+			if m := &unit[i]; m.role == assistant {
+				m.model = orElse(m.model, model)
+				o.take("model")
+			}
+		}
+	}
+}

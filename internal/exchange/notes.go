@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/afterword-io/afterword/transcript"
@@ -35,20 +37,16 @@ func (t *turn) note() jsontext.Value {
 	for _, f := range t.members {
 		b = appendField(b, f.name, f.value)
 	}
-	var meta []byte
-	for _, f := range t.meta {
-		if f.name == system && len(t.systems()) > 0 { // its texts are messages
+	meta := slices.Clone(t.meta)
+	for i := range meta {
+		if f := &meta[i]; f.name == system && len(t.systems()) > 0 { // its texts are messages
 			f.value = jsontext.Value("null")
 			if t.metaValue(system).Kind() == '[' {
 				f.value = jsontext.Value("[]")
 			}
 		}
-		meta = appendField(meta, f.name, f.value)
 	}
-	if meta != nil {
-		b = appendField(b, "meta", closeObject(meta))
-	}
-	return closeObject(b)
+	return closeObject(t.appendMeta(b, meta))
 }
 
 // isWhole reports whether what is noted of a turn is all of it.
@@ -125,7 +123,7 @@ func (t *turn) recall(note jsontext.Value) bool {
 		switch {
 		case f.used:
 		case f.name == "meta":
-			if f.value.Kind() != '{' || members(f.value, t.setMetaField) != nil {
+			if f.value.Kind() != '{' || t.openMeta(f.value) != nil {
 				return false
 			}
 		case f.name == "tool_calls":
@@ -189,6 +187,7 @@ func callOf(v jsontext.Value) (c turnCall, err error) {
 		return c, wrongKind("", "an object", v)
 	}
 	err = members(v, func(name string, value jsontext.Value) error {
+		c.order = append(c.order, name)
 		switch {
 		case name == "id" && value.Kind() == '"' && len(value) > 2:
 			c.id = unquote(value)

@@ -31,8 +31,8 @@ func hasItems(o *object) bool {
 			return true
 		}
 	}
-	for _, name := range []string{"request", "response"} {
-		if in, err := objectOf(o.peek(name), ""); err == nil && (in.has("input") || in.peek("output").Kind() == '[') {
+	for _, name := range wrappers {
+		if in, _, err := o.wrapped(name); err == nil && in != nil && (in.has("input") || in.peek("output").Kind() == '[') {
 			return true
 		}
 	}
@@ -54,6 +54,9 @@ var callItems = map[string]string{
 	"apply_patch_call": "operation", "computer_call": "action", "web_search_call": "action", "file_search_call": "queries", "code_interpreter_call": "code", "image_generation_call": "prompt",
 }
 
+// resultItems are items that have their result in themselves, with the member that says it.
+var resultItems = map[string]string{"mcp_call": "output", "file_search_call": "results", "code_interpreter_call": "outputs"}
+
 // otherItems are items that have no place.
 var otherItems = map[string]bool{
 	"reasoning": true, "compaction": true, "mcp_list_tools": true, "mcp_approval_request": true, "mcp_approval_response": true, "item_reference": true,
@@ -62,17 +65,7 @@ var otherItems = map[string]bool{
 func responsesConversation(o *object) (c *conversation, err error) {
 	c = &conversation{id: o.label("session_id", "conversation_id")}
 	c.takeNotes(o)
-	sources := []*object{o}
-	for _, name := range []string{"request", "response"} {
-		in, err := o.object(name)
-		if err != nil {
-			return nil, err
-		}
-		if in != nil {
-			sources = append(sources, in)
-		}
-	}
-	for _, in := range sources {
+	err = o.unwrap(func(in *object) error {
 		for _, text := range []struct{ name, role string }{{"instructions", system}, {"input", user}} {
 			if in.peek(text.name).Kind() == '"' {
 				c.add(message{role: text.role, texts: []string{unquote(in.take(text.name))}})
@@ -80,15 +73,13 @@ func responsesConversation(o *object) (c *conversation, err error) {
 		}
 		for _, name := range append([]string{"instructions"}, itemLists...) {
 			if err := c.read(in, name, responsesMessage); err != nil {
-				return nil, err
+				return err
 			}
 		}
-		if err := c.describe(in); err != nil {
-			return nil, err
-		}
-		if in != o {
-			o.put(in.at[1:], in.rest())
-		}
+		return c.describe(in)
+	})
+	if err != nil {
+		return nil, err
 	}
 	if c.id == "" {
 		if in, _ := objectOf(o.peek("conversation"), ""); in != nil {
@@ -165,14 +156,17 @@ func responsesMessage(o *object) ([]message, error) {
 		if c.name == "" {
 			c.name = kind
 		}
-		if kind == "mcp_call" {
-			if out := o.take("output"); out != nil {
-				c.more = append(c.more, field{name: "result", value: out})
-			}
-		}
 		m.takeStatus(o)
-		c.more = append(c.more, o.left()...)
+		if kind == "image_generation_call" && o.peek("result").Kind() == '"' {
+			uri, media := o.data("result", "image/"+orElse(unquoteOr(o.peek("output_format")), "png"))
+			m.attachments = []jsontext.Value{closeObject(appendField(appendField(nil, "uri", quoted(uri)), "media_type", quoted(media)))}
+		}
+		out := o.take(resultItems[kind])
+		c.more = o.left()
 		m.calls = []call{c}
+		if out != nil {
+			return []message{m, {role: tool, result: &result{id: c.id, value: out}}}, nil
+		}
 	case isResult(kind):
 		m.role = tool
 		if !o.has("output") {

@@ -18,15 +18,21 @@ const testBase = transcript.Instant(1_700_000_000_000_000)
 // convert makes turns of the elements of a file, each valid as a publisher would send it.
 func convert(t testing.TB, several bool, elements ...string) (payloads []string) {
 	t.Helper()
-	c := &Converter{Session: "file", Base: testBase, Take: func(p []byte) error {
-		payloads = append(payloads, string(p))
+	c := &Converter{Session: "file", Base: testBase, Take: func(list [][]byte) error {
+		for _, p := range list {
+			payloads = append(payloads, string(p))
+		}
 		return nil
 	}}
-	for _, e := range elements {
+	for i, e := range elements {
 		if err := checkValue([]byte(e)); err != nil {
 			t.Fatalf("%v: %s", err, e)
 		}
-		kind, err := c.Add(jsontext.Value(e), several)
+		number := 0
+		if several {
+			number = i + 1
+		}
+		kind, err := c.Add(jsontext.Value(e), number)
 		if err != nil || kind != Converted {
 			t.Fatalf("kind %d: %v: %s", kind, err, e)
 		}

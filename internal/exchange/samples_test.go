@@ -100,6 +100,38 @@ var samples = map[string]struct {
 		{`{"id":"u2"`, `"user":"second"`, `"assistant":"two"`, `"parent":""`, `"2023-11-14T22:13:23.000000+00:00"`},
 		{`{"id":"u3"`, `"user":"third"`, `"assistant":"three"`, `"parent":"u2"`},
 	}},
+	"chatgpt: files, sounds, pages and what is hidden": {[]string{`{"id":"g3","create_time":1700000000,"mapping":{
+		"u1":{"id":"u1","message":{"id":"m1","author":{"role":"user"},"create_time":1700000001,"weight":0.0,"content":{"content_type":"multimodal_text","parts":[{"content_type":"image_asset_pointer","asset_pointer":"file-service://file-a"},
+			{"content_type":"real_time_user_audio_video_asset_pointer","audio_asset_pointer":{"content_type":"audio_asset_pointer","asset_pointer":"sediment://s","size_bytes":5}},{"content_type":"audio_transcription","text":"read","direction":"in"}]},
+			"metadata":{"attachments":[{"id":"file-a","name":"a.png","size":7},{"id":"file-b","name":"b.pdf","size":9,"mime_type":"application/pdf"}]}},"parent":null},
+		"a1":{"id":"a1","message":{"author":{"role":"assistant"},"create_time":1700000002,"content":{"content_type":"code","text":"go"},"recipient":"browser"},"parent":"u1"},
+		"t1":{"id":"t1","message":{"author":{"role":"tool","name":"browser"},"create_time":1700000003,"content":{"content_type":"tether_browsing_display","result":"# page"}},"parent":"a1"},
+		"t2":{"id":"t2","message":{"author":{"role":"tool","name":"browser"},"create_time":1700000004,"content":{"content_type":"tether_quote","url":"https://example.com","text":"quoted"}},"parent":"t1"},
+		"t3":{"id":"t3","message":{"author":{"role":"tool","name":"draw"},"create_time":1700000005,"content":{"content_type":"multimodal_text","parts":[{"content_type":"image_asset_pointer","asset_pointer":"sediment://i"}]}},"parent":"t2"},
+		"a2":{"id":"a2","message":{"author":{"role":"assistant"},"create_time":1700000006,"end_turn":true,"weight":1.0,"content":{"content_type":"text","parts":["done"]}},"parent":"t3"}}}`}, true, [][]string{
+		{`{"id":"u1"`, `"user":"read"`, `"assistant":"done"`, `"attachments":[{"uri":"file-service://file-a"},{"uri":"sediment://s","size":5},{"uri":"file-b","media_type":"application/pdf","size":9},{"uri":"sediment://i"}]`, `"weight":0.0`, `"id":"m1"`, `"name":"b.pdf"`, `"name":"a.png"`, `"create_time":1700000000}`,
+			`"tool_calls":[{"name":"browser","arguments":"go","result":"# page"},{"name":"browser","result":"quoted"},{"name":"draw","result":""}]`, `"url":"https://example.com"`, `"timestamp":"2023-11-14T22:13:21.000000+00:00"`},
+	}},
+	"claude: a model, a reason and no time": {[]string{`{"uuid":"k2","created_at":"2023-11-14T22:13:20Z","model":"m","chat_messages":[{"uuid":"h1","sender":"human","text":"a","created_at":0},{"uuid":"r1","sender":"assistant","text":"b","stop_reason":"max_tokens","created_at":""}]}`}, true, [][]string{
+		{`{"id":"h1"`, `"model":"m"`, `"finish_reason":"max_tokens"`, `"timestamp":"2023-11-14T22:13:20.000000+00:00"`},
+	}},
+	"lines of batches": {[]string{`{"custom_id":"r1","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"a"}]}}`,
+		`{"id":"b1","custom_id":"r1","response":{"status_code":200,"request_id":"q","body":{"id":"c1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}},"error":null}`,
+		`{"custom_id":"r2","url":"/v1/responses","body":{"model":"m","input":"c"}}`, `{"id":"b2","custom_id":"r2","response":{"status_code":200,"body":{"id":"resp_1","object":"response","model":"m","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"d"}]}]}}}`}, true, [][]string{
+		{`"session_id":"file-1"`, `"user":"a"`, `"custom_id":"r1"`}, {`"session_id":"b1"`, `"assistant":"b"`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`, `"finish_reason":"stop"`, `"status_code":200`, `"id":"c1"`},
+		{`"session_id":"file-3"`, `"user":"c"`}, {`"session_id":"b2"`, `"assistant":"d"`, `"model":"m"`, `"id":"resp_1"`},
+	}},
+	"an answer that was spoken": {[]string{`[{"role":"user","content":"a"},{"role":"assistant","content":null,"audio":{"id":"au","transcript":" said ","data":"AAAA"}},{"role":"tool","name":"f","tool_call_id":"c9","content":"r"}]`}, false, [][]string{
+		{`"user":"a"`, `"assistant":" said "`, `"data":"AAAA"`, `"tool_calls":[{"id":"c9","name":"f","result":"r"}]`},
+	}},
+	"langchain: calls in the content, too": {[]string{`[{"type":"human","content":"a"},{"type":"ai","content":[{"type":"text","text":"b"},{"type":"tool_call","id":"c1","name":"f","args":{"x":1}},{"type":"function_call","call_id":"c1","name":"f","arguments":"{}"},{"type":"tool_use","id":"c2","name":"g","input":{}}],"tool_calls":[{"id":"c1","name":"f","args":{"x":1}}]}]`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"tool_calls":[{"id":"c2","name":"g","arguments":{}},{"id":"c1","name":"f","arguments":{"x":1}}]`},
+	}},
+	"responses: items that have their results": {[]string{`{"id":"resp_3","input":"a","output":[{"type":"file_search_call","id":"c1","queries":["q"],"results":[{"text":"found"}]},{"type":"code_interpreter_call","id":"c2","code":"1","outputs":[{"type":"logs","logs":"1"}]},{"type":"mcp_call","id":"c3","name":"f","arguments":"{}","output":"o"},
+		{"type":"image_generation_call","id":"c4","output_format":"webp","result":"AAAA"}]}`}, false, [][]string{
+		{`"tool_calls":[{"id":"c1","name":"file_search_call","arguments":["q"],"result":[{"text":"found"}]},{"id":"c2","name":"code_interpreter_call","arguments":"1","result":[{"type":"logs","logs":"1"}]},{"id":"c3","name":"f","arguments":"{}","result":"o"},{"id":"c4","name":"image_generation_call","output_format":"webp"}]`,
+			`"attachments":[{"uri":"data:image/webp;base64,AAAA","media_type":"image/webp"}]`},
+	}},
 	"langchain chat messages": {[]string{`[{"type":"chat","data":{"content":"a","role":"user","type":"chat"}},{"type":"AIMessageChunk","data":{"content":"b","type":"AIMessageChunk","tool_call_chunks":[]}}]`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"b"`},
 	}},
@@ -181,9 +213,12 @@ func TestRefuses(t *testing.T) {
 		`{"output":[{"type":"secret_item"}]}`:                                                                          "/output/0/type is no item that is known",
 		`{"foo":"secret"}`:                                                                                             "it is not recognised; expected is a turn",
 		`"secret"`:                                                                                                     "it is not recognised",
+		`{"mapping":{"` + strings.Repeat("secret", 20) + `":7}}`:                                                       "/mapping/… must be an object",
+		`[{"role":"user","content":"a","timestamp":"0x1p9"}]`:                                                          "/0/timestamp must be an RFC 3339 time",
+		`{"request":{"messages":[{"role":"user","content":"a"}]},"response":"secret"}`:                                 "/response must be an object, not a string",
 	} {
-		c := &Converter{Session: "file", Take: func(p []byte) error { t.Errorf("%s gives %s", element, p); return nil }}
-		_, err := c.Add(jsontext.Value(element), false)
+		c := &Converter{Session: "file", Take: func(p [][]byte) error { t.Errorf("%s gives %s", element, p); return nil }}
+		_, err := c.Add(jsontext.Value(element), 0)
 		var refused *FormatError
 		if !errors.As(err, &refused) || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", element, err)
@@ -196,12 +231,12 @@ func TestRefuses(t *testing.T) {
 func TestRefusedMessageEndsItsConversation(t *testing.T) {
 	const good = `{"role":"assistant","content":"b2"}`
 	read := func(third string) (taken []string, c *Converter) {
-		c = &Converter{Session: "file", Take: func(p []byte) error { taken = append(taken, string(p)); return nil }}
-		for _, e := range []string{
+		c = &Converter{Session: "file", Take: func(p [][]byte) error { taken = append(taken, string(p[0])); return nil }}
+		for i, e := range []string{
 			`{"role":"user","content":"a1"}`, `{"role":"assistant","content":"b1"}`, `{"role":"user","content":"a2"}`, third, `{"role":"assistant","content":"c2"}`,
 			`{"role":"user","content":"a3"}`, `{"role":"user","content":"x","session_id":"other"}`, `{"conversations":[{"from":"human","value":"whole"}]}`,
 		} {
-			if _, err := c.Add(jsontext.Value(e), true); (err != nil) != (e == third && third != good) {
+			if _, err := c.Add(jsontext.Value(e), i+1); (err != nil) != (e == third && third != good) {
 				t.Errorf("%s: %v", e, err)
 			}
 		}
@@ -224,14 +259,68 @@ func TestRefusedMessageEndsItsConversation(t *testing.T) {
 	}
 }
 
+// A conversation of a list that is refused leaves the others, with the names that they have when it is corrected.
+func TestRefusedConversationLeavesOthers(t *testing.T) {
+	read := func(role string) (taken, refused []string) {
+		c := &Converter{Session: "file", Refuse: func(err error) { refused = append(refused, err.Error()) }, Take: func(list [][]byte) error {
+			taken = append(taken, string(list[0]))
+			return nil
+		}}
+		for i, e := range []string{
+			`{"data":[{"messages":[{"role":"user","content":"a"}]},{"messages":[{"role":"` + role + `","content":"b"}]},{"messages":[{"role":"user","content":"c"}]}]}`,
+			`{"messages":[{"role":"` + role + `","content":"d"}]}`, `{"messages":[{"role":"user","content":"e"}]}`,
+		} {
+			if _, err := c.Add(jsontext.Value(e), i+1); err != nil {
+				refused = append(refused, err.Error())
+			}
+		}
+		return taken, refused
+	}
+	whole, none := read("user")
+	taken, refused := read("nobody")
+	if len(whole) != 5 || len(none) != 0 || len(taken) != 3 || len(refused) != 2 || !strings.HasPrefix(refused[0], "/data/1/messages/0/role is no role") {
+		t.Fatalf("%q %q %q %q", whole, none, taken, refused)
+	}
+	session := func(p string) string { return p[:strings.Index(p, ",")] }
+	for i, k := range []int{0, 2, 4} {
+		if session(taken[i]) != session(whole[k]) {
+			t.Errorf("%s is called otherwise than %s", taken[i], whole[k])
+		}
+	}
+}
+
+// Members that have no place and resemble those that have one are told, in each format and wherever they are.
+func TestMisspelt(t *testing.T) {
+	for element, want := range map[string]string{
+		`{"messages":[{"role":"assistant","content":"x","toolCalls":[],"annotations":[1]}],"object":"x"}`:                                         "toolCalls tool_calls",
+		`{"uuid":"s","chat_messages":[{"sender":"human","text":"x","attachmnets":[{}],"updated_at":"2024-01-01T00:00:00Z"}]}`:                     "attachmnets attachments",
+		`{"mapping":{"a":{"message":{"author":{"role":"user"},"content":{"content_type":"text","parts":["x"]},"create_tim":5,"update_time":6}}}}`: "create_tim create_time",
+		`{"conversations":[{"from":"human","value":"x","weight":1}],"sytem":"S","tools":[]}`:                                                      "sytem system",
+		`{"type":"human","data":{"content":"h","aditional_kwargs":{"x":1},"example":false}}`:                                                      "aditional_kwargs additional_kwargs",
+		`{"output":[{"type":"function_call","cal_id":"x","name":"f","arguments":"{}","status":"completed"}]}`:                                     "cal_id call_id",
+		`[{"role":"user","content":"x","tmestamp":5}]`:                                                                                            "tmestamp timestamp",
+	} {
+		var found []string
+		c := &Converter{Session: "file", Take: func([][]byte) error { return nil }, Misspelt: func(list []transcript.Misspelling) error {
+			for _, m := range list {
+				found = append(found, m.Member+" "+m.Meant)
+			}
+			return nil
+		}}
+		if _, err := c.Add(jsontext.Value(element), 0); err != nil || strings.Join(found, ", ") != want {
+			t.Errorf("%s: %q: %v", element, found, err)
+		}
+	}
+}
+
 // What says nothing is counted.
 func TestEmpty(t *testing.T) {
-	c := &Converter{Session: "file", Take: func(p []byte) error { t.Errorf("%s", p); return nil }}
+	c := &Converter{Session: "file", Take: func(p [][]byte) error { t.Errorf("%s", p); return nil }}
 	for _, e := range []string{
 		`{"messages":[]}`, `{"mapping":{}}`, `{"chat_messages":[]}`, `{"conversations":[]}`, `{"messages":[{"role":"user","content":""}]}`,
 		`{"id":"g","mapping":{"a":{"message":{"author":{"role":"user"},"content":{"content_type":"text","parts":[]}}}}}`, `{"role":"user","content":""}`,
 	} {
-		if kind, err := c.Add(jsontext.Value(e), true); err != nil || kind != Converted {
+		if kind, err := c.Add(jsontext.Value(e), 1); err != nil || kind != Converted {
 			t.Errorf("%s: kind %d: %v", e, kind, err)
 		}
 	}

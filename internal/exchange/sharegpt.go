@@ -49,9 +49,10 @@ func shareGPTConversation(o *object) (c *conversation, err error) {
 			return nil, err
 		}
 	}
-	if c.time, c.timed, err = o.time("created_at", "create_time", "timestamp"); err != nil {
+	if err := c.takeTime(o, "created_at", "create_time", "timestamp"); err != nil {
 		return nil, err
 	}
+	c.takeModel(o)
 	c.extra = o.rest()
 	return c, nil
 }

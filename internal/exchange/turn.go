@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,16 +23,39 @@ type turn struct {
 	links     [][]int // of each message of which it was folded, the calls that it makes or answers
 	members   []field // others, by their names, without meta
 	meta      []field // members of meta
+	bare      bool    // meta is there without members
 }
 
 // turnCall is a tool call of a turn.
 type turnCall struct {
 	call
 	result jsontext.Value // nil when there is none
+	order  []string       // names of its members, as they came
 }
 
 func (t *turn) set(name string, value jsontext.Value) {
 	t.members = append(t.members, field{name: name, value: value})
+}
+
+// appendMeta appends meta with these members.
+func (t *turn) appendMeta(b []byte, list []field) []byte {
+	if len(list) == 0 && !t.bare {
+		return b
+	}
+	var meta []byte
+	for _, f := range list {
+		meta = appendField(meta, f.name, f.value)
+	}
+	return appendField(b, "meta", orEmpty(meta))
+}
+
+// openMeta takes meta as it is.
+func (t *turn) openMeta(v jsontext.Value) error {
+	t.bare = true
+	return members(v, func(name string, value jsontext.Value) error {
+		t.setMeta(name, value)
+		return nil
+	})
 }
 
 func (t *turn) setMeta(name string, value jsontext.Value) {
@@ -71,14 +95,7 @@ func (t *turn) close(b []byte) []byte {
 	for _, f := range t.members {
 		b = appendField(b, f.name, f.value)
 	}
-	var meta []byte
-	for _, f := range t.meta {
-		meta = appendField(meta, f.name, f.value)
-	}
-	if meta != nil {
-		b = appendField(b, "meta", closeObject(meta))
-	}
-	return closeObject(b)
+	return closeObject(t.appendMeta(b, t.meta))
 }
 
 func (t *turn) toolCalls() jsontext.Value {
@@ -93,22 +110,32 @@ func (t *turn) toolCalls() jsontext.Value {
 }
 
 func (c *turnCall) object() jsontext.Value {
-	var b []byte
+	var list []field
 	if c.id != "" {
-		b = appendField(b, "id", quoted(c.id))
+		list = append(list, field{name: "id", value: quoted(c.id)})
 	}
 	if c.name != "" {
-		b = appendField(b, "name", quoted(c.name))
+		list = append(list, field{name: "name", value: quoted(c.name)})
 	}
 	if c.arguments != nil {
-		b = appendField(b, "arguments", c.arguments)
+		list = append(list, field{name: "arguments", value: c.arguments})
 	}
 	if c.result != nil {
-		b = appendField(b, "result", c.result)
+		list = append(list, field{name: "result", value: c.result})
 	}
-	for _, f := range c.more {
+	list = append(list, c.more...)
+	slices.SortStableFunc(list, func(a, b field) int {
+		return slices.Index(c.order, a.name) - slices.Index(c.order, b.name)
+	})
+	b := []byte(nil)
+	for _, f := range list {
 		b = appendField(b, f.name, f.value)
 	}
+	return orEmpty(b)
+}
+
+// orEmpty closes an object, which may have no members.
+func orEmpty(b []byte) jsontext.Value {
 	if b == nil {
 		return jsontext.Value("{}")
 	}

@@ -29,7 +29,7 @@ func openTurn(value jsontext.Value) (*turn, error) {
 		switch f.name {
 		case "session_id", "id", "timestamp", "user", "assistant", "status":
 		case "meta":
-			if err = members(f.value, t.setMetaField); err != nil {
+			if err = t.openMeta(f.value); err != nil {
 				return nil, err
 			}
 		case "tool_calls":
@@ -52,11 +52,6 @@ func openTurn(value jsontext.Value) (*turn, error) {
 		}
 	}
 	return t, nil
-}
-
-func (t *turn) setMetaField(name string, value jsontext.Value) error {
-	t.setMeta(name, value)
-	return nil
 }
 
 // messages tells a turn as messages, whose ids are made from that of the turn: the one that opens it has the same.

@@ -71,8 +71,19 @@ type field struct {
 
 // object is a JSON object whose members are taken one by one; what is left has no place.
 type object struct {
-	at   string
-	list []field
+	at     string
+	list   []field
+	absent []string  // members that were looked for
+	spelt  *spelling // nil where nothing is made of what is left
+}
+
+// inner reads an object in this one.
+func (o *object) inner(v jsontext.Value, at string) (*object, error) {
+	in, err := objectOf(v, at)
+	if err == nil {
+		in.spelt = o.spelt
+	}
+	return in, err
 }
 
 // objectOf reads an object whose syntax is known to be good.
@@ -131,7 +142,7 @@ func elements(v jsontext.Value, at string) (list []jsontext.Value, err error) {
 }
 
 // objects calls fn for each element of an array of objects.
-func objects(v jsontext.Value, at string, fn func(in *object) error) error {
+func objects(v jsontext.Value, at string, spelt *spelling, fn func(in *object) error) error {
 	list, err := elements(v, at)
 	if err != nil {
 		return err
@@ -139,6 +150,7 @@ func objects(v jsontext.Value, at string, fn func(in *object) error) error {
 	for i, e := range list {
 		in, err := objectOf(e, index(at, i))
 		if err == nil {
+			in.spelt = spelt
 			err = fn(in)
 		}
 		if err != nil {
@@ -178,15 +190,22 @@ func (o *object) has(name string) bool {
 			return true
 		}
 	}
+	o.absent = append(o.absent, name)
 	return false
 }
 
 // find returns a member that was not taken; nil when there is none.
 func (o *object) find(name string) *field {
+	there := false
 	for i := range o.list {
-		if f := &o.list[i]; f.name == name && !f.used {
-			return f
+		if f := &o.list[i]; f.name == name {
+			if there = true; !f.used {
+				return f
+			}
 		}
+	}
+	if !there {
+		o.absent = append(o.absent, name)
 	}
 	return nil
 }
@@ -217,9 +236,19 @@ func (o *object) take(name string) jsontext.Value {
 	return nil
 }
 
+// takeIf takes a member that says a text that is known.
+func (o *object) takeIf(name, text string) {
+	if unquoteOr(o.peek(name)) == text {
+		o.take(name)
+	}
+}
+
 // put gives the object a member that has no place; nil is none.
 func (o *object) put(name string, v jsontext.Value) {
 	if v != nil {
+		if o.find(name) != nil {
+			name = "its_" + name
+		}
 		o.list = append(o.list, field{name: name, value: v})
 	}
 }
@@ -228,6 +257,10 @@ func (o *object) path(name string) string { return under(o.at, name) }
 
 // under is the JSON pointer of a member.
 func under(at, name string) string {
+	const most = 64 // ids that stand in the place of names are no longer
+	if len(name) > most {
+		name = "…"
+	}
 	return at + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
 }
 
@@ -262,7 +295,7 @@ func (o *object) object(name string) (*object, error) {
 	if v == nil {
 		return nil, nil
 	}
-	return objectOf(v, o.path(name))
+	return o.inner(v, o.path(name))
 }
 
 // objects takes a member that is an array of objects and calls fn for each; for none when it is absent or null.
@@ -271,14 +304,19 @@ func (o *object) objects(name string, fn func(in *object) error) error {
 	if v == nil {
 		return nil
 	}
-	return objects(v, o.path(name), fn)
+	return objects(v, o.path(name), o.spelt, fn)
 }
 
 // rest is what was not taken, as an object; nil when that is nothing that says anything.
 func (o *object) rest() jsontext.Value {
 	var b []byte
 	for i := range o.list {
-		if f := &o.list[i]; !f.used && !empty(f.value) {
+		f := &o.list[i]
+		if f.used {
+			continue
+		}
+		o.spelt.check(f.name, o.absent)
+		if !empty(f.value) {
 			b = appendField(b, f.name, f.value)
 		}
 	}
