@@ -62,9 +62,11 @@ const (
 // HistoryConfig says where histories are. The zero value of every member means
 // its default, or that there is no such source.
 type HistoryConfig struct {
-	Redis  *Redis // nil means no cache
-	File   Reader // the transcript store; nil on a machine without the files
-	Stream Reader // the session's subject in the stream
+	Redis *Redis // nil means no cache
+	File  Reader // the transcript store; nil on a machine without the files
+	// Stream is the session's subject in the stream. If it has a method Newest, as the reader of package consumer
+	// has, what Redis holds of a session that this process has not read before is compared with it.
+	Stream Reader
 	// Pending is overlaid on what was found.
 	Pending PendingTurns
 	// Trust says of a session how far Redis can be believed, as [Shared.Trust] does; it must
@@ -129,6 +131,7 @@ type Result struct {
 type History struct {
 	cfg          HistoryConfig
 	file, stream *boundedReader // nil when there is none
+	newest       newestReader   // the stream, if it tells the newest event of a session
 	repopulate   *repopulation  // nil without Redis
 	counters     historyCounters
 }
@@ -145,6 +148,7 @@ func NewHistory(cfg HistoryConfig) (*History, error) {
 	}
 	if cfg.Stream != nil {
 		h.stream = newBoundedReader(cfg.Stream, cfg.StreamTimeout, cfg.MaxReads)
+		h.newest, _ = cfg.Stream.(newestReader)
 	}
 	if cfg.Redis != nil {
 		h.repopulate = newRepopulation(cfg.Redis, cfg.MaxRepopulate)
@@ -314,10 +318,24 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		want = h.cfg.Redis.Limit() // what goes into Redis is whole
 	}
 	if ask && trust == Trusted {
-		rec, hit, err := h.cfg.Redis.Recent(ctx, session)
+		rec, known, hit, err := h.cfg.Redis.recent(ctx, session)
 		switch {
 		case hit && h.trust(session) == Trusted: // as it was before: a new connection may be to another server
-			return found{recent: rec, source: FromRedis, degraded: rec.Partial, lasting: true}
+			cached := found{recent: rec, source: FromRedis, degraded: rec.Partial, lasting: true}
+			if h.proven(ctx, session, &rec, known) {
+				h.cfg.Redis.know(session, rec.Version)
+				return cached
+			}
+			h.cfg.Redis.counters.add(OpRead, Unproven)
+			f = h.elsewhere(ctx, session, want, trust, cacheable, missed, f)
+			switch {
+			case f.source == FromNone: // better than nothing
+				cached.degraded = true
+				return cached
+			case f.degraded && showsAll(&rec, f.recent.Turns): // and has turns that are missing there
+				return cached
+			}
+			return f
 		case hit:
 			trust = Refused
 			h.cfg.Redis.counters.add(OpRead, Behind)
@@ -332,7 +350,12 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		h.cfg.Redis.counters.add(OpRead, Behind)
 		f.degraded = trust == Silent
 	}
+	return h.elsewhere(ctx, session, want, trust, cacheable, missed, f)
+}
 
+// elsewhere goes on after Redis: f is what is known up to there. missed says that Redis does not have the session, or not
+// as it should.
+func (h *History) elsewhere(ctx context.Context, session string, want int, trust Trust, cacheable, missed bool, f found) found {
 	fallbacks := [...]struct {
 		reader *boundedReader
 		source Source
@@ -343,7 +366,7 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 	unknown := false                 // files that lack turns do not have the session, and no other source has said that there is none
 	for _, b := range fallbacks {
 		if trust == Doubted && b.source == FromStream { // it is NATS that says nothing
-			rec, hit, err := h.cfg.Redis.Recent(ctx, session)
+			rec, _, hit, err := h.cfg.Redis.recent(ctx, session)
 			if hit {
 				return found{recent: rec, source: FromRedis, degraded: true}
 			}

@@ -163,14 +163,24 @@ func (r *Redis) background(ask func(context.Context) error) func(context.Context
 // only when Redis has answered that it holds nothing, or when the session is not
 // [Cacheable]. [ErrForged], [ErrOlder] and [ErrCorrupt] say that it holds what is not to be used.
 func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Recent, hit bool, err error) {
+	rec, _, hit, err = r.recent(ctx, session)
+	if hit {
+		r.know(session, rec.Version)
+	}
+	return rec, hit, err
+}
+
+// recent is Recent, but it does not note what it finds. known says that something was known of the session, and
+// this is not older.
+func (r *Redis) recent(ctx context.Context, session string) (rec transcript.Recent, known, hit bool, err error) {
 	if !Cacheable(session) {
 		r.counters.add(OpRead, Skipped)
-		return transcript.Recent{}, false, nil
+		return transcript.Recent{}, false, false, nil
 	}
 	key := r.key.Load()
 	if key == nil {
 		r.count(OpRead, ErrNoKey)
-		return transcript.Recent{}, false, ErrNoKey
+		return transcript.Recent{}, false, false, ErrNoKey
 	}
 	var fields []any
 	if r.Up() { // an open breaker says so at once
@@ -187,37 +197,39 @@ func (r *Redis) Recent(ctx context.Context, session string) (rec transcript.Rece
 		r.warnForged(session)
 	case err == nil && fields[0] == nil && fields[1] == nil && fields[2] == nil:
 		r.counters.add(OpRead, Miss)
-		return transcript.Recent{}, false, nil
+		return transcript.Recent{}, false, false, nil
 	case err == nil:
-		rec, err = r.verified(session, fields, *key)
+		rec, known, err = r.verified(session, fields, *key)
 	}
 	r.count(OpRead, err)
 	if err != nil {
-		return transcript.Recent{}, false, wrap("read history from Redis", err)
+		return transcript.Recent{}, false, false, wrap("read history from Redis", err)
 	}
 	if over := len(rec.Turns) - r.cfg.Limit; over > 0 {
 		rec.Turns = rec.Turns[over:]
 	}
 	rec.More = len(rec.Turns) == r.cfg.Limit
-	return rec, true, nil
+	return rec, known, true, nil
 }
 
-// verified is what Redis holds of a session, if it is genuine.
-func (r *Redis) verified(session string, fields []any, key []byte) (transcript.Recent, error) {
+// verified is what Redis holds of a session, if it is genuine. known is as in recent.
+func (r *Redis) verified(session string, fields []any, key []byte) (rec transcript.Recent, known bool, err error) {
 	var text [3]string
 	for i := range text {
 		text[i], _ = fields[i].(string) // absent is as good as empty: neither is signed
 	}
-	rec, err := decodeEntry(session, text[0], text[1], text[2], key)
-	switch known, ok := r.seen.Get(session); {
-	case errors.Is(err, ErrForged):
+	rec, err = decodeEntry(session, text[0], text[1], text[2], key)
+	if errors.Is(err, ErrForged) {
 		r.warnForged(session)
-	case err == nil && ok && rec.Version.Compare(known) < 0:
-		return transcript.Recent{}, ErrOlder
-	case err == nil:
-		r.seen.Add(session, rec.Version)
 	}
-	return rec, err
+	if err != nil {
+		return rec, false, err
+	}
+	seen, known := r.seen.Get(session)
+	if known && rec.Version.Compare(seen) < 0 {
+		return transcript.Recent{}, true, ErrOlder
+	}
+	return rec, known, nil
 }
 
 func (r *Redis) warnForged(session string) {

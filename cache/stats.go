@@ -26,6 +26,7 @@ const (
 	Corrupt     Outcome = "corrupt"     // what Redis holds does not parse
 	Forged      Outcome = "forged"      // what Redis holds is not signed with the key: no hit
 	Older       Outcome = "older"       // what Redis holds is older than what was known: no hit
+	Unproven    Outcome = "unproven"    // what Redis holds does not show the newest event of the stream: no hit
 	Behind      Outcome = "behind"      // not asked: Redis is, or may be, behind with the session
 	Timeout     Outcome = "timeout"     // no answer in time
 	Unavailable Outcome = "unavailable" // not asked, the breaker is open or Redis stalls
@@ -34,7 +35,7 @@ const (
 
 var (
 	ops      = [...]Op{OpRead, OpWrite, OpForget, OpPing}
-	outcomes = [...]Outcome{OK, Miss, Newer, TooLarge, Skipped, Corrupt, Forged, Older, Behind, Timeout, Unavailable, Failed}
+	outcomes = [...]Outcome{OK, Miss, Newer, TooLarge, Skipped, Corrupt, Forged, Older, Unproven, Behind, Timeout, Unavailable, Failed}
 )
 
 // Count is how often an operation ended in one way.

@@ -126,7 +126,7 @@ func (r *Redis) fakes(ctx context.Context, batch []encoded, results []written, k
 			results[i].err = err
 			continue
 		}
-		if _, err := r.verified(batch[i].session, fields, key); errors.Is(err, ErrForged) || errors.Is(err, ErrCorrupt) {
+		if _, _, err := r.verified(batch[i].session, fields, key); errors.Is(err, ErrForged) || errors.Is(err, ErrCorrupt) {
 			r.count(OpRead, err)
 			fakes[i], _ = fields[2].(string)
 		}

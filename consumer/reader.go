@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -236,20 +237,48 @@ func (r *StreamReader) turns(ctx context.Context, session string, held *transcri
 	return turns, first, err
 }
 
+// Newest returns the newest event of a session in the stream, in one request. It is [transcript.ErrNoSession] when
+// there is none.
+func (r *StreamReader) Newest(ctx context.Context, session string) (transcript.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.request)
+	defer cancel()
+	s, err := r.handle(ctx)
+	if err != nil {
+		return transcript.Snapshot{}, err
+	}
+	m, err := (*s).GetLastMsgForSubject(ctx, stream.TurnSubject(session))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return transcript.Snapshot{}, transcript.ErrNoSession
+	case err != nil:
+		r.stream.Store(nil)
+		return transcript.Snapshot{}, stream.ReadError(stream.Turns, err)
+	}
+	return transcript.Decode(m.Data, math.MaxInt)
+}
+
+// handle is the stream, looked up once.
+func (r *StreamReader) handle(ctx context.Context) (*jetstream.Stream, error) {
+	if s := r.stream.Load(); s != nil {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.request)
+	defer cancel()
+	s, err := r.js.Stream(ctx, stream.Turns)
+	if err != nil {
+		return nil, stream.ReadError(stream.Turns, err)
+	}
+	r.stream.Store(&s)
+	return &s, nil
+}
+
 // subject calls fn with every event of the subject of a session. What is malformed is a dead letter.
 func (r *StreamReader) subject(ctx context.Context, subject string, fn func(turn transcript.Snapshot, seq uint64) error) error {
-	s := r.stream.Load()
-	if s == nil {
-		rctx, cancel := context.WithTimeout(ctx, r.request)
-		defer cancel()
-		found, err := r.js.Stream(rctx, stream.Turns)
-		if err != nil {
-			return stream.ReadError(stream.Turns, err)
-		}
-		s = &found
-		r.stream.Store(s)
+	s, err := r.handle(ctx)
+	if err != nil {
+		return err
 	}
-	_, err := readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	_, err = readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		turn, err := TurnOf(m, meta)
 		if err != nil {
 			return nil

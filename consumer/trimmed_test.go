@@ -110,6 +110,12 @@ func TestTrimmedStreamKnowsWhatItHas(t *testing.T) {
 	f.publish(makeTurn(t, "cut", 1, 1), makeTurn(t, "read", 1, 1), makeTurn(t, "cut", 2, 1), makeTurn(t, "unread", 1, 1))
 	partial("cut")
 	partial("read")
+	if newest, err := r.Newest(ctx, "cut"); err != nil || newest.SessionID != "cut" || newest.ID != makeTurn(t, "cut", 2, 1).ID {
+		t.Errorf("the newest event is %s, %v", newest.ID, err)
+	}
+	if _, err := NewStreamReader(f.js, 0).Newest(ctx, "nobody"); !errors.Is(err, transcript.ErrNoSession) {
+		t.Errorf("the newest event of nobody: %v", err)
+	}
 	s, err := f.js.Stream(ctx, stream.Turns)
 	if err != nil {
 		t.Fatal(err)
