@@ -26,11 +26,12 @@ type Consumer struct {
 	unfetched  error // why no turns come
 	inFlight   map[*batch]struct{}
 
-	dead    chan deadLetter
-	walkNow chan struct{}
-	walkAll atomic.Bool // the next walk is about all that the cache can hold
-	repairs repairs
-	pulse   pulse
+	dead     chan deadLetter
+	unburied repeated // of those that cannot be stored
+	walkNow  chan struct{}
+	walkAll  atomic.Bool // the next walk is about all that the cache can hold
+	repairs  repairs
+	pulse    pulse
 
 	follower follower
 	stats    counters

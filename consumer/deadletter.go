@@ -70,9 +70,10 @@ func (c *Consumer) settleDead(ctx context.Context, d deadLetter) {
 		c.stats.deadFailed.Add(1)
 		c.stats.naked.Add(1)
 		_ = d.msg.NakWithDelay(deadRetry)
-		c.cfg.Logger.Warn("a dead letter could not be stored; its message comes again", "subject", d.msg.Subject(), "error", err)
+		c.unburied.again(c.cfg.Logger, "dead letters cannot be stored; their messages come again", "subject", d.msg.Subject(), "error", err)
 		return
 	}
+	c.unburied.over(c.cfg.Logger, "dead letters are stored again")
 	c.stats.dead[KindOf(d.reason).index()].Add(1)
 	if err := d.msg.TermWithReason(d.reason); err != nil {
 		c.cfg.Logger.Warn("a dead letter could not be terminated; it comes again, which does no harm", "subject", d.msg.Subject(), "error", err)
@@ -102,13 +103,15 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 			h.Del(name)
 		}
 	}
+	known := false // it was stored before
 	send := func(limit int) error {
 		data := d.msg.Data()
 		if len(data) > limit {
 			h.Set(headerTruncated, strconv.Itoa(len(data)))
 			data = data[:limit]
 		}
-		_, err := stream.PublishOnce(ctx, c.cfg.JS, &nats.Msg{Subject: subject, Header: h, Data: data}, c.cfg.Request, stream.HeaderTime)
+		ack, err := stream.PublishOnce(ctx, c.cfg.JS, &nats.Msg{Subject: subject, Header: h, Data: data}, c.cfg.Request, stream.HeaderTime)
+		known = ack != nil && ack.Duplicate
 		return err
 	}
 	if err = send(c.payloadLimit()); tooLong(err) { // the dead-letter stream has a limit of its own
@@ -119,8 +122,9 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) {
 		c.stats.deadLate.Add(1)
+		err = stream.Explain(c.cfg.JS, "publish to "+subject, err)
 	}
-	if err == nil {
+	if err == nil && !known {
 		c.cfg.Logger.Warn("dead letter", "subject", d.msg.Subject(), "sequence", meta.Sequence.Stream, "reason", d.reason)
 	}
 	return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"strings"
 	"time"
@@ -46,7 +45,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 	defer close(p.fetched)
 	defer p.pulse.rest(fetching)
 	wait := newBackoff(min(p.cfg.ProbeMax, fetchAgain))
-	var failed fetchTrouble
+	var failed repeated
 	p.looked = time.Now()
 	for ctx.Err() == nil {
 		p.pulse.begin(fetching)
@@ -75,14 +74,14 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 		switch {
 		case err == nil:
 			wait.Reset()
-			failed.over(p.cfg.Logger)
+			failed.over(p.cfg.Logger, "turns are fetched again")
 			p.setUnfetched(p.paused)
 			continue
 		case !p.worthWaiting(err):
 			p.stop(err)
 			return
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, nats.ErrNoResponders):
-			failed.again(p.cfg.Logger, "the durable consumer is gone or has no leader; joining again", err)
+			failed.again(p.cfg.Logger, "the durable consumer is gone or has no leader; joining again", "error", err)
 			p.setUnfetched(fmt.Errorf("no turns come: the group is gone or has no leader: %w", err))
 			if !sleep(ctx, wait.NextBackOff()) {
 				return
@@ -98,32 +97,12 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 			cons, p.looked = again, time.Now()
 			continue
 		case connected:
-			failed.again(p.cfg.Logger, "fetch failed", err)
+			failed.again(p.cfg.Logger, "fetch failed", "error", err)
 			p.setUnfetched(fmt.Errorf("no turns come: %w", err))
 		}
 		if !sleep(ctx, wait.NextBackOff()) {
 			return
 		}
-	}
-}
-
-// fetchTrouble logs the beginning and the end of failures, however many there are.
-type fetchTrouble struct {
-	since time.Time
-	times int
-}
-
-func (t *fetchTrouble) again(log *slog.Logger, what string, err error) {
-	if t.times++; t.times == 1 {
-		t.since = time.Now()
-		log.Warn(what, "error", err)
-	}
-}
-
-func (t *fetchTrouble) over(log *slog.Logger) {
-	if t.times > 0 {
-		log.Info("turns are fetched again", "after", time.Since(t.since).Round(time.Millisecond), "failures", t.times)
-		t.times = 0
 	}
 }
 

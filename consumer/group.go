@@ -27,7 +27,7 @@ func (c *Consumer) join(ctx context.Context) (jetstream.Consumer, error) {
 			continue
 		}
 		if err != nil && !errors.Is(err, ErrOtherFolder) { // which names the group
-			err = fmt.Errorf("join group %s: %w", c.cfg.Group, err)
+			err = stream.Explain(c.cfg.JS, "join group "+c.cfg.Group, err)
 		}
 		return cons, err
 	}

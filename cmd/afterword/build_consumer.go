@@ -64,7 +64,7 @@ func (b *builder) consume() error {
 	b.consumer = c
 	b.registry.MustRegister(batches, metrics.Consumer(c.Stats, c.Ready))
 	b.parts.Consumer = c.Stats
-	b.ready[partConsumer] = func(context.Context) error { return cmp.Or(c.Ready(), b.denied.now()) }
+	b.ready[partConsumer] = func(context.Context) error { return cmp.Or(c.Ready(), b.mayConsume()) }
 	made := b.keepStreams()
 	b.background(partConsumer, 90, func(ctx context.Context) error {
 		select {

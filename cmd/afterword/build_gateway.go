@@ -53,10 +53,14 @@ func (b *builder) answer() error {
 	b.registry.MustRegister(took, metrics.Publish(p.Stats))
 	b.parts.Publisher = p.Stats
 	b.ready[partPublisher] = func(context.Context) error {
-		if blocked := p.Stats().Blocked; blocked > blockedFor {
-			return fmt.Errorf("nothing has got through to the stream for %s: look at `afterword stream info`", blocked.Round(time.Second))
+		blocked := p.Stats().Blocked
+		if blocked <= blockedFor {
+			return nil
 		}
-		return nil
+		if err := b.mayPublish(); err != nil {
+			return fmt.Errorf("nothing has got through to the stream for %s: %w", blocked.Round(time.Second), err)
+		}
+		return fmt.Errorf("nothing has got through to the stream for %s: look at `afterword stream info`", blocked.Round(time.Second))
 	}
 
 	history := cache.HistoryConfig{

@@ -60,7 +60,6 @@ type builder struct {
 	late          *lateStore        // of a gateway, which only reads
 	server        *embedded.NATS
 	nc            *nats.Conn
-	denied        denied
 	js            jetstream.JetStream
 	watching      *stream.Watch
 	fromStream    *consumer.StreamReader // transcripts, where no files are at hand
@@ -155,7 +154,7 @@ func (b *builder) connect() error {
 		return err
 	}
 	cfg := b.o.nats.config(b.name, b.log)
-	cfg.Wait, cfg.OnClosed, cfg.OnError = true, b.fatal, b.denied.note
+	cfg.Wait, cfg.OnClosed = true, b.fatal
 	nc, err := stream.Connect(b.ctx, cfg)
 	if err != nil {
 		return err

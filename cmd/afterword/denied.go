@@ -1,43 +1,26 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 // deniedFor is how long after NATS refused to let a consumer fetch or acknowledge that counts: it
 // tries again at least that often.
 const deniedFor = 20 * time.Second
 
-// denied remembers the last permission that a consumer lacks. Requests for messages that are not
-// permitted get no answer, which looks like a stream without new turns.
-type denied struct{ last atomic.Pointer[denial] }
-
-type denial struct {
-	err error
-	at  time.Time
-}
-
-func (d *denied) note(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
-		return
-	}
-	for _, subject := range []string{".CONSUMER.MSG.NEXT.", "$JS.ACK."} {
-		if strings.Contains(err.Error(), subject) {
-			d.last.Store(&denial{err, time.Now()})
-		}
-	}
-}
-
-// now is an error while the permission is missing.
-func (d *denied) now() error {
-	if l := d.last.Load(); l != nil && time.Since(l.at) < deniedFor {
-		return fmt.Errorf("turns cannot be fetched or acknowledged: %w: give this user the permissions of its role", l.err)
+// mayConsume is an error while a permission is missing without which turns cannot be fetched or acknowledged. Such
+// requests get no answer, which looks like a stream without new turns.
+func (b *builder) mayConsume() error {
+	if err := stream.CheckDenied(b.nc, deniedFor, ".CONSUMER.MSG.NEXT."+stream.Turns+".", "$JS.ACK."); err != nil {
+		return fmt.Errorf("turns cannot be fetched or acknowledged: %w", err)
 	}
 	return nil
+}
+
+// mayPublish is an error while the one is missing without which turns cannot be published.
+func (b *builder) mayPublish() error {
+	return stream.CheckDenied(b.nc, b.o.publisher.retryMax+deniedFor, `Publish to "`+stream.TurnPrefix)
 }

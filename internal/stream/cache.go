@@ -77,7 +77,7 @@ func openStream(ctx context.Context, js jetstream.JetStream, name string) (jetst
 	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if err != nil {
-		return nil, explain(js, "look up stream "+name, err)
+		return nil, Explain(js, "look up stream "+name, err)
 	}
 	return s, nil
 }

@@ -227,7 +227,7 @@ func lookUp(ctx context.Context, js jetstream.JetStream, name string) (jetstream
 	defer cancel()
 	s, err := js.Stream(ctx, name)
 	if err != nil {
-		return jetstream.StreamConfig{}, explain(js, "look up stream "+name, err)
+		return jetstream.StreamConfig{}, Explain(js, "look up stream "+name, err)
 	}
 	return s.CachedInfo().Config, led(s.CachedInfo())
 }
@@ -263,7 +263,7 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 		return lookUp(ctx, js, want.Name) // another process was first, with other limits
 	}
 	if err != nil {
-		return jetstream.StreamConfig{}, explain(js, "create stream "+want.Name, err)
+		return jetstream.StreamConfig{}, Explain(js, "create stream "+want.Name, err)
 	}
 	return s.CachedInfo().Config, nil
 }
@@ -291,7 +291,7 @@ func update(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamCon
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	if _, err := js.UpdateStream(ctx, cfg); err != nil {
-		return explain(js, "update stream "+cfg.Name, err)
+		return Explain(js, "update stream "+cfg.Name, err)
 	}
 	return nil
 }
@@ -321,9 +321,9 @@ func reachedBy(js jetstream.JetStream) string {
 	return ""
 }
 
-// explain wraps err with the operation and, where a caller would act on it,
+// Explain wraps err with the operation and, where a caller would act on it,
 // with one of this package's sentinels.
-func explain(js jetstream.JetStream, op string, err error) error {
+func Explain(js jetstream.JetStream, op string, err error) error {
 	var api *jetstream.APIError
 	err = downOr(err)
 	switch {
@@ -339,8 +339,8 @@ func explain(js jetstream.JetStream, op string, err error) error {
 	case errors.As(err, &api) && api.Code == http.StatusServiceUnavailable:
 		return fmt.Errorf("%s: %w: %w", op, ErrUnreachable, err) // a cluster without its leader, or a stream without its own
 	}
-	if violation := deniedOf(js.Conn(), op); violation != "" && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)) {
-		return fmt.Errorf("%s: %w", op, &deniedError{violation})
+	if err = explainDenied(js, op, err); Denied(err) {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	for _, e := range []error{
 		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrConnectionClosed, nats.ErrDisconnected,

@@ -66,9 +66,6 @@ type Config struct {
 	// Logger gets disconnects, reconnects and asynchronous errors, one line
 	// each. Nil discards them.
 	Logger *slog.Logger
-	// OnError, if set, is told of every asynchronous error, as a permission that is missing. It
-	// must not block.
-	OnError func(error)
 	// OnClosed, if set, is called at most once after Connect has returned: with an [ErrRefused]
 	// when a server refuses the credentials twice in a row, and with another error when it ended
 	// the connection because of what was sent. The connection is closed then; a service should
@@ -293,8 +290,8 @@ type watcher struct {
 	embedded *credentials.Dialer
 
 	mu     sync.Mutex
-	errors map[string]int // asynchronous ones since the last reconnect, by their text
-	owned  bool           // Connect has returned the connection, so a refusal has to be reported by callback
+	errors map[string]*repeated // asynchronous ones since the last reconnect, by their kind
+	owned  bool                 // Connect has returned the connection, so a refusal has to be reported by callback
 }
 
 func (w *watcher) returned() {
@@ -315,42 +312,53 @@ func (w *watcher) disconnected(nc *nats.Conn, err error) {
 }
 
 func (w *watcher) reconnected(nc *nats.Conn) {
+	forgetViolations(nc)
 	w.mu.Lock()
-	w.errors = nil // permissions may be others now
+	w.errors = nil
 	w.mu.Unlock()
 	w.log.Info("reconnected to NATS", "url", ConnectedURL(nc), "server", nc.ConnectedServerName())
 }
 
-func (w *watcher) failed(_ *nats.Conn, sub *nats.Subscription, err error) {
+// repeated is an error that comes again, as a permission that is missing does at every try.
+type repeated struct {
+	times  int
+	logged time.Time
+}
+
+// repeatEvery is how often such an error is logged.
+const repeatEvery = 10 * time.Minute
+
+func (w *watcher) failed(nc *nats.Conn, sub *nats.Subscription, err error) {
 	if isRefused(err) {
 		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "error", err)
 		return
 	}
-	if w.cfg.OnError != nil {
-		w.cfg.OnError(err)
-	}
-	text := w.inboxes.ReplaceAllString(err.Error(), "$1…")
+	kind := w.inboxes.ReplaceAllString(err.Error(), "$1…")
+	noteViolation(nc, kind, err)
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.errors == nil || len(w.errors) >= maxErrors {
-		w.errors = make(map[string]int)
+		w.errors = make(map[string]*repeated)
 	}
-	w.errors[text]++
-	times := w.errors[text]
-	w.mu.Unlock()
-	if times&(times-1) != 0 { // 1, 2, 4, 8 …: a permission that is missing is reported at every try
+	if w.errors[kind] == nil {
+		w.errors[kind] = &repeated{}
+	}
+	e := w.errors[kind]
+	if e.times++; time.Since(e.logged) < repeatEvery {
 		return
 	}
+	e.logged = time.Now()
 	attrs := []any{"error", err}
 	if sub != nil {
 		attrs = append(attrs, "subject", sub.Subject)
 	}
-	if times > 1 {
-		attrs = append(attrs, "times", times)
+	if e.times > 1 {
+		attrs = append(attrs, "times", e.times)
 	}
 	w.log.Error("NATS error", attrs...)
 }
 
-// maxErrors bounds how many texts of errors are told apart.
+// maxErrors bounds how many kinds of errors are told apart.
 const maxErrors = 256
 
 // inboxes matches subjects that differ in each error of one kind: of answers, acknowledgements
@@ -364,6 +372,7 @@ func inboxes(prefix string) *regexp.Regexp {
 // It also gives up when a server has ended the connection for what was sent, as a message
 // over a max_payload that was lowered meanwhile.
 func (w *watcher) closed(nc *nats.Conn) {
+	forgetViolations(nc)
 	err := nc.LastError()
 	ended := err != nil && strings.HasPrefix(strings.ToLower(err.Error()), "nats: maximum ")
 	if !isRefused(err) && !ended {

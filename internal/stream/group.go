@@ -108,16 +108,16 @@ func RepairGroup(ctx context.Context, js jetstream.JetStream, have, want jetstre
 		want.MaxWaiting = have.MaxWaiting
 		c, err := js.UpdateConsumer(ctx, Turns, want)
 		if err != nil {
-			return nil, explain(js, "update group "+want.Durable, err)
+			return nil, Explain(js, "update group "+want.Durable, err)
 		}
 		return c, nil
 	}
 	if err := js.DeleteConsumer(ctx, Turns, want.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil, explain(js, "remove group "+want.Durable, err)
+		return nil, Explain(js, "remove group "+want.Durable, err)
 	}
 	c, err := js.CreateConsumer(ctx, Turns, want)
 	if err != nil {
-		return nil, explain(js, "create group "+want.Durable, err)
+		return nil, Explain(js, "create group "+want.Durable, err)
 	}
 	return c, nil
 }
@@ -138,7 +138,7 @@ func initGroups(ctx context.Context, js jetstream.JetStream, resume bool) error 
 		}
 	}
 	if err := list.Err(); err != nil {
-		return explain(js, "list consumers of "+Turns, err)
+		return Explain(js, "list consumers of "+Turns, err)
 	}
 	for _, g := range groups {
 		if resume && Paused(g) {
@@ -146,7 +146,7 @@ func initGroups(ctx context.Context, js jetstream.JetStream, resume bool) error 
 			_, err := s.ResumeConsumer(req, g.Durable)
 			cancel()
 			if err != nil {
-				return explain(js, "resume group "+g.Durable, err)
+				return Explain(js, "resume group "+g.Durable, err)
 			}
 			g.PauseUntil = nil
 		}

@@ -93,7 +93,7 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 	defer cancel()
 	s, err := js.Stream(ctx, want.Name)
 	if err != nil {
-		return StreamInfo{}, explain(js, "look up stream "+want.Name, err)
+		return StreamInfo{}, Explain(js, "look up stream "+want.Name, err)
 	}
 	si := s.CachedInfo()
 	if err := led(si); err != nil {
@@ -155,12 +155,12 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 		at = append(at, ci.TimeStamp)
 	}
 	if err := list.Err(); err != nil {
-		return StreamInfo{}, explain(js, "list consumers of "+want.Name, err)
+		return StreamInfo{}, Explain(js, "list consumers of "+want.Name, err)
 	}
 	for i := range info.Consumers {
 		if c := &info.Consumers[i]; c.Durable && c.Lag() > 0 {
 			if c.OldestTime, err = oldest(ctx, s, c.AckFloor); err != nil {
-				return StreamInfo{}, explain(js, "look up the oldest message that "+c.Name+" has not acknowledged", err)
+				return StreamInfo{}, Explain(js, "look up the oldest message that "+c.Name+" has not acknowledged", err)
 			}
 			if c.OldestTime != nil {
 				c.LagAge = max(0, at[i].Sub(*c.OldestTime))

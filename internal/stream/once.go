@@ -49,7 +49,7 @@ func Holds(ctx context.Context, js jetstream.JetStream, ack *jetstream.PubAck, m
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return false, nil
 	case err != nil:
-		return false, explain(js, fmt.Sprintf("read back message %d of stream %s", ack.Sequence, ack.Stream), err)
+		return false, Explain(js, fmt.Sprintf("read back message %d of stream %s", ack.Sequence, ack.Stream), err)
 	}
 	return held.Subject == m.Subject && bytes.Equal(held.Data, m.Data) && SameHeaders(held.Header, m.Header, changing...), nil
 }

@@ -164,7 +164,7 @@ func remove(ctx context.Context, js jetstream.JetStream, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	if err := js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return explain(js, "remove stream "+name, err)
+		return Explain(js, "remove stream "+name, err)
 	}
 	return nil
 }
