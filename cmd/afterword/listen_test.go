@@ -58,3 +58,24 @@ func TestListenElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// An address that cannot be listened on is refused with what is wrong with it.
+func TestListenNowhere(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for addr, why := range map[string]string{
+		"": "not host:port", "8080": "not host:port", "127.0.0.1": "not host:port", "::1:8080": "not host:port", "http://127.0.0.1:8080": "not host:port",
+		"127.0.0.1:99999": "not host:port", "192.0.2.1:0": "does not have the address", taken.Addr().String(): "in use",
+	} {
+		ln, err := opener(t, true).open("--listen", addr, defaultListen)
+		if err == nil {
+			ln.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), "--listen ") || !strings.Contains(err.Error(), why) {
+			t.Errorf("%q: %v", addr, err)
+		}
+	}
+}

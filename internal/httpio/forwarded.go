@@ -6,9 +6,17 @@ import (
 	"strings"
 )
 
+// proxyHeaders are what proxies add, beside all that begins with X-Forwarded: they say what the client was
+// or what it asked for. Those that services pass on, as the ids of traces, are not among them.
+var proxyHeaders = [...]string{
+	"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip",
+	"Fastly-Client-Ip", "Fly-Client-Ip", "X-Azure-Clientip", "X-Appengine-User-Ip", "X-Envoy-External-Address", "X-Envoy-Original-Path", "X-Nf-Client-Connection-Ip",
+	"X-Original-Host", "X-Original-Url", "X-Original-For", "X-Original-Forwarded-For", "X-Rewrite-Url", "X-Host", "X-Scheme", "X-Proxyuser-Ip",
+}
+
 // forwarded names a header that says that a proxy passed the request on; "" when none does.
 func forwarded(h http.Header) string {
-	for _, name := range [...]string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "X-Original-Host"} {
+	for _, name := range proxyHeaders {
 		if _, ok := h[name]; ok {
 			return name
 		}
@@ -19,6 +27,21 @@ func forwarded(h http.Header) string {
 		}
 	}
 	return ""
+}
+
+// forwardedScheme is what the browser used, as the last proxy says; "" when none does.
+func forwardedScheme(h http.Header) string {
+	var all []string
+	for _, line := range h.Values("X-Forwarded-Proto") {
+		all = append(all, strings.Split(line, ",")...)
+	}
+	if len(all) == 0 {
+		all = forwardedParameters(h, "proto")
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return strings.ToLower(strings.TrimSpace(all[len(all)-1]))
 }
 
 // forwardedHosts are the hosts that clients asked proxies for, as the proxies say.

@@ -55,7 +55,7 @@ func (g *Guard) Check(w http.ResponseWriter, r *http.Request, shared bool) *Prob
 	switch {
 	case shared && g.origins.has(r):
 		g.origins.allow(h, r)
-	case foreign(r, g.cross):
+	case g.foreign(r):
 		return NewProblem(http.StatusForbidden, "origin", "This request comes from a page of another site. Its origin can be allowed with --cors-origins, for /v1 alone.")
 	}
 	return nil

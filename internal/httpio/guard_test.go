@@ -160,6 +160,7 @@ func TestForwarded(t *testing.T) {
 	for header, status := range map[string]int{
 		"X-Forwarded-For: 203.0.113.9": 421, "X-Forwarded-Host: evil.com": 421, "X-Forwarded-Proto: https": 421, "X-Forwarded-Port: 443": 421, "X-Forwarded-Server: p": 421,
 		"X-Forwarded: for=203.0.113.9": 421, "Forwarded: for=203.0.113.9": 421, "forwarded: host=evil.com": 421, "X-Real-IP: 203.0.113.9": 421, "Via: 1.1 proxy": 421,
+		"CF-Connecting-IP: 203.0.113.9": 421, "True-Client-IP: 203.0.113.9": 421, "X-Client-IP: 203.0.113.9": 421, "X-Cluster-Client-IP: 203.0.113.9": 421, "X-Original-Host: evil.com": 421,
 		"x-forwarded-for:": 421, "X-Forwarded-Host: ops.example.org, evil.com": 421, "X-Forwarded-Host: ops.example.org\nX-Forwarded-Host: evil.com": 421,
 		"Forwarded: host=ops.example.org;for=1.2.3.4, host=evil.com": 421, "X-Forwarded-Host: localhost": 421,
 		"X-Forwarded-Host: ops.example.org": 200, "Forwarded: for=203.0.113.9;host=\"ops.example.org:443\"": 200, "X-Request-Id: 1": 200,
@@ -180,6 +181,20 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
+// The scheme of a page is that with which the proxy was asked, where it says so.
+func TestOriginBehindProxy(t *testing.T) {
+	at := guarded(t, "ops.example.org", "")
+	for headers, status := range map[string]int{
+		"Origin: https://ops.example.org\n": 200, "Origin: http://ops.example.org\n": 200, "Origin: ftp://ops.example.org\n": 403,
+		"X-Forwarded-Proto: https\nOrigin: https://ops.example.org\n": 200, "X-Forwarded-Proto: https\nOrigin: http://ops.example.org\n": 403,
+		"X-Forwarded-Proto: https, http\nOrigin: http://ops.example.org\n": 200, "Forwarded: for=1.2.3.4;proto=https\nOrigin: http://ops.example.org\n": 403,
+	} {
+		if res, body := raw(t, at, "POST / HTTP/1.1\nHost: ops.example.org\n"+headers+"Content-Length: 0\n\n"); res.StatusCode != status {
+			t.Errorf("%q: %d, want %d: %s", headers, res.StatusCode, status, body)
+		}
+	}
+}
+
 // Pages of other origins neither write nor read, unless theirs is allowed, and then where it is meant.
 func TestOrigin(t *testing.T) {
 	at := guarded(t, "", "https://chat.example.org")
@@ -195,6 +210,12 @@ func TestOrigin(t *testing.T) {
 		{"POST /shared", "Origin: http://evil.com\n", 403},
 		{"POST /shared", "Origin: http://127.0.0.1:9\n", 403},
 		{"POST /shared", "Origin: http://localhost:8080\n", 403},
+		{"POST /shared", "Origin: https://127.0.0.1:8080\n", 403}, // this server has no TLS
+		{"GET /shared", "Origin: https://127.0.0.1:8080\n", 403},
+		{"POST /shared", "Origin: http://127.0.0.1:8080/\n", 403},
+		{"POST /shared", "Origin: http://u@127.0.0.1:8080\n", 403},
+		{"GET /shared", "Sec-Fetch-Site: unheard-of\nSec-Fetch-Mode: cors\n", 403},
+		{"GET /shared", "Sec-Fetch-Site: same-origin\nSec-Fetch-Site: cross-site\n", 403},
 		{"POST /shared", "Origin: null\n", 403},
 		{"POST /shared", "Origin: null\nSec-Fetch-Site: same-origin\n", 403},
 		{"POST /shared", "Origin: https://chat.example.org\nOrigin: http://evil.com\n", 403},

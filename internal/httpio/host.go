@@ -31,7 +31,7 @@ func parseHost(s string) (h host, err error) {
 		}
 		name, port = h.addr.String(), strings.TrimPrefix(rest, ":")
 	} else {
-		if strings.Count(s, ":") > 1 {
+		if strings.Count(s, ":") > 1 && strings.Trim(s, "0123456789abcdefABCDEF:.%") == "" {
 			return h, errors.New("an IPv6 address is written in brackets")
 		}
 		name, port, _ = strings.Cut(s, ":")
@@ -93,6 +93,9 @@ func ParseHosts(list string) (Hosts, error) {
 			continue
 		}
 		h, err := parseHost(item)
+		if strings.Contains(item, "/") {
+			err = errors.New("it has more than a host and a port")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%q is no host: %w: use names and addresses, as in chat.example.org,10.0.0.5:8080", item, err)
 		}

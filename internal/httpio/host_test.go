@@ -20,6 +20,11 @@ func TestParseHosts(t *testing.T) {
 			t.Errorf("%s: %t, %v", asked, hosts.has(&h), err)
 		}
 	}
+	for _, list := range []string{"http://a.b", "https://chat.example.org/"} { // it is not the port that is wrong
+		if _, err := ParseHosts(list); err == nil || strings.Contains(err.Error(), "port is not") || !strings.Contains(err.Error(), "more than a host") {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
 	for _, list := range []string{"*", "*.example.org", "https://example.org", "example.org/x", "a b", "::1", "[::1", "[10.0.0.1]", "a:0", "a:65536", "a:x", "a..b", ".a", "ä.example", "user@a"} {
 		if _, err := ParseHosts("ok," + list); err == nil || !strings.Contains(err.Error(), list) {
 			t.Errorf("%s: %v", list, err)

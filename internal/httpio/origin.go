@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -71,26 +70,39 @@ func (o Origins) has(r *http.Request) bool {
 
 // foreign reports whether a page of another origin sent the request. A link to a page is none: what
 // it leads to is shown to who follows it, and to nobody else.
-func foreign(r *http.Request, cross *http.CrossOriginProtection) bool {
+func (g *Guard) foreign(r *http.Request) bool {
 	given := r.Header.Values("Origin")
-	if len(given) > 1 || len(given) == 1 && given[0] == "null" || cross.Check(r) != nil {
+	if len(given) > 1 || len(r.Header.Values("Sec-Fetch-Site")) > 1 || len(given) == 1 && given[0] == "null" || g.cross.Check(r) != nil {
 		return true
 	}
 	switch {
 	case elsewhere(r):
 		framed := r.Header.Get("Sec-Fetch-Dest") != "" && r.Header.Get("Sec-Fetch-Dest") != "document"
 		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || framed
-	case r.Header.Get("Sec-Fetch-Site") == "" && len(given) > 0: // of an old browser
-		origin, err := url.Parse(given[0])
-		return err != nil || origin.Host != r.Host
+	case r.Header.Get("Sec-Fetch-Site") == "" && len(given) > 0: // of an old browser, or of a page without TLS
+		scheme, host, _ := strings.Cut(given[0], "://")
+		return host != r.Host || !g.scheme(r, scheme)
 	}
 	return false
 }
 
+// scheme reports whether a page of this server may have been read with a scheme: with http, unless a
+// proxy in front of it has TLS. A proxy whose host was named need not say so.
+func (g *Guard) scheme(r *http.Request, scheme string) bool {
+	if said := forwardedScheme(r.Header); said != "" {
+		return scheme == said
+	}
+	asked, err := parseHost(r.Host)
+	return scheme == "http" || scheme == "https" && err == nil && g.hosts.has(&asked)
+}
+
 // elsewhere reports whether a browser says that a page of another origin made it send the request, by a link too.
 func elsewhere(r *http.Request) bool {
-	site := r.Header.Get("Sec-Fetch-Site")
-	return site == "cross-site" || site == "same-site"
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		return false
+	}
+	return true
 }
 
 // allow lets the page read the answer.
@@ -106,7 +118,9 @@ func (g *Guard) Preflight(w http.ResponseWriter, r *http.Request, allow string) 
 		return false
 	}
 	h := w.Header()
-	h.Set("Access-Control-Allow-Methods", allow)
+	if allow != "" { // else there is nothing at the path, which the request itself is told
+		h.Set("Access-Control-Allow-Methods", allow)
+	}
 	h.Set("Access-Control-Allow-Headers", corsHeaders)
 	h.Set("Access-Control-Max-Age", strconv.Itoa(int(preflightAge.Seconds())))
 	w.WriteHeader(http.StatusNoContent)
