@@ -26,7 +26,7 @@ const MaxAhead = 24 * time.Hour
 // of now: the time at which the stream stored the turn, or the clock of who takes it in.
 func CheckAhead(at Instant, now time.Time) error {
 	if at > InstantOf(now.Add(MaxAhead)) {
-		return &RuleError{Member: "timestamp", Rule: fmt.Sprintf("is more than %s in the future", MaxAhead)}
+		return &RuleError{Member: "timestamp", Rule: fmt.Sprintf("is more than %d hours in the future", MaxAhead/time.Hour)}
 	}
 	return nil
 }

@@ -15,6 +15,24 @@ var errServerStopped = errors.New("the embedded NATS server has stopped, which i
 // watchEvery is how often an embedded server is looked at.
 const watchEvery = time.Second
 
+// checkEmbedded refuses what the embedded servers would not start with, before a folder is made.
+func (b *builder) checkEmbedded() error {
+	var nats, redis string
+	if b.o.nats.url == "" {
+		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
+			return errors.New("--nats-js-domain and --nats-js-prefix are for servers given with --nats-url: the embedded one has neither a domain nor other accounts")
+		}
+		if err := refuseRoot("the folder of the embedded NATS server", b.natsDir()); err != nil {
+			return err
+		}
+		nats = b.o.embeddedNATS
+	}
+	if b.o.redis.url == "" {
+		redis = b.o.embeddedRedis
+	}
+	return embedded.Check(nats, redis)
+}
+
 // startEmbedded starts the servers that no URL was given for, and points the URLs at them. Their
 // credentials are in the data folder, for all who connect.
 func (b *builder) startEmbedded() error {
@@ -26,12 +44,6 @@ func (b *builder) startEmbedded() error {
 		return err
 	}
 	if b.o.nats.url == "" {
-		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
-			return errors.New("--nats-js-domain and --nats-js-prefix are for servers given with --nats-url: the embedded one has neither a domain nor other accounts")
-		}
-		if err := refuseRoot("the folder of the embedded NATS server", b.natsDir()); err != nil {
-			return err
-		}
 		srv, err := embedded.StartNATS(embedded.NATSConfig{
 			Dir: b.natsDir(), Addr: b.o.embeddedNATS, User: keys.NATS.User, Password: keys.NATS.Password, Logger: b.log,
 		})

@@ -45,11 +45,15 @@ func refuseRoot(what, dir string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
-	uid, err := folder.Owner(dir)
-	if err == nil && uid != 0 {
-		err = fmt.Errorf("%s %s belongs to user %d, who could not read what root leaves there: run afterword as that user, or chown -R root %s", what, dir, uid, dir)
+	at, uid, err := folder.Owner(dir)
+	if err != nil || uid == 0 {
+		return err
 	}
-	return err
+	shown := what + " " + dir
+	if abs, err := filepath.Abs(dir); err == nil && abs != at { // it is not there yet
+		shown, dir = fmt.Sprintf("%s would be in %s, which", what, at), at
+	}
+	return fmt.Errorf("%s belongs to user %d, who could not read what root leaves there: run afterword as that user, or chown -R root %s", shown, uid, dir)
 }
 
 // dataDirError adds what to do about a folder that cannot be used.

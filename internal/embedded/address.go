@@ -28,6 +28,26 @@ func loopback(addr, flag string) (host string, port int, err error) {
 	return host, port, nil
 }
 
+// Check returns the error with which the servers, of which "" is none, would not start at these addresses, before
+// anything is made for them.
+func Check(nats, redis string) error {
+	for _, s := range [...]struct{ addr, flag, url string }{{nats, natsFlag, natsURLFlag}, {redis, redisFlag, redisURLFlag}} {
+		if s.addr == "" {
+			continue
+		}
+		host, port, err := loopback(s.addr, s.flag)
+		if err != nil {
+			return err
+		}
+		ln, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+		if err != nil {
+			return listenError(s.addr, s.flag, s.url, err)
+		}
+		defer ln.Close() // both at once: they may be the same
+	}
+	return nil
+}
+
 // listenError says what to do about an address that an embedded server cannot have.
 func listenError(addr, flag, urlFlag string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {

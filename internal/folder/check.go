@@ -126,20 +126,20 @@ func checkAbove(shown, path string) error {
 	return nil
 }
 
-// Owner returns the user that a folder belongs to, or the nearest one above it that is there.
-func Owner(dir string) (uid int, err error) {
-	at, err := filepath.Abs(dir)
+// Owner returns the user that a folder belongs to, or the nearest one above it that is there, which it returns too.
+func Owner(dir string) (at string, uid int, err error) {
+	at, err = filepath.Abs(dir)
 	if err != nil {
-		return 0, err
+		return "", 0, err
 	}
 	var st unix.Stat_t
 	for {
 		err := unix.Stat(at, &st)
 		if err == nil {
-			return int(st.Uid), nil
+			return at, int(st.Uid), nil
 		}
 		if !errors.Is(err, unix.ENOENT) || at == filepath.Dir(at) {
-			return 0, &fs.PathError{Op: "stat", Path: at, Err: err}
+			return "", 0, &fs.PathError{Op: "stat", Path: at, Err: err}
 		}
 		at = filepath.Dir(at)
 	}

@@ -134,8 +134,9 @@ func (g *Gatherer) Gather(ctx context.Context) Report {
 		r.Checks = append(r.Checks, p.Checks...)
 	}
 	for i, addr := range g.cfg.Local {
-		r.exposed(addr, slices.DeleteFunc(local[i], r.tells))
+		r.exposed(addr, local[i])
 	}
+	r.onceExposed()
 	r.matchFolder()
 	r.finish()
 	return r
@@ -192,9 +193,23 @@ func (r *Report) exposed(of string, addrs []string) {
 	}
 }
 
-// tells reports whether there is a warning of an address already: a consumer may have said it over NATS.
-func (r *Report) tells(addr string) bool {
-	return slices.ContainsFunc(r.Checks, func(c Check) bool { return c.Name == CheckAccess && strings.Contains(c.Found, addr) })
+// onceExposed leaves one warning of addresses that several have said: a consumer over NATS, and its /readyz.
+func (r *Report) onceExposed() {
+	said := make(map[string]int) // index of the first
+	kept := r.Checks[:0]
+	for _, c := range r.Checks {
+		if c.Name == CheckAccess {
+			if i, ok := said[c.Found]; ok {
+				if of := kept[i].Of; of != "" && !slices.Contains(strings.Split(of, ", "), c.Of) { // "" is this process
+					kept[i].Of = of + ", " + c.Of
+				}
+				continue
+			}
+			said[c.Found] = len(kept)
+		}
+		kept = append(kept, c)
+	}
+	r.Checks = kept
 }
 
 // ask returns the status of a service, and the addresses on which it asks nobody for credentials.

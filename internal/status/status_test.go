@@ -224,8 +224,10 @@ func TestExposedService(t *testing.T) {
 	warned(open)
 	cfg.Exposed = []string{"0.0.0.0:8080"} // as this process says itself
 	warned("")
-	cfg.Exposed, cfg.Local, cfg.Services = nil, nil, []string{open}
+	cfg.Exposed, cfg.Services = nil, []string{open} // asked twice
 	warned(open)
+	cfg.Services = []string{serve(`{"exposed":["0.0.0.0:8080"]}`)} // another name of it
+	warned(cfg.Services[0] + ", " + open)
 }
 
 // Nobody consumes, and what waits is getting old: both are worse than anything else.

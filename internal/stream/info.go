@@ -81,6 +81,7 @@ func Info(ctx context.Context, js jetstream.JetStream) ([]StreamInfo, error) {
 		}
 		infos = append(infos, info)
 	}
+	infos[0].Problems = append(infos[0].Problems, serverProblems(js.Conn().MaxPayload())...)
 	limit := PayloadLimit(js.Conn().MaxPayload(), infos[0].MaxMsgSize, infos[1].MaxMsgSize)
 	for i := range infos {
 		infos[i].PayloadLimit = limit

@@ -52,7 +52,11 @@ func (p *problems) named(is bool, setting, says, remedy string) {
 func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	var p problems
 	turns := want.Name == Turns
-	p.refused(have.PersistMode == jetstream.AsyncPersistMode, "persist_mode", "persist_mode is async, which loses acknowledged turns on kill -9", byRecreate)
+	one, many, each := "turn", "turns", "the turns of a session"
+	if !turns {
+		one, many, each = "dead letter", "dead letters", "the dead letters of a group"
+	}
+	p.refused(have.PersistMode == jetstream.AsyncPersistMode, "persist_mode", "persist_mode is async, which loses acknowledged "+many+" on kill -9", byRecreate)
 	p.refused(have.Storage != jetstream.FileStorage, "storage", "storage is not file, so a restart loses it", byRecreate)
 	retention := byRecreate
 	if have.Retention == jetstream.InterestPolicy {
@@ -60,31 +64,31 @@ func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	}
 	p.refused(have.Retention != jetstream.LimitsPolicy, "retention", "retention is "+strings.ToLower(have.Retention.String())+", not limits, so it cannot be replayed", retention)
 	p.refused(have.Mirror != nil, "mirror", "it is a mirror, which takes no publishes", byInit)
-	p.refused(have.Sealed, "sealed", "it is sealed, so it takes no turns", byRecreate)
+	p.refused(have.Sealed, "sealed", "it is sealed, so it takes no "+many, byRecreate)
 	p.refused(have.AllowMsgCounter, "allow_msg_counter", "allow_msg_counter is on, so it takes counters only", byRecreate)
 	p.refused(have.AllowMsgSchedules, "allow_msg_schedules", "allow_msg_schedules is on, so a message can wait in it instead of coming", byRecreate)
-	p.refused(have.Discard != jetstream.DiscardNew, "discard", "discard is old, which drops turns that nobody has read", byInit)
-	p.refused(have.MaxMsgsPerSubject > 0, "max_msgs_per_subject", fmt.Sprintf("max_msgs_per_subject is %d, which limits the turns of a session", have.MaxMsgsPerSubject), byInit)
+	p.refused(have.Discard != jetstream.DiscardNew, "discard", "discard is old, which drops "+many+" that nobody has read", byInit)
+	p.refused(have.MaxMsgsPerSubject > 0, "max_msgs_per_subject", fmt.Sprintf("max_msgs_per_subject is %d, which limits %s", have.MaxMsgsPerSubject, each), byInit)
 	size := fmt.Sprintf("max_msg_size is %d", have.MaxMsgSize)
-	p.refused(have.MaxMsgSize > 0 && have.MaxMsgSize < leastMsgSize, "max_msg_size", size+", which leaves no room for turns", byInit)
+	p.refused(have.MaxMsgSize > 0 && have.MaxMsgSize < leastMsgSize, "max_msg_size", size+", which leaves no room for "+many, byInit)
 	p.named(have.MaxMsgSize >= leastMsgSize, "max_msg_size", fmt.Sprintf("%s, so turns of more than %d bytes are refused", size, have.MaxMsgSize-PayloadReserve), byInit)
 	p.refused(have.NoAck, "no_ack", "no_ack is set, so nobody knows what is stored", byInit)
-	p.refused(have.SubjectTransform != nil, "subject_transform", "subject_transform changes the subjects of turns", byInit)
-	p.refused(have.SubjectDeleteMarkerTTL > 0, "subject_delete_marker_ttl", "subject_delete_marker_ttl adds messages that are no turns", byInit)
+	p.refused(have.SubjectTransform != nil, "subject_transform", "subject_transform changes the subjects of "+many, byInit)
+	p.refused(have.SubjectDeleteMarkerTTL > 0, "subject_delete_marker_ttl", "subject_delete_marker_ttl adds messages that are no "+many, byInit)
 	for _, s := range want.Subjects {
 		p.refused(have.Mirror == nil && !covered(have.Subjects, s), "subjects", fmt.Sprintf("subjects are %q, without %s", have.Subjects, s), byInit)
 	}
 	p.refused(!have.AllowDirect, "allow_direct", "allow_direct is off", byInit)
 	p.refused(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic", "allow_atomic is off", byInit+", on nats-server 2.12 or later")
 
-	p.named(have.MaxMsgs > 0, "max_msgs", fmt.Sprintf("max_msgs is %d, after which it refuses every turn", have.MaxMsgs), byInit)
+	p.named(have.MaxMsgs > 0, "max_msgs", fmt.Sprintf("max_msgs is %d, after which it refuses every %s", have.MaxMsgs, one), byInit)
 	p.named(have.MaxConsumers > 0, "max_consumers", fmt.Sprintf("max_consumers is %d: groups, event streams, replay and verify fail past that", have.MaxConsumers), byInit)
 	limits := have.ConsumerLimits
 	p.named(limits.MaxAckPending > 0 && limits.MaxAckPending < leastAckPending, "consumer_limits", fmt.Sprintf("consumer_limits allow %d unacknowledged messages, with which no group can be joined", limits.MaxAckPending), byInit)
 	p.named(limits.InactiveThreshold > 0, "consumer_limits", fmt.Sprintf("consumer_limits remove a group that is idle for %s, which then begins anew", limits.InactiveThreshold), byInit)
 	p.named(have.AllowRollup && !have.AllowMsgCounter, "allow_rollup_hdrs", "allow_rollup_hdrs is on, so a message can remove others", byInit)
 	p.named(have.AllowMsgTTL, "allow_msg_ttl", "allow_msg_ttl is on, so a message can expire before it is read", byRecreate)
-	p.named(len(have.Sources) > 0, "sources", "sources bring messages of other streams, which may be no turns", byInit)
+	p.named(len(have.Sources) > 0, "sources", "sources bring messages of other streams, which may be no "+many, byInit)
 	p.named(have.RePublish != nil && ownSubject(have.RePublish.Destination), "republish", "republish sends its messages to subjects of afterword again", byInit)
 	p.named(have.Duplicates < min(want.Duplicates, window(have)), "duplicate_window",
 		fmt.Sprintf("duplicate_window is %s, so that what is sent again after it is stored twice", have.Duplicates), byInit)
@@ -98,6 +102,14 @@ func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	}
 	p.named(have.DenyDelete && !have.Sealed, "deny_delete", "deny_delete is on, so "+cannot, byRecreate) // sealed has both
 	p.named(have.DenyPurge && !have.Sealed, "deny_purge", "deny_purge is on, so "+cannot, byRecreate)
+	return p
+}
+
+// serverProblems looks at the longest message that the server takes; 0 is not known.
+func serverProblems(maxPayload int64) []Problem {
+	var p problems
+	p.named(maxPayload > 0 && maxPayload < leastMsgSize, "max_payload", fmt.Sprintf("max_payload of the server is %d, which leaves no room for turns", maxPayload),
+		fmt.Sprintf("raise it in the configuration of all servers, to at least %d", leastMsgSize))
 	return p
 }
 
