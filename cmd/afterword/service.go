@@ -126,7 +126,7 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 		}
 		return serviceError{lost}.orNil()
 	}
-	if errors.Is(err, transcript.ErrFailed) || errors.Is(err, errServerStopped) {
+	if errors.Is(err, transcript.ErrFailed) || errors.Is(err, errServerStopped) || errors.Is(err, stream.ErrEnded) {
 		err = failed(err) // a supervisor should start it anew
 	}
 	return serviceError{errors.Join(err, lost)}.orNil()

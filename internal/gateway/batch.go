@@ -64,6 +64,9 @@ func (g *Gateway) postBatch(w http.ResponseWriter, r *http.Request, _ place) err
 		stopped = newProblem(http.StatusUnprocessableEntity, "batch", "Some turns were refused",
 			fmt.Sprintf("%d of the turns %s refused, see %s; the others were accepted.", bad, plural.Were(bad), plural.Verb(bad, "its result", "their results")))
 	}
+	for i := range b.Results {
+		g.metrics.lines.WithLabelValues(strconv.Itoa(b.Results[i].Status)).Inc()
+	}
 	if stopped != nil {
 		stopped.Taken, stopped.Results = &b.Taken, b.Results
 		return stopped

@@ -120,6 +120,11 @@ func TestCORS(t *testing.T) {
 		w.ask("OPTIONS", path, w.addr, "", page...).problem(http.StatusMethodNotAllowed, "")
 		w.ask("OPTIONS", path, w.addr, "", "Origin", "https://other.example.org", "Access-Control-Request-Method", "POST").problem(http.StatusForbidden, "")
 	}
+	// Of a path that is unknown no method is allowed, rather than one without a name.
+	unknown := w.ask("OPTIONS", "/v1/nothing", w.addr, "", append(page, "Access-Control-Request-Method", "GET")...).want(http.StatusNoContent)
+	if _, ok := unknown.header["Access-Control-Allow-Methods"]; ok || unknown.header.Get("Access-Control-Allow-Origin") != origin {
+		t.Errorf("%v", unknown.header)
+	}
 	a := w.post("s", `{"user":"hi","assistant":"ho"}`, append(page, "Prefer", "wait=20")...).want(http.StatusCreated)
 	for _, name := range []string{"ETag", "Location", "Retry-After"} {
 		if !strings.Contains(a.header.Get("Access-Control-Expose-Headers"), name) {

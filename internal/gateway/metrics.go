@@ -14,6 +14,7 @@ type httpMetrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	lines    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, connections func() (open int, ended uint64)) *httpMetrics {
@@ -32,7 +33,14 @@ func newMetrics(reg prometheus.Registerer, connections func() (open int, ended u
 			Help: "Requests that are being answered.",
 		}),
 	}
-	reg.MustRegister(m.requests, m.duration, m.inFlight,
+	m.lines = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "afterword_http_batch_lines_total",
+		Help: "Lines of batches that were taken, by the status code of their result.",
+	}, []string{"code"})
+	for _, status := range []int{http.StatusCreated, http.StatusAccepted, http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity} {
+		m.lines.WithLabelValues(strconv.Itoa(status)) // 0 from the start, so that the first one is seen as an increase
+	}
+	reg.MustRegister(m.requests, m.duration, m.inFlight, m.lines,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "afterword_http_connections",
 			Help: "Connections that are open.",

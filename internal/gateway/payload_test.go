@@ -41,5 +41,11 @@ func TestLimitIsOfTheCanonicalEncoding(t *testing.T) {
 		if text := string(a.body); a.status != http.StatusUnprocessableEntity || !strings.Contains(text, `"status":202`) || !strings.Contains(text, fmt.Sprintf("at most %d are allowed", limit)) {
 			t.Errorf("%d: %.600s", a.status, text)
 		}
+		text := string(w.do(http.MethodGet, "/metrics", "").body)
+		for _, line := range []string{`afterword_http_batch_lines_total{code="202"} 1`, `afterword_http_batch_lines_total{code="413"} 1`} {
+			if !strings.Contains(text, line) {
+				t.Errorf("/metrics does not have %s", line)
+			}
+		}
 	})
 }

@@ -240,6 +240,39 @@ func TestEnsureReportsTheServer(t *testing.T) {
 	servertest.OneLine(t, err, "create stream AFTERWORD_TURNS", "replicas")
 }
 
+// A server that takes no turns is named, and what is wrong with the stream of dead letters is said of them.
+func TestInfoNamesProblems(t *testing.T) {
+	js := jetStream(t, servertest.NATS(t, servertest.MaxPayload(2048)).URL())
+	if err := stream.Ensure(t.Context(), js, stream.StreamConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), stream.Dead)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.MaxMsgs, cfg.MaxMsgsPerSubject, cfg.Discard = 10, 5, jetstream.DiscardOld
+	if _, err := js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	infos, err := stream.Info(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := stream.Texts(infos[0].Problems); !strings.Contains(text, "max_payload of the server is 2048, which leaves no room for turns") {
+		t.Errorf("%q", text)
+	}
+	text := stream.Texts(infos[1].Problems)
+	for _, want := range []string{"drops dead letters", "limits the dead letters of a group", "refuses every dead letter"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q does not say that it %s", text, want)
+		}
+	}
+	if strings.Contains(text, "turn") {
+		t.Errorf("it speaks of turns: %s", text)
+	}
+}
+
 func TestInfo(t *testing.T) {
 	js := jetStream(t, servertest.NATS(t).URL())
 	if _, err := stream.Info(t.Context(), js); !errors.Is(err, stream.ErrNoStream) {

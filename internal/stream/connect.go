@@ -36,6 +36,9 @@ var (
 	ErrRefused = errors.New("NATS refused the credentials")
 	// ErrUnreachable says that no server, or no JetStream, answered in time. Waiting may help.
 	ErrUnreachable = errors.New("NATS is unreachable")
+	// ErrEnded says that a server ended the connection for what was sent, as a message over a max_payload that was
+	// lowered meanwhile. A new start helps.
+	ErrEnded = errors.New("the NATS server ended the connection")
 )
 
 // Config says how to connect. The zero value connects to [DefaultURL] and
@@ -67,7 +70,7 @@ type Config struct {
 	// each. Nil discards them.
 	Logger *slog.Logger
 	// OnClosed, if set, is called at most once after Connect has returned: with an [ErrRefused]
-	// when a server refuses the credentials twice in a row, and with another error when it ended
+	// when a server refuses the credentials twice in a row, and with an [ErrEnded] when it ended
 	// the connection because of what was sent. The connection is closed then; a service should
 	// exit. It runs on the connection's callback goroutine and must not block.
 	OnClosed func(error)
@@ -386,7 +389,7 @@ func (w *watcher) closed(nc *nats.Conn) {
 		return
 	}
 	if ended {
-		err = fmt.Errorf("the NATS server ended the connection (%w): start again, so that its limits are read", err)
+		err = fmt.Errorf("%w (%w): start again, so that its limits are read", ErrEnded, err)
 	} else {
 		err = w.refused(err)
 	}

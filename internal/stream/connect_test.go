@@ -263,7 +263,7 @@ func TestConnectEndedByTheServer(t *testing.T) {
 	}
 	select {
 	case err := <-closed:
-		if errors.Is(err, stream.ErrRefused) {
+		if errors.Is(err, stream.ErrRefused) || !errors.Is(err, stream.ErrEnded) {
 			t.Errorf("got %v", err)
 		}
 		servertest.OneLine(t, err, "Maximum Payload", "start again")
