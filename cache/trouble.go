@@ -28,7 +28,9 @@ type TroubleError struct {
 }
 
 // Error implements error.
-func (e *TroubleError) Error() string { return e.What + ": " + strings.TrimSuffix(e.Why, ".") + ": " + e.Do }
+func (e *TroubleError) Error() string {
+	return e.What + ": " + strings.TrimSuffix(e.Why, ".") + ": " + e.Do
+}
 
 // Unwrap returns what Redis answered, or why it did not.
 func (e *TroubleError) Unwrap() error { return e.err }
