@@ -143,6 +143,9 @@ func TestStoreTroubleKeepsTheSession(t *testing.T) {
 	st.fail(errDisk)
 	f.Changed("s")
 	eventually(t, "several reads", func() bool { st.mu.Lock(); defer st.mu.Unlock(); return st.reads > 3 })
+	if !f.Behind("s") || !r.Writable() {
+		t.Error("Redis is trusted with a session whose refresh has failed")
+	}
 	hang := make(chan struct{})
 	st.mu.Lock()
 	st.err, st.hang = nil, hang
@@ -159,6 +162,9 @@ func TestStoreTroubleKeepsTheSession(t *testing.T) {
 	close(hang)
 	flush(t, f)
 	holds(t, bare(t, s.Addr()), turns(t, "s", 1, 3), DefaultTTL)
+	if f.Behind("s") {
+		t.Error("Redis is not trusted after a refresh that succeeded")
+	}
 }
 
 func TestErasedSessionIsForgotten(t *testing.T) {

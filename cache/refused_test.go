@@ -276,6 +276,7 @@ func TestMinimumACL(t *testing.T) {
 	c := bare(t, s.Addr())
 	url := "redis://afterword:secret@" + s.Addr()
 	setUser(t, c, minimumACL...)
+	check(t, c.ConfigResetStat(t.Context()).Err())
 	r := newRedis(t, quick(url))
 	check(t, r.Check(t.Context()))
 	all := turns(t, "s", 1, 12)
@@ -295,6 +296,10 @@ func TestMinimumACL(t *testing.T) {
 	check(t, r.Forget(t.Context(), "s"))
 	if denied := c.Do(t.Context(), "acl", "log").Val(); len(denied.([]any)) != 0 {
 		t.Errorf("was denied: %v", denied)
+	}
+	// A command that this server does not know, as CLIENT SETINFO before 7.2, is an ERR.
+	if stats := c.Info(t.Context(), "errorstats").Val(); strings.Contains(stats, "errorstat_ERR:") || strings.Contains(stats, "errorstat_NOPERM:") {
+		t.Errorf("was refused: %s", stats)
 	}
 
 	for i, rule := range minimumACL {

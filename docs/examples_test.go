@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -49,9 +48,9 @@ func TestChatExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	python, err := exec.LookPath("python3")
+	python, err := python()
 	if err != nil {
-		t.Fatalf("needs python3, which `make test` installs: %v", err)
+		t.Fatal(err)
 	}
 	s.chat("go", "127.0.0.1:9001", "bin/chat", "--spool-dir", "chat-spool")
 	s.chat("python", "127.0.0.1:9002", python, filepath.Join(examples, "chat.py"))

@@ -80,7 +80,7 @@ var built = sync.OnceValues(func() (string, error) {
 })
 
 func goBuild(out, what string) error {
-	cmd := exec.Command("go", "build", "-o", out, what) // not with -race: pages are about what is printed
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", out, what) // not with -race: pages are about what is printed
 	cmd.Dir = root
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return &buildError{what, string(text), err}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -141,12 +143,23 @@ func TestMessageIDOfThePage(t *testing.T) {
 	}
 }
 
+// python is the interpreter. What is first on the path may be a script that looks for it each time, which takes
+// longer than an example does.
+var python = sync.OnceValues(func() (string, error) {
+	found, err := exec.LookPath("python3")
+	if err != nil {
+		return "", fmt.Errorf("needs python3, which `make test` installs: %w", err)
+	}
+	out, err := exec.Command(found, "-c", "import sys; print(sys.executable)").Output()
+	return strings.TrimSpace(string(out)), err
+})
+
 // publishPy runs the example that publishes a turn without any library.
 func publishPy(t *testing.T, server, session, user, assistant string, more ...string) (string, error) {
 	t.Helper()
-	python, err := exec.LookPath("python3")
+	python, err := python()
 	if err != nil {
-		t.Fatal("this test needs python3, which is not installed; `make test` installs it")
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), publishWithin)
 	defer cancel()

@@ -27,7 +27,7 @@ func withBinary(run func() int) (int, error) {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	if text, err := exec.Command("go", "build", "-o", filepath.Join(dir, "afterword"), ".").CombinedOutput(); err != nil {
+	if text, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "afterword"), ".").CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("build the binary: %w: %s", err, text)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil { // scripts run it as other users, too

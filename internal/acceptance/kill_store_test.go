@@ -16,7 +16,7 @@ import (
 // enters each of the system calls that change files: what was acknowledged is
 // there, once, and the next process leaves nothing lying about.
 func TestKill9OfTheStore(t *testing.T) {
-	rounds := choose(190, 800)
+	rounds := choose(130, 800)
 	rnd := random(t)
 	faults.NeedTrace(t)
 	// In memory: a kill loses nothing that was written, and other disks' syncs are slow.

@@ -28,7 +28,7 @@ type observer struct {
 	mu      sync.Mutex
 	opened  int // documents read, whole and valid
 	asked   int // transcripts and histories over HTTP, whole and valid
-	tools   int // runs of python3 -m json.tool
+	tools   int // documents read with python3 -m json.tool
 	grown   int // times that a document was larger than before
 	trouble []error
 }
@@ -243,15 +243,21 @@ func wholeHistory(session string, body []byte) error {
 func answerTo(question string) string { return "answer to " + question }
 
 func (o *observer) json(python string) {
-	for i := 0; !o.stopped(); i++ {
+	tool, err := startJSONTool(python)
+	if err != nil {
+		o.note(0, 0, err)
+		return
+	}
+	defer tool.close()
+	for !o.stopped() {
 		for _, path := range o.paths() {
 			if _, err := os.Stat(path); err != nil || o.stopped() {
 				continue
 			}
-			out, err := exec.Command(python, "-m", "json.tool", path).CombinedOutput()
+			_, err := tool.read(path)
 			o.mu.Lock()
 			if o.tools++; err != nil {
-				o.trouble = append(o.trouble, fmt.Errorf("python3 -m json.tool %s: %w: %s", filepath.Base(path), err, out))
+				o.trouble = append(o.trouble, fmt.Errorf("python3 -m json.tool %s: %w", filepath.Base(path), err))
 			}
 			o.mu.Unlock()
 			o.pause(300 * time.Millisecond)

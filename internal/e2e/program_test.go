@@ -28,7 +28,7 @@ const (
 // built is the program, once for all tests.
 var built = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "afterword")
-	cmd := exec.Command("go", "build", "-o", path, "./cmd/afterword")
+	cmd := exec.Command("go", "build", "-ldflags=-s -w", "-o", path, "./cmd/afterword")
 	cmd.Dir = repository
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

@@ -2,11 +2,13 @@ package httpio
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -87,6 +89,22 @@ func TestDrainAnswersAtOnce(t *testing.T) {
 	close(stop)
 	if _, err := in.ReadByte(); err == nil || time.Since(began) >= DrainTime {
 		t.Errorf("%v after %s", err, time.Since(began))
+	}
+}
+
+// What is taken of a refused body is bounded: a client that sends without end is cut off.
+func TestDrainEnds(t *testing.T) {
+	srv := refusing(t, nil)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000000000\r\n\r\n")
+	sent, err := io.Copy(conn, zeros{})
+	if err == nil || errors.Is(err, os.ErrDeadlineExceeded) || sent < DrainBytes/2 || sent > 2*DrainBytes {
+		t.Errorf("%d bytes were taken, then: %v", sent, err)
 	}
 }
 

@@ -155,7 +155,7 @@ func (m *mutant) run(t *testing.T, root string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-overlay", overlay, "./internal/acceptance", "-run", "^"+m.test+"$", "-v", "-args", "-heal", "15s")
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-vet=off", "-ldflags=-s -w", "-overlay", overlay, "./internal/acceptance", "-run", "^"+m.test+"$", "-v", "-args", "-heal", "15s")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "AFTERWORD_TEST_OVERLAY="+overlay)
 	cmd.WaitDelay = 10 * time.Second
