@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -152,6 +153,9 @@ func TestBracesAreNotCached(t *testing.T) {
 	}
 	if n := bare(t, s.Addr()).DBSize(ctx).Val(); n != 0 {
 		t.Errorf("Redis has %d keys", n)
+	}
+	if page, err := os.ReadFile("../docs/operations.md"); err != nil || !strings.Contains(string(page), "**Ids with `{` or `}`** are not cached") {
+		t.Errorf("docs/operations.md does not say so (%v)", err)
 	}
 }
 
