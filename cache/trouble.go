@@ -29,7 +29,7 @@ type TroubleError struct {
 
 // Error implements error.
 func (e *TroubleError) Error() string {
-	return e.What + ": " + strings.TrimSuffix(e.Why, ".") + ": " + e.Do
+	return e.What + ": " + e.Why + ": " + e.Do
 }
 
 // Unwrap returns what Redis answered, or why it did not.
@@ -42,7 +42,7 @@ func (e *TroubleError) Answers() bool { return e.err == nil || refused(e.err) }
 func (e *TroubleError) Refused() bool { return e.err != nil && refused(e.err) }
 
 func trouble(of string, err error) *TroubleError {
-	e := &TroubleError{What: "Redis does not answer", Why: reason(err), Do: advice(err), err: err}
+	e := &TroubleError{What: "Redis does not answer", Why: strings.TrimSuffix(reason(err), "."), Do: advice(err), err: err}
 	if refused(err) {
 		e.What = "Redis refuses " + of
 	}

@@ -18,7 +18,7 @@ without which the embedded servers take no connection: commands with the same
 --data-dir find them, other programs may read the file as environment variables.
 
 SIGTERM, SIGINT or SIGHUP stops it: requests, publisher and consumer finish within
---drain-timeout, and it exits with 0. A second signal ends it at once.`,
+--drain-timeout, and it exits with 0. A second SIGTERM or SIGINT ends it at once.`,
 		Example: `  afterword serve --data-dir /var/lib/afterword
   curl --json '{"user":"Hi","assistant":"Hello."}' http://127.0.0.1:8080/v1/sessions/abc/turns
   curl http://127.0.0.1:8080/v1/sessions/abc/history`,

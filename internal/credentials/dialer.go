@@ -122,8 +122,13 @@ func (d *Dialer) unreached(err error) error {
 		return err
 	}
 	for _, dir := range d.dirs {
-		if _, err := Read(dir); err != nil && !missing(err) && !errors.Is(err, fs.ErrPermission) {
-			return fmt.Errorf("nothing listens there, and %w", err)
+		_, unread := Read(dir)
+		switch {
+		case unread == nil, missing(unread):
+		case errors.Is(unread, fs.ErrPermission):
+			return fmt.Errorf("nothing listens there, and %s may be read by its owner alone", filepath.Join(dir, FileName))
+		default:
+			return fmt.Errorf("nothing listens there, and %w", unread)
 		}
 	}
 	return err

@@ -262,6 +262,9 @@ func TestUnreadableFile(t *testing.T) {
 	if text, err := lines.ReadString('\n'); err != nil || !strings.Contains(text, "none were given and "+p.File()+" may be read by its owner alone") {
 		t.Errorf("it says %q, %v", text, err)
 	}
+	if text, _ := startImposter(t, "dial "+dir+" "+servertest.FreeAddr(t)); !strings.Contains(text, "nothing listens there, and "+p.File()+" may be read by its owner alone") {
+		t.Errorf("it says %q", text)
+	}
 }
 
 // In a volume that Kubernetes hands over with fsGroup, which gives the group what the owner has, the
