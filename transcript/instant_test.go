@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -56,27 +57,27 @@ func TestParseInstant(t *testing.T) {
 
 // A leap second is valid RFC 3339, so its refusal does not claim otherwise.
 func TestLeapSecondIsRefusedByItsName(t *testing.T) {
-	for text, want := range map[string]error{
-		"2016-12-31T23:59:60Z":         errLeapSecond,
-		"2016-12-31t23:59:60.999z":     errLeapSecond,
-		"2017-01-01T00:59:60+01:00":    errLeapSecond,
-		"2026-11-24T12:00:61Z":         errInstant,
-		"2026-11-24T12:60:60Z":         errInstant,
-		"2026-02-30T23:59:60Z":         errInstant,
-		"2026-11-24T12:00:60":          errInstant,
-		"2026-11-24T12:00:600Z":        errInstant,
-		"2026-11-24T12:00:60.Z":        errInstant,
-		"2026-11-24T12:00:60,5Z":       errInstant,
-		"2200-11-24T12:00:60Z":         errLeapSecond,
-		"2026-11-24T12:00:60.5+24:00":  errInstant,
-		"2026-11-24T12:00:60.5 +01:00": errInstant,
+	for text, want := range map[string]bool{
+		"2016-12-31T23:59:60Z":         true,
+		"2016-12-31t23:59:60.999z":     true,
+		"2017-01-01T00:59:60+01:00":    true,
+		"2026-11-24T12:00:61Z":         false,
+		"2026-11-24T12:60:60Z":         false,
+		"2026-02-30T23:59:60Z":         false,
+		"2026-11-24T12:00:60":          false,
+		"2026-11-24T12:00:600Z":        false,
+		"2026-11-24T12:00:60.Z":        false,
+		"2026-11-24T12:00:60,5Z":       false,
+		"2200-11-24T12:00:60Z":         true,
+		"2026-11-24T12:00:60.5+24:00":  false,
+		"2026-11-24T12:00:60.5 +01:00": false,
 	} {
-		if _, err := ParseInstant(text); err != want {
-			t.Errorf("%q: %v, want %v", text, err, want)
+		if _, err := ParseInstant(text); err == nil || strings.Contains(err.Error(), "leap second (:60)") != want {
+			t.Errorf("%q: %v, named a leap second: want %v", text, err, want)
 		}
 	}
 	payload := `{"session_id":"s","id":"a","timestamp":"2026-11-24T12:00:00Z","user":"u","completed_at":"2016-12-31T23:59:60Z"}`
-	if _, err := Decode([]byte(payload), 0); err == nil || err.Error() != "completed_at "+errLeapSecond.Error() {
+	if _, err := Decode([]byte(payload), 0); err == nil || !strings.HasPrefix(err.Error(), "completed_at is in a leap second (:60)") {
 		t.Errorf("%v", err)
 	}
 }
