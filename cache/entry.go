@@ -30,8 +30,14 @@ const (
 //go:embed recent.lua
 var recentLua string
 
-// script is a constant: its text and its digest.
-var script = redis.NewScript(recentLua)
+//go:embed read.lua
+var readLua string
+
+// The scripts are constants: their text and its digest.
+var (
+	script     = redis.NewScript(recentLua)
+	readScript = redis.NewScript(readLua)
+)
 
 // Entry is the recent history of one session.
 type Entry struct {
