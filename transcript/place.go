@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -229,6 +230,17 @@ func (s *Store) probeFolders() error {
 		s.log.Info("a folder of transcripts can be used again", "folder", name)
 	}
 	return nil
+}
+
+// Troubled returns what is wrong with a folder that could not be used, to read or to write, and still cannot be.
+func (s *Store) Troubled(ctx context.Context) error {
+	s.troubledMu.Lock()
+	n := len(s.troubled)
+	s.troubledMu.Unlock()
+	if n == 0 {
+		return nil
+	}
+	return s.one(ctx, "look at the transcripts folder", s.probeFolders)
 }
 
 // isShard reports whether a name is that of a folder of the sharded layout.

@@ -78,7 +78,13 @@ func TestFoldersThatAreReplaced(t *testing.T) {
 				}
 				move(path, away)
 				gone(t, s, reader)
+				if folder := new(FolderError); !errors.As(s.Troubled(t.Context()), &folder) {
+					t.Errorf("a folder that is gone is no trouble: %v", s.Troubled(t.Context()))
+				}
 				move(away, path)
+				if err := s.Troubled(t.Context()); err != nil {
+					t.Error(err)
+				}
 				if err := s.Probe(t.Context()); err != nil {
 					t.Fatal(err)
 				}

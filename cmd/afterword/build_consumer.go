@@ -64,7 +64,12 @@ func (b *builder) consume() error {
 	b.consumer = c
 	b.registry.MustRegister(batches, metrics.Consumer(c.Stats, c.Ready))
 	b.parts.Consumer = c.Stats
-	b.ready[partConsumer] = func(context.Context) error { return cmp.Or(c.Ready(), b.mayConsume()) }
+	b.ready[partConsumer] = func(ctx context.Context) error {
+		if err := cmp.Or(c.Ready(), b.mayConsume()); err != nil {
+			return err
+		}
+		return b.store.Troubled(ctx)
+	}
 	made := b.keepStreams()
 	b.background(partConsumer, 90, func(ctx context.Context) error {
 		select {
