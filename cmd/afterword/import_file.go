@@ -135,12 +135,18 @@ func (fi *fileImport) refuse(err error) {
 	}
 }
 
-// misspelt notes members of what is converted.
-func (fi *fileImport) misspelt(found []transcript.Misspelling) error {
+// next is the place of the turn that comes next.
+func (fi *fileImport) next() place {
 	at := fi.place()
 	if fi.f.kind == jsonFile { // its turns are not counted yet
 		at.number++
 	}
+	return at
+}
+
+// misspelt notes members of what is converted.
+func (fi *fileImport) misspelt(found []transcript.Misspelling) error {
+	at := fi.next()
 	if fi.f.after >= at.number {
 		return nil
 	}
@@ -360,6 +366,9 @@ func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error 
 		}
 		fi.refuse(fmt.Errorf("%s%w", fi.where, err))
 		return nil
+	}
+	if fi.f.after == 0 {
+		fi.im.spelt.leave(exchange.LeftOut(value), fi.next())
 	}
 	carry := transcript.CheckRedactions(value)
 	undated, base := undated(turns, fi.in.base)

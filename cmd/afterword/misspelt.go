@@ -13,13 +13,13 @@ import (
 // maxMisspelt bounds how many misspelt names of members are told; others are counted.
 const maxMisspelt = 50
 
-// misspelt collects the members of an input that are unknown and resemble known ones: each name
-// once, however many turns have it.
+// misspelt collects the members of an input that are unknown and resemble known ones, and those of
+// transcripts that are left out: each name once, however many turns have it.
 type misspelt struct {
 	strict bool // such turns are refused instead
 	names  []misspeltName
-	index  map[string]int // into names
-	others int            // turns with further names
+	index  map[transcript.Misspelling]int // into names
+	others int                            // turns with further names
 }
 
 type misspeltName struct {
@@ -42,31 +42,46 @@ func (m *misspelt) note(list []transcript.Misspelling, at place) error {
 		if m.strict {
 			return found.Rule()
 		}
-		found.Member = elementNumber.ReplaceAllString(found.Member, "[]")
-		found.Meant = elementNumber.ReplaceAllString(found.Meant, "[]")
-		i, ok := m.index[found.Member]
-		switch {
-		case ok:
-			m.names[i].turns++
-		case len(m.names) == maxMisspelt:
-			m.others++
-		default:
-			if m.index == nil {
-				m.index = make(map[string]int)
-			}
-			m.index[found.Member] = len(m.names)
-			m.names = append(m.names, misspeltName{found, 1, at})
-		}
+		m.count(found, at)
 	}
 	return nil
+}
+
+// leave notes members of a transcript that are left out.
+func (m *misspelt) leave(names []string, at place) {
+	for _, name := range names {
+		m.count(transcript.Misspelling{Member: name}, at)
+	}
+}
+
+func (m *misspelt) count(found transcript.Misspelling, at place) {
+	found.Member = elementNumber.ReplaceAllString(found.Member, "[]")
+	found.Meant = elementNumber.ReplaceAllString(found.Meant, "[]")
+	i, ok := m.index[found]
+	switch {
+	case ok:
+		m.names[i].turns++
+	case len(m.names) == maxMisspelt:
+		m.others++
+	default:
+		if m.index == nil {
+			m.index = make(map[transcript.Misspelling]int)
+		}
+		m.index[found] = len(m.names)
+		m.names = append(m.names, misspeltName{found, 1, at})
+	}
 }
 
 // print tells of them.
 func (m *misspelt) print(w io.Writer) {
 	for _, n := range m.names {
+		if n.Meant == "" {
+			fmt.Fprintf(w, "warning: member %s of transcripts has no place in turns and is left out: in %s, first in %s\n", strconv.QuoteToASCII(n.Member), plural.Of(n.turns, "transcript"), n.first)
+			continue
+		}
 		fmt.Fprintf(w, "warning: member %s is unknown and resembles %s: in %s, first in %s\n", strconv.QuoteToASCII(n.Member), n.Meant, plural.Of(n.turns, "turn"), n.first)
 	}
 	if m.others > 0 {
-		fmt.Fprintf(w, "warning: further members that resemble known ones: in %s\n", plural.Of(m.others, "turn"))
+		fmt.Fprintf(w, "warning: further members that resemble known ones or are left out: in %s\n", plural.Of(m.others, "turn"))
 	}
 }

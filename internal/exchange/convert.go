@@ -179,6 +179,24 @@ func CheckDocument(value jsontext.Value) error {
 	})
 }
 
+// LeftOut returns the names of a transcript's members that no turn has a place for. What follows from its turns is not among them.
+func LeftOut(value jsontext.Value) (names []string) {
+	o, err := objectOf(value, "")
+	if err != nil {
+		return nil
+	}
+	for _, f := range o.list {
+		switch f.name {
+		case "session_id", "messages", "created_at", "updated_at", "message_count", notesName:
+		default:
+			if !empty(f.value) {
+				names = append(names, f.name)
+			}
+		}
+	}
+	return names
+}
+
 // checkOlder reports the first of a message's texts and its time that would not be stored as it is.
 // A message without an answer, or without a time, is complete.
 func checkOlder(in *object) error {

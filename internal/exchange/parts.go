@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -52,16 +54,22 @@ func (m *message) part(v jsontext.Value, at string) (results []message, err erro
 		return nil, m.textPart(o, "text", kind)
 	case kind == "refusal":
 		return nil, m.textPart(o, "refusal", kind)
-	case kind == "tool_use" || kind == "tool_call":
+	case kind == "tool_use" || kind == "tool_call" || kind == "server_tool_use" || kind == "mcp_tool_use":
 		c := call{id: o.label("id"), name: o.label("name"), arguments: o.any("input")}
 		if c.arguments == nil {
 			c.arguments = o.any("args")
 		}
 		m.calls = append(m.calls, c)
+		if kind != "tool_use" && kind != "tool_call" {
+			o.put("type", quoted(kind))
+		}
 		m.keep(o)
 		return nil, nil
-	case kind == "tool_result":
+	case strings.HasSuffix(kind, "tool_result") && o.has("tool_use_id") || kind == "tool_result":
 		r := message{role: tool, result: &result{id: o.label("tool_use_id", "tool_call_id"), value: resultOf(o.any("content"))}}
+		if kind != "tool_result" {
+			o.put("type", quoted(kind))
+		}
 		r.extra = o.rest()
 		return []message{r}, nil
 	case kind == "":
@@ -130,14 +138,18 @@ func imageOf(o *object, kind string) (uri, media string) {
 			return inner.label("file_id", "file_data"), ""
 		}
 		return inner.data("data", "audio/"+orElse(inner.label("format"), "wav"))
-	case "image_url", "input_image":
-		if inner, err := objectOf(o.peek("image_url"), ""); err == nil {
-			o.take("image_url")
+	case "image_url", "input_image", "video_url":
+		name := "image_url"
+		if kind == "video_url" {
+			name = kind
+		}
+		if inner, err := objectOf(o.peek(name), ""); err == nil {
+			o.take(name)
 			uri = inner.label("url")
-			o.put("image_url", inner.rest())
+			o.put(name, inner.rest())
 			return uri, ""
 		}
-		if uri = o.label("image_url"); uri == "" {
+		if uri = o.label(name); uri == "" {
 			uri = o.label("file_id")
 		}
 		return uri, ""

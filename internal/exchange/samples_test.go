@@ -121,6 +121,9 @@ var samples = map[string]struct {
 		{`"session_id":"file-1"`, `"user":"a"`, `"custom_id":"r1"`}, {`"session_id":"b1"`, `"assistant":"b"`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`, `"finish_reason":"stop"`, `"status_code":200`, `"id":"c1"`},
 		{`"session_id":"file-3"`, `"user":"c"`}, {`"session_id":"b2"`, `"assistant":"d"`, `"model":"m"`, `"id":"resp_1"`},
 	}},
+	"Anthropic's own tools": {[]string{`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"video_url","video_url":{"url":"https://example.com/v"}}]},{"role":"assistant","content":[{"type":"server_tool_use","id":"s1","name":"web_search","input":{"query":"q"}},{"type":"web_search_tool_result","tool_use_id":"s1","content":[{"type":"web_search_result","url":"u"}]},{"type":"text","text":"b"}]}]}`}, false, [][]string{
+		{`"assistant":"b"`, `"attachments":[{"uri":"https://example.com/v"}]`, `"tool_calls":[{"id":"s1","name":"web_search","arguments":{"query":"q"},"result":[{"type":"web_search_result","url":"u"}]}]`, `"type":"server_tool_use"`, `"type":"web_search_tool_result"`},
+	}},
 	"an answer that was spoken": {[]string{`[{"role":"user","content":"a"},{"role":"assistant","content":null,"audio":{"id":"au","transcript":" said ","data":"AAAA"}},{"role":"tool","name":"f","tool_call_id":"c9","content":"r"}]`}, false, [][]string{
 		{`"user":"a"`, `"assistant":" said "`, `"data":"AAAA"`, `"tool_calls":[{"id":"c9","name":"f","result":"r"}]`},
 	}},
