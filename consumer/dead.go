@@ -20,10 +20,14 @@ type DeadReader struct {
 
 // Turn returns the newest dead letter that is a turn with this id of this
 // session. Dead letters that cannot be decoded, or came on the subject of another
-// session, are nobody's, and so are those that the stream of turns shows to be made up. It reads all
-// dead letters, of which there should be few; ctx bounds it.
+// session, are nobody's. One that does not equal the message of the stream of turns that it says it is may have
+// been made up, and does not count. It reads all dead letters, of which there should be few; ctx bounds it.
 func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.Snapshot, ok bool, err error) {
 	request := stream.RequestBound(r.Request, r.JS)
+	o, err := DeadLetters{JS: r.JS, Request: request}.origins(ctx)
+	if err != nil {
+		return s, false, err
+	}
 	subject := stream.TurnSubject(session)
 	_, err = read(ctx, r.JS, stream.Dead, "", request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		if m.Headers().Get(stream.HeaderSubject) != subject {
@@ -33,13 +37,8 @@ func (r DeadReader) Turn(ctx context.Context, session, id string) (s transcript.
 		if err != nil || turn.SessionID != session || turn.ID != id || ok && !turn.Beats(&s) {
 			return nil
 		}
-		letter := &jetstream.RawStreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()}
-		_, err = DeadLetters{JS: r.JS, Request: request}.origin(ctx, meta.Sequence.Stream, letter)
-		var doubt *KeptError
-		switch {
-		case errors.As(err, &doubt) && !doubt.Gone:
-			return nil
-		case err != nil && doubt == nil:
+		doubt, err := o.doubt(ctx, meta.Sequence.Stream, &jetstream.RawStreamMsg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()})
+		if err != nil || doubt != "" {
 			return err
 		}
 		s, ok = turn, true

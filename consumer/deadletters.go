@@ -45,7 +45,7 @@ type DeadLetter struct {
 	Kind         ReasonKind `json:"kind"`
 	Reason       string     `json:"reason"`
 	// Doubt says why the letter is not known to be the message that it says it is; "" when it is,
-	// and in listings, which do not look.
+	// and where nobody looked: see [DeadLetters.Compare].
 	Doubt string `json:"doubt,omitempty"`
 }
 
@@ -228,18 +228,19 @@ func (d DeadLetters) Letter(ctx context.Context, seq uint64) (l DeadLetter, h na
 	if err != nil {
 		return l, nil, nil, err
 	}
-	_, err = d.origin(ctx, seq, m)
-	var doubt *KeptError
-	if err != nil && !errors.As(err, &doubt) {
+	o, err := d.origins(ctx)
+	if err != nil {
+		return l, nil, nil, err
+	}
+	doubt, err := o.doubt(ctx, seq, m)
+	if err != nil {
 		return l, nil, nil, err
 	}
 	for _, name := range []string{jetstream.StreamHeader, jetstream.SequenceHeader, jetstream.TimeStampHeaer, jetstream.SubjectHeader, jetstream.LastSequenceHeader} {
 		m.Header.Del(name) // of the answer, not of the letter
 	}
 	l = describe(m.Subject, m.Header, seq, m.Time, len(m.Data))
-	if doubt != nil {
-		l.Doubt = doubt.Reason
-	}
+	l.Doubt = doubt
 	return l, m.Header, m.Data, nil
 }
 

@@ -272,16 +272,16 @@ func TestRequeueIsTheMessageAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	as, err := d.requeue(ctx, s, 1, true)
+	as, err := d.requeue(ctx, s, origins{}, 1, true)
 	if err != nil || as != first.Sequence {
 		t.Fatalf("requeued as %d, %v; want %d again", as, err, first.Sequence)
 	}
-	if _, err := d.requeue(ctx, s, 1, true); !errors.Is(err, ErrNoLetter) {
+	if _, err := d.requeue(ctx, s, origins{}, 1, true); !errors.Is(err, ErrNoLetter) {
 		t.Errorf("a letter that is gone: %v", err)
 	}
 
 	f.bury("g", "why", subject, payload, stream.HeaderMsgID, "g/2", stream.HeaderStreamSeq, "1", stream.HeaderTime, "then", stream.HeaderType, "note", "x-own", "kept")
-	if as, err = d.requeue(ctx, s, 2, true); err != nil || as != first.Sequence+1 {
+	if as, err = d.requeue(ctx, s, origins{}, 2, true); err != nil || as != first.Sequence+1 {
 		t.Fatalf("requeued as %d, %v", as, err)
 	}
 	turns, err := f.js.Stream(ctx, stream.Turns)

@@ -88,6 +88,14 @@ func TestForgedLetters(t *testing.T) {
 	subject := stream.TurnSubject("s")
 	broken := []byte(`{"broken`)
 	forged := makeTurn(t, "s", 1, 1)
+	gone := f.put(subject, "", broken)
+	turns, err := f.js.Stream(ctx, stream.Turns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := turns.DeleteMsg(ctx, gone); err != nil {
+		t.Fatal(err)
+	}
 	at := f.put(subject, "", broken, "x-own", "1")
 	genuine := []string{stream.HeaderSubject, subject, stream.HeaderStreamSeq, fmt.Sprint(at), stream.HeaderReason, "not acceptable JSON", stream.HeaderTime, "then", "x-own", "1"}
 	with := func(name, value string) []string { return append(append([]string{}, genuine...), name, value) }
@@ -98,12 +106,23 @@ func TestForgedLetters(t *testing.T) {
 	f.put(dead, "", broken, with("x-more", "1")...)
 	f.put(dead, "", broken, with(stream.HeaderSubject, stream.TurnSubject("other"))...)
 	f.put(dead, "", broken, with(stream.HeaderStreamSeq, "77")...)
+	f.put(dead, "", forged.Payload(), with(stream.HeaderStreamSeq, fmt.Sprint(gone))...)
 	f.put(dead, "", broken, with(stream.HeaderStreamSeq, "")...)
 	f.put(dead, "", broken[:3], with(headerTruncated, "5")...)
 	last := f.put(dead, "", broken[:3], with(headerTruncated, fmt.Sprint(len(broken)))...) // genuine: the rest did not fit
 
 	if _, ok, err := (DeadReader{JS: f.js}).Turn(ctx, "s", forged.ID); ok || err != nil {
 		t.Errorf("a forged letter makes its turn dead: %v, %v", ok, err)
+	}
+
+	listed := f.lettersOf(DeadFilter{})
+	if err := (DeadLetters{JS: f.js}).Compare(ctx, listed); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listed {
+		if genuine := l.Seq == want || l.Seq == last; genuine != (l.Doubt == "") {
+			t.Errorf("letter %d: in doubt: %q", l.Seq, l.Doubt)
+		}
 	}
 
 	// A message with the id that the requeue will have does not make it disappear either.
@@ -132,10 +151,6 @@ func TestForgedLetters(t *testing.T) {
 	if err := d.Requeue(ctx, DeadFilter{}, RequeueConfig{}, take); err != nil {
 		t.Fatal(err)
 	}
-	turns, err := f.js.Stream(ctx, stream.Turns)
-	if err != nil {
-		t.Fatal(err)
-	}
 	if len(requeued) != 2 {
 		t.Errorf("requeued %v, want %d and %d", requeued, want, last)
 	}
@@ -149,7 +164,7 @@ func TestForgedLetters(t *testing.T) {
 	if err := d.Requeue(ctx, DeadFilter{}, RequeueConfig{Force: true, Verdict: time.Hour}, take); err != nil { // there is no group to wait for
 		t.Fatal(err)
 	}
-	if n := len(requeued) - len(before); n != 6 { // what was cut cannot be made whole from another message
-		t.Errorf("%d were requeued with force, want 6", n)
+	if n := len(requeued) - len(before); n != 7 { // what was cut cannot be made whole from another message
+		t.Errorf("%d were requeued with force, want 7", n)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/afterword-io/afterword/internal/stream"
 )
@@ -15,33 +16,86 @@ import (
 // letterHeaders are what a dead letter has beside the headers of its message.
 var letterHeaders = []string{stream.HeaderReason, stream.HeaderStreamSeq, stream.HeaderSubject, stream.HeaderTime, headerTruncated}
 
-// origin reads the message of the stream of turns that dead letter seq says it is. Anybody who
+// origins are the messages of the stream of turns, of which dead letters say that they were made.
+type origins struct {
+	letters DeadLetters
+	turns   jetstream.Stream // nil when there is none
+}
+
+func (d DeadLetters) origins(ctx context.Context) (origins, error) {
+	rctx, cancel := d.bound(ctx)
+	defer cancel()
+	s, err := d.JS.Stream(rctx, stream.Turns)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return origins{}, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
+	}
+	return origins{d, s}, nil
+}
+
+// of reads the message that dead letter seq says it is. Anybody who
 // may publish dead letters can have made the letter up, so it is a [*KeptError] when
 // the stream does not hold that message any more, or another one.
-func (d DeadLetters) origin(ctx context.Context, seq uint64, m *jetstream.RawStreamMsg) (*jetstream.RawStreamMsg, error) {
+func (o origins) of(ctx context.Context, seq uint64, m *jetstream.RawStreamMsg) (*jetstream.RawStreamMsg, error) {
 	at, err := strconv.ParseUint(m.Header.Get(stream.HeaderStreamSeq), 10, 64)
 	if err != nil || at == 0 {
 		return nil, &KeptError{Seq: seq, Reason: "it does not say which message it was"}
 	}
-	rctx, cancel := d.bound(ctx)
-	defer cancel()
-	s, err := d.JS.Stream(rctx, stream.Turns)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if o.turns == nil {
 		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("there is no stream %s with which it has to be compared", stream.Turns)}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
-	}
-	whole, err := s.GetMsg(rctx, at)
+	rctx, cancel := o.letters.bound(ctx)
+	defer cancel()
+	whole, err := o.turns.GetMsg(rctx, at)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("stream %s does not hold message %d any more, with which it has to be compared", stream.Turns, at), Gone: true}
+		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("stream %s does not hold message %d any more, with which it has to be compared", stream.Turns, at)}
 	case err != nil:
 		return nil, fmt.Errorf("read message %d of stream %s: %w", at, stream.Turns, err)
 	case !isLetterOf(m, whole):
 		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("it is not message %d of stream %s: somebody may have made it up", at, stream.Turns)}
 	}
 	return whole, nil
+}
+
+// doubt says why dead letter seq is not known to be the message that it says it is; "" when it is.
+func (o origins) doubt(ctx context.Context, seq uint64, m *jetstream.RawStreamMsg) (string, error) {
+	_, err := o.of(ctx, seq, m)
+	var kept *KeptError
+	if errors.As(err, &kept) {
+		return kept.Reason, nil
+	}
+	return "", err
+}
+
+// Compare fills in what is in doubt about listed dead letters. It reads each of them, and the
+// message that it was made of, a few at a time. One that was removed meanwhile stays as it is.
+func (d DeadLetters) Compare(ctx context.Context, list []DeadLetter) error {
+	if len(list) == 0 {
+		return nil
+	}
+	s, err := d.stream(ctx)
+	if err != nil {
+		return err
+	}
+	o, err := d.origins(ctx)
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(deadWorkers)
+	for i := range list {
+		g.Go(func() error {
+			m, err := d.get(gctx, s, list[i].Seq)
+			if errors.Is(err, ErrNoLetter) {
+				return nil
+			}
+			if err == nil {
+				list[i].Doubt, err = o.doubt(gctx, list[i].Seq, m)
+			}
+			return err
+		})
+	}
+	return g.Wait()
 }
 
 // isLetterOf reports whether a dead letter holds a message: its payload, as much of it as

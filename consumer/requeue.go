@@ -25,7 +25,6 @@ const maxTurnSubject = 512
 type KeptError struct {
 	Seq    uint64
 	Reason string
-	Gone   bool // the message that it was is not in the stream any more, so that nothing can be compared
 }
 
 func (e *KeptError) Error() string {
@@ -68,13 +67,17 @@ func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, cfg RequeueConfi
 	if err != nil {
 		return err
 	}
+	o, err := d.origins(ctx)
+	if err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(deadWorkers)
 	var mu sync.Mutex
 	waiting := verdicts{after: s.CachedInfo().State.LastSeq, of: make(map[uint64]Requeued)}
 	err = d.Each(gctx, f, func(l DeadLetter) error {
 		g.Go(func() error {
-			as, err := d.requeue(gctx, s, l.Seq, cfg.Force)
+			as, err := d.requeue(gctx, s, o, l.Seq, cfg.Force)
 			var kept *KeptError
 			switch {
 			case errors.As(err, &kept):
@@ -102,7 +105,7 @@ func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, cfg RequeueConfi
 	return err
 }
 
-func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64, force bool) (uint64, error) {
+func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, o origins, seq uint64, force bool) (uint64, error) {
 	m, err := d.get(ctx, s, seq)
 	if err != nil {
 		return 0, err
@@ -113,7 +116,7 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, seq uint64
 	}
 	payload, cut := m.Data, m.Header.Get(headerTruncated) != ""
 	if cut || !force {
-		whole, err := d.origin(ctx, seq, m)
+		whole, err := o.of(ctx, seq, m)
 		if err != nil {
 			return 0, err
 		}

@@ -51,6 +51,10 @@ func (d DeadLetters) look(ctx context.Context, v *verdicts, done func(Requeued))
 	err := d.Each(ctx, DeadFilter{After: v.after}, func(l DeadLetter) error {
 		v.after = l.Seq
 		if r, ok := v.of[l.StreamSeq]; ok && l.RequeuedFrom == r.Seq {
+			back := []DeadLetter{l}
+			if err := d.Compare(ctx, back); err != nil || back[0].Doubt != "" {
+				return err // one that was made up says nothing of the message
+			}
 			r.Back = &l
 			delete(v.of, r.As)
 			done(r)

@@ -171,8 +171,9 @@ func (s *Store) blame(token string, err error) error {
 		name = shardOf(token)
 	}
 	if s.access(name) != nil {
-		err = &FolderError{name, fmt.Errorf("%w: give it back to the user that afterword runs as", err)}
-		s.trouble(err.(*FolderError))
+		known = &FolderError{name, denied(err)}
+		s.trouble(known)
+		return known
 	}
 	return err
 }
@@ -187,7 +188,15 @@ func (s *Store) access(name string) error {
 	if err == nil || errors.Is(err, unix.ENOENT) {
 		return nil
 	}
-	return &FolderError{name, fmt.Errorf("%w: give it back to the user that afterword runs as", err)}
+	return &FolderError{name, denied(err)}
+}
+
+// denied adds what to do about a folder that this process may not use.
+func denied(err error) error {
+	if errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("%w: give it back to the user that afterword runs as", err)
+	}
+	return err
 }
 
 // trouble notes a folder for [Store.Probe] to look at.

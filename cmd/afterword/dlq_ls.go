@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/plural"
 )
 
 func (c *cli) dlqList() *cobra.Command {
@@ -24,7 +25,8 @@ func (c *cli) dlqList() *cobra.Command {
 		Use:   "ls",
 		Short: "List or count dead letters",
 		Long: `List dead letters in the order in which they came, or count them by kind of reason.
-Nothing of what was said is shown.`,
+Nothing of what was said is shown. A letter is in doubt when it does not equal the message
+of the stream of turns that it says it is; ` + "`afterword dlq show`" + ` says why. Counts do not tell.`,
 		Example: `  afterword dlq ls --by-reason
   afterword dlq ls --reason session-unwritable --since 12h
   afterword dlq ls --limit 0 --json | wc -l`,
@@ -63,7 +65,19 @@ Nothing of what was said is shown.`,
 func (c *cli) listLetters(ctx context.Context, d consumer.DeadLetters, f consumer.DeadFilter, limit int, asJSON bool) error {
 	out := bufio.NewWriter(c.stdout)
 	var page []consumer.DeadLetter
-	listed, more, last := 0, false, uint64(0)
+	listed, more, last, doubts := 0, false, uint64(0), uint64(0)
+	print := func() error {
+		defer func() { page = page[:0] }()
+		if err := d.Compare(ctx, page); err != nil {
+			return err
+		}
+		for _, l := range page {
+			if l.Doubt != "" {
+				doubts++
+			}
+		}
+		return printLetters(out, page, asJSON)
+	}
 	if limit > 0 {
 		f.Limit = limit + 1 // one more tells that there are more
 	}
@@ -75,14 +89,16 @@ func (c *cli) listLetters(ctx context.Context, d consumer.DeadLetters, f consume
 		if page = append(page, l); len(page) < listPage {
 			return nil
 		}
-		defer func() { page = page[:0] }()
-		return printLetters(out, page, asJSON)
+		return print()
 	})
-	if perr := printLetters(out, page, asJSON); perr != nil {
+	if perr := print(); perr != nil {
 		return perr
 	}
 	if err = errors.Join(err, out.Flush()); err == nil && more {
 		fmt.Fprintf(c.stderr, "only %d are listed: --after %d goes on, --limit 0 lists all\n", limit, last)
+	}
+	if doubts > 0 {
+		fmt.Fprintf(c.stderr, "%s %s in doubt: see `afterword dlq show NUMBER` before requeueing with --force\n", letters(doubts), plural.Are(doubts))
 	}
 	return err
 }
@@ -100,9 +116,13 @@ func printLetters(out *bufio.Writer, page []consumer.DeadLetter, asJSON bool) er
 		}
 		return nil
 	}
-	t := newTable("number", "since", "group", "bytes", "subject", "reason")
+	t := newTable("number", "since", "group", "bytes", "in doubt", "subject", "reason")
 	for _, l := range page {
-		t.AppendRow(table.Row{l.Seq, l.Stored.Format(time.RFC3339), l.Group, l.Size, l.Subject, l.Reason})
+		doubt := "no"
+		if l.Doubt != "" {
+			doubt = "yes"
+		}
+		t.AppendRow(table.Row{l.Seq, l.Stored.Format(time.RFC3339), l.Group, l.Size, doubt, l.Subject, l.Reason})
 	}
 	_, err := fmt.Fprintln(out, t.Render())
 	return err

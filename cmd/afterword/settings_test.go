@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -105,7 +106,7 @@ func TestCommandsThatRepairStreams(t *testing.T) {
 		{setting: "storage", change: func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }},
 		{setting: "retention", later: true, change: func(c *jetstream.StreamConfig) { c.Retention = jetstream.InterestPolicy }},
 		{setting: "retention", change: func(c *jetstream.StreamConfig) { c.Retention = jetstream.WorkQueuePolicy }},
-		{setting: "sealed", later: true, change: func(c *jetstream.StreamConfig) { c.Sealed = true }},
+		{setting: "sealed", later: true, change: func(c *jetstream.StreamConfig) { c.Sealed, c.MirrorDirect = true, true }},
 		{setting: "allow_msg_counter", change: func(c *jetstream.StreamConfig) {
 			c.AllowMsgCounter, c.Discard = true, jetstream.DiscardOld
 		}},
@@ -210,6 +211,39 @@ func TestCommandsThatRepairStreams(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// While the messages of a stream are in the one beside it, no process creates the stream.
+func TestStreamsUnderWay(t *testing.T) {
+	url := servertest.NATS(t).URL()
+	js := servertest.JetStream(t, url)
+	defer js.Conn().Close()
+	beside := jetstream.StreamConfig{Name: stream.Turns + "_COPY", Subjects: []string{stream.TurnPrefix + "*"}}
+	s, err := js.CreateStream(t.Context(), beside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), stream.TurnPrefix+"x", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	beside.Subjects = []string{"nothing"}
+	if s, err = js.UpdateStream(t.Context(), beside); err != nil {
+		t.Fatal(err)
+	}
+	before := messages(t, s)
+	if err := stream.Ensure(t.Context(), js, stream.StreamConfig{}); !errors.Is(err, stream.ErrMisconfigured) {
+		t.Errorf("a service: %v", err)
+	}
+	code, _, says := command(t, url, "stream", "init")
+	if m := theCommand.FindStringSubmatch(says); code != 2 || m == nil || m[1] != "stream init --recreate" {
+		t.Errorf("init: exit code %d: %s", code, says)
+	}
+	if code, _, says := command(t, url, "stream", "init", "--recreate"); code != 0 {
+		t.Fatal(says)
+	}
+	if s, err = js.Stream(t.Context(), stream.Turns); err != nil || messages(t, s) != before {
+		t.Errorf("the messages: %v", err)
 	}
 }
 

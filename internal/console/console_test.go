@@ -336,6 +336,9 @@ func TestLetters(t *testing.T) {
 		t.Errorf("requeued %+v, then there are %+v; want it to have come back", done, l)
 	}
 	forged := w.forge("a")
+	if l := list("").Letters; l[0].Seq != forged || l[0].Doubt == "" || l[1].Doubt != "" {
+		t.Errorf("only the newest letter was made up, and the list is %+v", l)
+	}
 	view = letterView{}
 	if w.get("/console/api/letters/" + jsonOf(forged)).is(http.StatusOK).into(&view); view.Doubt == "" {
 		t.Errorf("a letter that was made up is %+v", view)

@@ -81,6 +81,9 @@ func (c *Console) listLetters(w http.ResponseWriter, r *http.Request) error {
 	for i := len(matching) - 1; i >= 0 && len(list.Letters) < int(limit); i-- {
 		list.Letters = append(list.Letters, matching[i])
 	}
+	if err := c.letters.Compare(ctx, list.Letters); err != nil {
+		return err
+	}
 	return writeJSON(w, http.StatusOK, list)
 }
 

@@ -6,41 +6,101 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// Check refuses a folder of data that other users may write, or that is theirs: they could
-// replace what is in it. The folder may be reached through a symbolic link, those
-// that are named below it may not. What does not exist yet is no error.
+// maxLinks is how many symbolic links may lead to a folder, as in the kernel.
+const maxLinks = 40
+
+// Check refuses a folder of data that other users may write or replace, or that is theirs. The
+// folder may be reached through symbolic links, those
+// that are named below it may not be links. What does not exist yet is no error: it is made in the
+// folder above, which is checked.
 func Check(dir string, below ...string) error {
-	whole, err := filepath.Abs(dir)
-	if err == nil {
-		whole, err = filepath.EvalSymlinks(whole)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	whole, links, err := resolve(dir)
 	if err != nil {
 		return fmt.Errorf("data folder %s: %w", dir, err)
 	}
 	if err := checkOne(dir, whole); err != nil {
 		return err
 	}
-	for at := filepath.Dir(whole); ; at = filepath.Dir(at) {
-		if err := checkAbove(dir, at); err != nil {
+	of := ownerOf(whole)
+	for _, at := range append(links, whole) {
+		if err := checkAbove(dir, at, &of); err != nil {
 			return err
-		}
-		if at == filepath.Dir(at) {
-			break
 		}
 	}
 	for _, name := range below {
-		if err := checkOne(filepath.Join(dir, name), filepath.Join(whole, name)); err != nil {
+		path := filepath.Join(dir, name)
+		if err := checkOwner(path, &of); err != nil {
+			return err
+		}
+		if err := checkOne(path, path); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// ownerOf describes a folder, or the nearest one above it that is there; what is missing will
+// belong to this process, or is given to the owner of that one by [Inherit].
+func ownerOf(path string) (st unix.Stat_t) {
+	for at := path; ; at = filepath.Dir(at) {
+		if unix.Stat(at, &st) == nil {
+			if me := os.Geteuid(); at != path && me != 0 {
+				st.Uid, st.Gid = uint32(me), uint32(os.Getegid())
+			}
+			return st
+		}
+		if at == filepath.Dir(at) {
+			return st
+		}
+	}
+}
+
+// checkOwner refuses, for root, a folder of another user than the one that it is in, who
+// could replace what is in it.
+func checkOwner(path string, above *unix.Stat_t) error {
+	var st unix.Stat_t
+	if os.Geteuid() != 0 || unix.Lstat(path, &st) != nil || st.Uid == 0 || st.Uid == above.Uid {
+		return nil
+	}
+	return fmt.Errorf("data folder %s belongs to user %d, and the one that it is in to user %d: chown %d %s", path, st.Uid, above.Uid, above.Uid, path)
+}
+
+// resolve returns the path of a folder without symbolic links, and the links that led there. What
+// does not exist is no link.
+func resolve(dir string) (whole string, links []string, err error) {
+	rest, err := filepath.Abs(dir)
+	if err != nil {
+		return "", nil, err
+	}
+	whole = "/"
+	for rest = rest[1:]; rest != ""; {
+		var name string
+		name, rest, _ = strings.Cut(rest, "/")
+		at := filepath.Join(whole, name) // which takes one up for ..
+		to, err := os.Readlink(at)
+		switch {
+		case errors.Is(err, unix.EINVAL), errors.Is(err, fs.ErrNotExist): // no link
+			whole = at
+			continue
+		case err != nil:
+			return "", nil, err
+		}
+		if links = append(links, at); len(links) > maxLinks {
+			return "", nil, &fs.PathError{Op: "open", Path: dir, Err: unix.ELOOP}
+		}
+		if filepath.IsAbs(to) {
+			whole = "/"
+		}
+		rest = strings.Trim(to, "/") + "/" + rest
+		rest = strings.TrimSuffix(rest, "/")
+	}
+	return whole, links, nil
 }
 
 // CheckIn refuses folders in a folder of data that other users may write, or that are theirs,
@@ -55,8 +115,8 @@ func CheckIn(dir string, names ...string) error {
 		if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Uid == 0 && os.Geteuid() != 0 {
 			continue
 		}
-		if st.Uid != 0 && st.Uid != above.Uid && os.Geteuid() == 0 {
-			return fmt.Errorf("data folder %s belongs to user %d, and the one that it is in to user %d: chown %d %s", path, st.Uid, above.Uid, above.Uid, path)
+		if err := checkOwner(path, &above); err != nil {
+			return err
 		}
 		if err := checkOne(path, path); err != nil {
 			return err
@@ -114,16 +174,50 @@ func HandedOver(dir string) bool {
 	return unix.Stat(dir, &st) == nil && ours(&st)
 }
 
-// checkAbove refuses a folder in which everybody may rename what is in it.
-func checkAbove(shown, path string) error {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return fmt.Errorf("data folder %s: look at %s above it: %w", shown, path, err)
+// checkAbove refuses a folder or a symbolic link that leads there, at, if other users than root, that of this process and the owner
+// of the folder may replace it: it is their link, or in a folder of theirs, or in one that others may write.
+func checkAbove(shown, at string, of *unix.Stat_t) error {
+	trusted := func(st *unix.Stat_t) bool {
+		return st.Uid == 0 || int(st.Uid) == os.Geteuid() || st.Uid == of.Uid || st.Uid == nobody && namespaced()
 	}
-	if st.Mode&0o002 != 0 && st.Mode&unix.S_ISVTX == 0 {
-		return fmt.Errorf("data folder %s is in %s, where every user may replace it (mode %#o): chmod o-w %s, or choose another", shown, path, st.Mode&0o7777, path)
+	var st unix.Stat_t
+	if unix.Lstat(at, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !trusted(&st) {
+		return fmt.Errorf("data folder %s is reached through the symbolic link %s of user %d, who may replace it: give the folder that it leads to", shown, at, st.Uid)
+	}
+	for at != "/" {
+		at = filepath.Dir(at)
+		switch err := unix.Lstat(at, &st); {
+		case errors.Is(err, unix.ENOENT):
+			continue
+		case err != nil:
+			return fmt.Errorf("data folder %s: look at %s above it: %w", shown, at, err)
+		case !trusted(&st):
+			return fmt.Errorf("data folder %s is in %s of user %d, who may replace it: choose another", shown, at, st.Uid)
+		case st.Mode&unix.S_ISVTX != 0: // whoever writes there may not rename what is of others
+		case st.Mode&0o002 != 0:
+			return fmt.Errorf("data folder %s is in %s, where every user may replace it (mode %#o): chmod o-w %s, or choose another", shown, at, st.Mode&0o7777, at)
+		case st.Mode&0o020 != 0 && !member(st.Gid) && st.Gid != of.Gid:
+			return fmt.Errorf("data folder %s is in %s, where the group %d may replace it (mode %#o): chmod g-w %s, or choose another", shown, at, st.Gid, st.Mode&0o7777, at)
+		}
 	}
 	return nil
+}
+
+// nobody is the user that owns, in a user namespace, what belongs to users who are not in it: root
+// of the machine among them.
+const nobody = 65534
+
+// namespaced reports whether this process is in a user namespace without all users of the machine.
+func namespaced() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+}
+
+// member reports whether this process is in a group, or it is that of root. Many systems give
+// each user a group, which may write what the user makes.
+func member(gid uint32) bool {
+	groups, err := os.Getgroups()
+	return gid == 0 || int(gid) == os.Getegid() || err == nil && slices.Contains(groups, int(gid))
 }
 
 // Owner returns the user that a folder belongs to, or the nearest one above it that is there, which it returns too.

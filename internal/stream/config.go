@@ -244,6 +244,9 @@ func led(info *jetstream.StreamInfo) error {
 // make creates one of the streams. They are made together, so that one of dead letters without one of turns
 // shows that the latter was deleted.
 func (c StreamConfig) make(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
+	if err := notUnderWay(ctx, js, want.Name); err != nil {
+		return jetstream.StreamConfig{}, err
+	}
 	if want.Name == Turns {
 		switch _, err := lookUp(ctx, js, Dead); {
 		case err == nil || c.Continued:

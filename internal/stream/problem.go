@@ -52,9 +52,9 @@ func (p *problems) named(is bool, setting, says, remedy string) {
 func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	var p problems
 	turns := want.Name == Turns
-	one, many, each := "turn", "turns", "the turns of a session"
+	one, many, each, readers := "turn", "turns", "the turns of a session", "groups, event streams, replay and verify"
 	if !turns {
-		one, many, each = "dead letter", "dead letters", "the dead letters of a group"
+		one, many, each, readers = "dead letter", "dead letters", "the dead letters of a group", "`afterword dlq` and the console"
 	}
 	p.refused(have.PersistMode == jetstream.AsyncPersistMode, "persist_mode", "persist_mode is async, which loses acknowledged "+many+" on kill -9", byRecreate)
 	p.refused(have.Storage != jetstream.FileStorage, "storage", "storage is not file, so a restart loses it", byRecreate)
@@ -82,10 +82,14 @@ func problemsOf(have, want jetstream.StreamConfig) []Problem {
 	p.refused(want.AllowAtomicPublish && !have.AllowAtomicPublish, "allow_atomic", "allow_atomic is off", byInit+", on nats-server 2.12 or later")
 
 	p.named(have.MaxMsgs > 0, "max_msgs", fmt.Sprintf("max_msgs is %d, after which it refuses every %s", have.MaxMsgs, one), byInit)
-	p.named(have.MaxConsumers > 0, "max_consumers", fmt.Sprintf("max_consumers is %d: groups, event streams, replay and verify fail past that", have.MaxConsumers), byInit)
+	p.named(have.MaxConsumers > 0, "max_consumers", fmt.Sprintf("max_consumers is %d: %s fail past that", have.MaxConsumers, readers), byInit)
 	limits := have.ConsumerLimits
-	p.named(limits.MaxAckPending > 0 && limits.MaxAckPending < leastAckPending, "consumer_limits", fmt.Sprintf("consumer_limits allow %d unacknowledged messages, with which no group can be joined", limits.MaxAckPending), byInit)
-	p.named(limits.InactiveThreshold > 0, "consumer_limits", fmt.Sprintf("consumer_limits remove a group that is idle for %s, which then begins anew", limits.InactiveThreshold), byInit)
+	p.named(turns && limits.MaxAckPending > 0 && limits.MaxAckPending < leastAckPending, "consumer_limits", fmt.Sprintf("consumer_limits allow %d unacknowledged messages, with which no group can be joined", limits.MaxAckPending), byInit)
+	idle := "a group that is idle for %s, which then begins anew"
+	if !turns {
+		idle = "a reader that is idle for %s, so that `afterword dlq` may fail"
+	}
+	p.named(limits.InactiveThreshold > 0, "consumer_limits", "consumer_limits remove "+fmt.Sprintf(idle, limits.InactiveThreshold), byInit)
 	p.named(have.AllowRollup && !have.AllowMsgCounter, "allow_rollup_hdrs", "allow_rollup_hdrs is on, so a message can remove others", byInit)
 	p.named(have.AllowMsgTTL, "allow_msg_ttl", "allow_msg_ttl is on, so a message can expire before it is read", byRecreate)
 	p.named(len(have.Sources) > 0, "sources", "sources bring messages of other streams, which may be no "+many, byInit)

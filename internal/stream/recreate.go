@@ -78,6 +78,19 @@ func (c StreamConfig) recreate(ctx context.Context, js jetstream.JetStream, want
 	return remove(ctx, js, from)
 }
 
+// notUnderWay is an error while the messages of a stream are in the one beside it: it is being made anew, and one
+// that is created now would be in its way. Who may not ask does not know.
+func notUnderWay(ctx context.Context, js jetstream.JetStream, name string) error {
+	switch _, err := lookUp(ctx, js, name+copySuffix); {
+	case err == nil:
+		return fmt.Errorf("%w: %s is being made anew, and %s has its messages: wait, or %s, which goes on", ErrMisconfigured, name, name+copySuffix, byRecreate)
+	case errors.Is(err, ErrNoStream), Denied(err):
+		return nil
+	default:
+		return err
+	}
+}
+
 // onlyAnew reports whether a stream has a problem that no update repairs.
 func (c StreamConfig) onlyAnew(have, want jetstream.StreamConfig) bool {
 	return slices.ContainsFunc(problemsOf(c.repaired(have, want), want), func(p Problem) bool { return p.Remedy == byRecreate })
@@ -88,6 +101,7 @@ func renewed(have jetstream.StreamConfig) jetstream.StreamConfig {
 	have.Storage, have.Retention, have.PersistMode = jetstream.FileStorage, jetstream.LimitsPolicy, jetstream.DefaultPersistMode
 	have.Sealed, have.DenyDelete, have.DenyPurge = false, false, false
 	have.AllowMsgTTL, have.AllowMsgCounter, have.AllowMsgSchedules, have.AllowRollup = false, false, false, false
+	have.MirrorDirect = false // it mirrors nothing
 	have.FirstSeq, have.Metadata = 0, OwnMetadata(have.Metadata)
 	return have
 }

@@ -22,12 +22,13 @@ import (
 
 // Harmful reports whether a character is escaped: controls (C0, DEL, C1), format characters (bidi
 // controls and isolates, zero-width characters, tags), line and paragraph separators, and what else does not show: fillers, and
-// the variation selectors that no font knows, in which text can be hidden. Those of emoji are none.
+// variation selectors, in which text can be hidden, except the two of emoji.
 func Harmful(r rune) bool {
 	if r < utf8.RuneSelf {
 		return r < ' ' || r == 0x7f
 	}
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point) || r >= 0xe0100 && r <= 0xe01ef
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point) ||
+		unicode.Is(unicode.Variation_Selector, r) && r != 0xfe0e && r != 0xfe0f
 }
 
 // Harmless reports whether a text can be printed as it is, on one line.

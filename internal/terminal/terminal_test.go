@@ -24,6 +24,7 @@ func TestEscape(t *testing.T) {
 		"\U000e0001":       `\udb40\udc01`,
 		"\u3164\u034f":     `\u3164\u034f`,
 		"\U000e0101":       `\udb40\udd01`,
+		"\ufe00\u180b":     `\ufe00\u180b`,
 		"\u2764\ufe0f":     "\u2764\ufe0f",
 		"a\xff\xc3":        `a\xff\xc3`,
 		"\ufffd stays":     "\ufffd stays",

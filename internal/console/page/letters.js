@@ -103,7 +103,7 @@ export function letters(root, shared) {
     box.checked = chosen.has(l.sequence)
     return h('tr', {}, h('td', { class: 'tick' }, box), h('td', { class: 'n' }, String(l.sequence)), h('td', {}, when(l.time)),
       h('td', {}, h('span', { class: 'tag' }, l.kind)), h('td', { class: 'group' }, l.group), h('td', { class: 'n size' }, bytes(l.bytes)),
-      h('td', { class: 'wide reason' }, l.reason), h('td', { class: 'look' }, h('button', { type: 'button', class: 'quiet small', 'aria-label': `Look at letter ${l.sequence}`, onclick: () => look(l.sequence) }, 'Look')))
+      h('td', { class: 'wide reason' }, l.doubt ? h('span', { class: 'tag', title: l.doubt }, 'in doubt') : '', l.doubt ? ' ' : '', l.reason), h('td', { class: 'look' }, h('button', { type: 'button', class: 'quiet small', 'aria-label': `Look at letter ${l.sequence}`, onclick: () => look(l.sequence) }, 'Look')))
   }
 
   async function look(seq) {
