@@ -24,6 +24,7 @@ var undrawn = map[string]string{
 	"afterword_console_replays_running":          "how far they are is drawn",
 	"afterword_consumer_pending_turns":           "afterword_group_pending_turns, which all processes show, says the same",
 	"afterword_consumer_walks_total":             "what walks find is drawn, as repairs and losses",
+	"afterword_http_batch_lines_total":           "requests by their code are drawn; 422 is that of a batch with lines that were refused",
 	"afterword_http_connections":                 "rates and times of requests say more",
 	"afterword_http_connections_ended_total":     "rates and times of requests say more; the log tells of it",
 	"afterword_http_requests_in_flight":          "rates and times of requests say more",
