@@ -17,6 +17,9 @@ const watchEvery = time.Second
 
 // checkEmbedded refuses what the embedded servers would not start with, before a folder is made.
 func (b *builder) checkEmbedded() error {
+	if err := b.o.store.checkData(); err != nil {
+		return err
+	}
 	var nats, redis string
 	if b.o.nats.url == "" {
 		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
