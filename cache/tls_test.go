@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,7 +29,9 @@ func TestTLS(t *testing.T) {
 	check(t, r.Refresh(t.Context(), "s", recentOf(all, 10)))
 	holds(t, bare(t, s.Addr()), all, DefaultTTL)
 
+	plain := Config{URL: strings.Replace(s.TLSURL(), "rediss", "redis", 1)}
 	for name, c := range map[string]Config{
+		"without TLS":       plain,
 		"no authority":      {URL: s.TLSURL(), Cert: cert, CertKey: key},
 		"another authority": {URL: s.TLSURL(), CA: other.CA, Cert: cert, CertKey: key},
 		"no certificate":    {URL: s.TLSURL(), CA: ca.CA},
@@ -36,7 +39,12 @@ func TestTLS(t *testing.T) {
 	} {
 		if err := newRedis(t, c).Check(t.Context()); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
+		} else if do := map[string]string{"without TLS": "write rediss", "no certificate": "--redis-cert", "an alien's": "--redis-cert"}[name]; !strings.Contains(err.Error(), do) {
+			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if do := advice(errors.New("remote error: tls: expired certificate")); !strings.Contains(do, "--redis-cert") {
+		t.Error(do)
 	}
 	for want, c := range map[string]Config{
 		"go together":             {URL: s.TLSURL(), CA: ca.CA, Cert: cert},

@@ -3,11 +3,13 @@ package cache
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -52,6 +54,13 @@ func trouble(of string, err error) *TroubleError {
 // trouble is [trouble], and says which credentials were refused.
 func (r *Redis) trouble(of string, err error) *TroubleError {
 	e := trouble(of, err)
+	if closed := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE); closed {
+		if r.target.tls {
+			e.Do += "; if it asks for a client's certificate, give one that it takes with --redis-cert and --redis-key"
+		} else {
+			e.Do += "; if it takes TLS only, write rediss in place of redis"
+		}
+	}
 	if !redis.IsAuthError(err) {
 		return e
 	}
@@ -126,7 +135,7 @@ func advice(err error) string {
 	switch {
 	case errors.As(err, &cert):
 		return "give the authority that signed its certificate with --redis-ca, or correct the host of the URL"
-	case strings.Contains(err.Error(), "tls: certificate required"), strings.Contains(err.Error(), "tls: bad certificate"), strings.Contains(err.Error(), "tls: unknown certificate authority"):
+	case strings.Contains(err.Error(), "remote error: tls: ") && strings.Contains(err.Error(), "certificate"): // required, expired, unknown, …
 		return "give a certificate that it takes with --redis-cert and --redis-key"
 	case strings.Contains(err.Error(), "tls: "):
 		return "write redis in place of rediss if it is without TLS"
