@@ -156,10 +156,10 @@ func (a *adopter) message(raw jsontext.Value) (Snapshot, error) {
 		sum := sha256.Sum256(append(key, ']'))
 		d.ID = "old-" + hex.EncodeToString(sum[:16])
 		if !known || at <= a.last {
-			at = a.last + 1
+			at = a.next()
 		}
 	} else if !known {
-		at = a.last + 1
+		at = a.next()
 	}
 	a.last = max(a.last, at)
 	d.SetTimestamp(at)
@@ -171,6 +171,9 @@ func (a *adopter) message(raw jsontext.Value) (Snapshot, error) {
 	}
 	return d.encode(), nil
 }
+
+// next is the timestamp of a turn that has none of its own: just after the one before, while there is a later one.
+func (a *adopter) next() Instant { return min(a.last+1, maxInstant) }
 
 // others takes the members of an older message that are not its texts.
 func (a *adopter) others(d *Draft, rest jsontext.Value) error {

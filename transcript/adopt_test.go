@@ -113,6 +113,19 @@ func indent(t *testing.T, doc string) string {
 	return b.String()
 }
 
+// There is no later moment for the second turn, which is as good as the first.
+func TestAdoptTurnsOfTheLastMoment(t *testing.T) {
+	dir := t.TempDir()
+	s := openStore(t, Config{Dir: dir, Layout: Flat})
+	doc := `{"session_id": "late", "messages": [{"timestamp": "2300-01-01T00:00:00", "user": "a", "assistant": "b"}, {"timestamp": "2300-01-01T00:00:00", "user": "c", "assistant": "d"}]}`
+	if err := os.WriteFile(filepath.Join(dir, "late.json"), []byte(doc), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.Read(t.Context(), "late"); err != nil || d.Len() != 2 {
+		t.Errorf("%d turns, %v", d.Len(), err)
+	}
+}
+
 func TestAdoptRefuses(t *testing.T) {
 	for name, doc := range map[string]string{
 		"not JSON":        `{"session_id":`,
