@@ -30,14 +30,8 @@ const (
 //go:embed recent.lua
 var recentLua string
 
-//go:embed read.lua
-var readLua string
-
-// The scripts are constants: their text and its digest.
-var (
-	script     = redis.NewScript(recentLua)
-	readScript = redis.NewScript(readLua)
-)
+// script is a constant: its text and its digest.
+var script = redis.NewScript(recentLua)
 
 // Entry is the recent history of one session.
 type Entry struct {

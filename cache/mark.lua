@@ -7,14 +7,12 @@
 -- Returns 1 when it was written, 0 when the mark before is not there: Redis has lost
 -- what was written since some moment.
 
-local size = redis.pcall('HSTRLEN', KEYS[1], 'version')
-local old = ''
-if type(size) == 'table' then
-  if not string.find(size.err, 'WRONGTYPE', 1, true) then
-    return redis.error_reply(size.err)
+local old = redis.pcall('HGET', KEYS[1], 'version')
+if type(old) == 'table' then
+  if not string.find(old.err, 'WRONGTYPE', 1, true) then
+    return redis.error_reply(old.err)
   end
-elseif size > 0 and size <= 256 then -- a larger one is none
-  old = redis.call('HGET', KEYS[1], 'version')
+  old = ''
 end
 if ARGV[4] ~= '' and old ~= ARGV[4] and old ~= ARGV[1] then
   return 0

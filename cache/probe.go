@@ -188,7 +188,6 @@ func (r *Redis) missingWrite(ctx context.Context) ([]string, error) {
 	switch {
 	case err == nil:
 	case denied("EVAL", err): // what scripts do is tried without one
-		denied("HSTRLEN", r.client.HStrLen(ctx, keys[1], fieldVersion).Err())
 		denied("HGET", r.client.HGet(ctx, keys[1], fieldVersion).Err())
 		if !denied("SET", r.client.Set(ctx, keys[0], "", time.Second).Err()) {
 			denied("HSET", r.client.HSet(ctx, keys[0], fieldVersion, "").Err()) // on a string: nothing is written

@@ -16,7 +16,6 @@ local function try(...)
   return true
 end
 
-try('HSTRLEN', recent, 'version')
 try('HGET', recent, 'version')
 -- First what a full server refuses: it lets a script go on that has written already.
 local set = try('SET', KEYS[1], '', 'PX', 1000)

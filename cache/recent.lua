@@ -46,30 +46,29 @@ if not new then
   return redis.error_reply('ERR malformed version')
 end
 
-local function oversized(field)
-  return redis.call('HSTRLEN', KEYS[2], field) > tonumber(ARGV[6])
+local function oversized()
+  for _, value in ipairs(redis.call('HMGET', KEYS[2], 'version', 'turns', 'mac')) do
+    if value and #value > tonumber(ARGV[6]) then
+      return true
+    end
+  end
+  return false
 end
 
-local size = redis.pcall('HSTRLEN', KEYS[2], 'version')
+local stored = redis.pcall('HGET', KEYS[2], 'version')
 local genuine = true
-if type(size) == 'table' then
-  if not string.find(size.err, 'WRONGTYPE', 1, true) then
-    return redis.error_reply(size.err)
+if type(stored) == 'table' then
+  if not string.find(stored.err, 'WRONGTYPE', 1, true) then
+    return redis.error_reply(stored.err)
   end
   genuine = false
-elseif size > tonumber(ARGV[6]) then
+elseif stored and ARGV[7] and (redis.call('HGET', KEYS[2], 'mac') or '') == ARGV[7] then
   genuine = false
-else
-  local stored = redis.call('HGET', KEYS[2], 'version')
-  local old = stored and parse(stored)
-  if stored and not old then
-    genuine = false
-  elseif old and older(new, old) then
-    genuine = not (oversized('turns') or oversized('mac'))
-    if genuine and not (ARGV[7] and (redis.call('HGET', KEYS[2], 'mac') or '') == ARGV[7]) then
-      return 0
-    end
-    genuine = false
+elseif stored then
+  local old = parse(stored)
+  genuine = old and not (older(new, old) and oversized())
+  if genuine and older(new, old) then
+    return 0
   end
 end
 

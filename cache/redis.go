@@ -188,7 +188,7 @@ func (r *Redis) recent(ctx context.Context, session string) (rec transcript.Rece
 	}
 	if err == nil {
 		fields, err = do(ctx, r, r.reads, func(ctx context.Context) ([]any, error) {
-			return r.fetch(ctx, session)
+			return r.client.HMGet(ctx, RecentKey(session), fieldVersion, fieldTurns, fieldMAC).Result()
 		})
 	}
 	switch {
@@ -210,33 +210,6 @@ func (r *Redis) recent(ctx context.Context, session string) (rec transcript.Rece
 	}
 	rec.More = len(rec.Turns) == r.cfg.Limit
 	return rec, known, true, nil
-}
-
-// isEmbedded reports whether this process has connected to an embedded server, with the credentials of that.
-func (r *Redis) isEmbedded() bool {
-	if r.embedded == nil {
-		return false
-	}
-	_, password := r.embedded.Userinfo()
-	return password != ""
-}
-
-// fetch reads the fields of an entry. Where the user may use no scripts, and of the embedded server, which has no other
-// writers and is slow at scripts, without looking at their sizes first.
-func (r *Redis) fetch(ctx context.Context, session string) ([]any, error) {
-	key := RecentKey(session)
-	if !r.isEmbedded() {
-		switch v, err := readScript.Run(ctx, r.client, []string{key}, r.cfg.MaxEntry).Result(); {
-		case err == nil:
-			if fields, ok := v.([]any); ok && len(fields) == 3 {
-				return fields, nil
-			}
-			return nil, errOversized
-		case !forbidden(err):
-			return nil, err
-		}
-	}
-	return r.client.HMGet(ctx, key, fieldVersion, fieldTurns, fieldMAC).Result()
 }
 
 // verified is what Redis holds of a session, if it is genuine. known is as in recent.

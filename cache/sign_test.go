@@ -155,32 +155,6 @@ func TestReadKey(t *testing.T) {
 	}
 }
 
-// TestForgedSizeIsNotRead: Redis would do nothing else while it copies such a value, so it is not asked to.
-func TestForgedSizeIsNotRead(t *testing.T) {
-	s := servertest.Redis(t)
-	c, ctx, r := bare(t, s.Addr()), t.Context(), newRedis(t, patient(s.URL()))
-	giant, all := strings.Repeat("9", DefaultMaxEntry+1), turns(t, "s", 1, 3)
-	m := mark{"p", 1, 2}
-	for _, field := range []string{"version", "turns", "mac"} {
-		for _, key := range []string{RecentKey("s"), RecentKey(m.sessions()[0])} {
-			check(t, c.HSet(ctx, key, "version", "9 9 z 9", field, giant).Err())
-		}
-		check(t, c.ConfigResetStat(ctx).Err())
-		if _, hit, err := r.Recent(ctx, "s"); hit || !errors.Is(err, ErrForged) {
-			t.Error(field, hit, err)
-		}
-		check(t, r.Refresh(ctx, "s", recentOf(all, 10)))
-		if _, err := r.writeMark(ctx, m, 1); err != nil {
-			t.Error(err)
-		}
-		stats := c.Info(ctx, "commandstats").Val()
-		if strings.Contains(stats, "cmdstat_hmget:") || field == "version" && strings.Contains(stats, "cmdstat_hget:") {
-			t.Errorf("with a giant %s: %s", field, stats)
-		}
-		holds(t, c, all, DefaultTTL)
-	}
-}
-
 // TestForgedSizeIsNoOutage: a value that would take longer to come than Redis may take to answer is forged, and
 // no reason to do without Redis.
 func TestForgedSizeIsNoOutage(t *testing.T) {
