@@ -66,7 +66,7 @@ func (c *cli) listLetters(ctx context.Context, d consumer.DeadLetters, f consume
 	out := bufio.NewWriter(c.stdout)
 	var page []consumer.DeadLetter
 	listed, more, last, doubts := 0, false, uint64(0), uint64(0)
-	print := func() error {
+	flush := func() error {
 		defer func() { page = page[:0] }()
 		if err := d.Compare(ctx, page); err != nil {
 			return err
@@ -89,9 +89,9 @@ func (c *cli) listLetters(ctx context.Context, d consumer.DeadLetters, f consume
 		if page = append(page, l); len(page) < listPage {
 			return nil
 		}
-		return print()
+		return flush()
 	})
-	if perr := print(); perr != nil {
+	if perr := flush(); perr != nil {
 		return perr
 	}
 	if err = errors.Join(err, out.Flush()); err == nil && more {

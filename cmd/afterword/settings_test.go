@@ -220,7 +220,7 @@ func TestStreamsUnderWay(t *testing.T) {
 	js := servertest.JetStream(t, url)
 	defer js.Conn().Close()
 	beside := jetstream.StreamConfig{Name: stream.Turns + "_COPY", Subjects: []string{stream.TurnPrefix + "*"}}
-	s, err := js.CreateStream(t.Context(), beside)
+	_, err := js.CreateStream(t.Context(), beside)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,7 +228,8 @@ func TestStreamsUnderWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	beside.Subjects = []string{"nothing"}
-	if s, err = js.UpdateStream(t.Context(), beside); err != nil {
+	s, err := js.UpdateStream(t.Context(), beside)
+	if err != nil {
 		t.Fatal(err)
 	}
 	before := messages(t, s)
