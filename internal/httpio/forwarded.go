@@ -29,47 +29,39 @@ func forwarded(h http.Header) string {
 	return ""
 }
 
-// forwardedScheme is what the browser used, as the last proxy says; "" when none does.
-func forwardedScheme(h http.Header) string {
-	var all []string
-	for _, line := range h.Values("X-Forwarded-Proto") {
-		all = append(all, strings.Split(line, ",")...)
+// forwardedList is what proxies say in a header, or else in a parameter of Forwarded, in lower case: the last is the word of
+// the last proxy.
+func forwardedList(h http.Header, name, parameter string) (all []string) {
+	for _, line := range h.Values(name) {
+		for one := range strings.SplitSeq(line, ",") {
+			all = append(all, strings.ToLower(strings.TrimSpace(one)))
+		}
 	}
 	if len(all) == 0 {
-		all = forwardedParameters(h, "proto")
+		all = forwardedParameters(h, parameter)
 	}
-	if len(all) == 0 {
-		return ""
-	}
-	return strings.ToLower(strings.TrimSpace(all[len(all)-1]))
+	return all
 }
 
 // forwardedHosts are the hosts that clients asked proxies for, as the proxies say.
-func forwardedHosts(h http.Header) (hosts []string) {
-	for _, line := range h.Values("X-Forwarded-Host") {
-		for one := range strings.SplitSeq(line, ",") {
-			hosts = append(hosts, strings.TrimSpace(one))
-		}
+func forwardedHosts(h http.Header) []string {
+	hosts := forwardedList(h, "X-Forwarded-Host", "host")
+	if _, ok := h["X-Forwarded-Host"]; ok {
+		hosts = append(hosts, forwardedParameters(h, "host")...)
 	}
-	return append(hosts, forwardedParameters(h, "host")...)
+	return hosts
 }
 
 // forwardedClient is the address that the last proxy says it got the request from.
 func forwardedClient(h http.Header) (netip.Addr, bool) {
-	var all []string
-	for _, line := range h.Values("X-Forwarded-For") {
-		all = append(all, strings.Split(line, ",")...)
-	}
-	if len(all) == 0 {
-		all = forwardedParameters(h, "for")
-	}
+	all := forwardedList(h, "X-Forwarded-For", "for")
 	if len(all) == 0 {
 		all = h.Values("X-Real-Ip")
 	}
 	if len(all) == 0 {
 		return netip.Addr{}, false
 	}
-	last := strings.TrimSpace(all[len(all)-1])
+	last := all[len(all)-1]
 	if at, err := netip.ParseAddrPort(last); err == nil {
 		return at.Addr(), true
 	}
@@ -77,14 +69,14 @@ func forwardedClient(h http.Header) (netip.Addr, bool) {
 	return addr, err == nil
 }
 
-// forwardedParameters are the values of a parameter of Forwarded (RFC 7239), in order. Neither hosts
+// forwardedParameters are the values of a parameter of Forwarded (RFC 7239), in lower case and in order. Neither hosts
 // nor addresses have commas or semicolons, so quotes need not be looked into.
 func forwardedParameters(h http.Header, name string) (values []string) {
 	for _, line := range h.Values("Forwarded") {
 		for _, pair := range strings.FieldsFunc(line, func(r rune) bool { return r == ',' || r == ';' }) {
 			key, value, ok := strings.Cut(pair, "=")
 			if ok && strings.EqualFold(strings.TrimSpace(key), name) {
-				values = append(values, strings.Trim(strings.TrimSpace(value), `"`))
+				values = append(values, strings.ToLower(strings.Trim(strings.TrimSpace(value), `"`)))
 			}
 		}
 	}

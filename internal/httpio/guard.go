@@ -12,13 +12,12 @@ import (
 type Guard struct {
 	hosts   Hosts
 	origins Origins
-	cross   *http.CrossOriginProtection
 }
 
 // NewGuard makes a guard. Without hosts a server answers for its own addresses, without origins for
 // its own pages alone.
 func NewGuard(hosts Hosts, origins Origins) *Guard {
-	return &Guard{hosts, origins, http.NewCrossOriginProtection()}
+	return &Guard{hosts, origins}
 }
 
 // Around refuses what must not reach a handler. Not even links of other sites lead there: following one has an

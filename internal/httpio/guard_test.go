@@ -181,16 +181,56 @@ func TestForwarded(t *testing.T) {
 	}
 }
 
-// The scheme of a page is that with which the proxy was asked, where it says so.
+// Pages of a host that was named are of the same origin, however the proxy passes on what the browser asked for.
 func TestOriginBehindProxy(t *testing.T) {
-	at := guarded(t, "ops.example.org", "")
+	at := guarded(t, "ops.example.org,localhost,b.example.org", "")
 	for headers, status := range map[string]int{
-		"Origin: https://ops.example.org\n": 200, "Origin: http://ops.example.org\n": 200, "Origin: ftp://ops.example.org\n": 403,
-		"X-Forwarded-Proto: https\nOrigin: https://ops.example.org\n": 200, "X-Forwarded-Proto: https\nOrigin: http://ops.example.org\n": 403,
-		"X-Forwarded-Proto: https, http\nOrigin: http://ops.example.org\n": 200, "Forwarded: for=1.2.3.4;proto=https\nOrigin: http://ops.example.org\n": 403,
+		"Host: ops.example.org|Origin: https://ops.example.org": 200, "Host: ops.example.org|Origin: http://ops.example.org": 200, "Host: ops.example.org|Origin: ftp://ops.example.org": 403,
+		"Host: ops.example.org|X-Forwarded-Proto: https|Origin: https://ops.example.org":               200,
+		"Host: ops.example.org|X-Forwarded-Proto: https|Origin: http://ops.example.org":                403,
+		"Host: ops.example.org|Forwarded: for=1.2.3.4;proto=https|Origin: http://ops.example.org":      403,
+		"Host: ops.example.org|Forwarded: for=1.2.3.4;proto=\"HTTPS\"|Origin: https://ops.example.org": 200,
+		"Host: ops.example.org|X-Forwarded-Proto: https, http|Origin: http://ops.example.org":          200, // two proxies: the browser may have used either
+		"Host: ops.example.org|X-Forwarded-Proto: https,http|Origin: https://ops.example.org":          200,
+		"Host: ops.example.org|X-Forwarded-Ssl: on|Origin: http://ops.example.org":                     200, // no header that is known
+
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|Origin: https://ops.example.org":                          200,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|X-Forwarded-Proto: http|Origin: http://ops.example.org":   200,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|X-Forwarded-Proto: https|Origin: https://ops.example.org": 200,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|X-Forwarded-Proto: https|Origin: http://ops.example.org":  403,
+		"Host: 127.0.0.1:8080|Forwarded: host=ops.example.org;proto=https|Origin: https://ops.example.org":                200,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|Origin: http://127.0.0.1:8080":                            403,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|Origin: https://b.example.org":                            403,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org|Origin: https://evil.com":                                 403,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: evil.com|Origin: https://evil.com":                                        421,
+		"Host: evil.com|X-Forwarded-Host: ops.example.org|Origin: http://evil.com":                                        421,
+		"Host: b.example.org|X-Forwarded-Host: evil.com|Origin: http://evil.com":                                          403,
+		"Host: b.example.org|X-Forwarded-Host: internal|Origin: http://b.example.org":                                     200,
+
+		"Host: ops.example.org:443|X-Forwarded-Proto: https|Origin: https://ops.example.org":               200,
+		"Host: ops.example.org:80|X-Forwarded-Proto: https|Origin: https://ops.example.org":                200, // of the proxy that is last
+		"Host: ops.example.org:443|Origin: https://ops.example.org":                                        200,
+		"Host: localhost:80|Origin: http://localhost":                                                      200,
+		"Host: ops.example.org|X-Forwarded-Port: 8443|Origin: https://ops.example.org:8443":                200,
+		"Host: ops.example.org:8080|X-Forwarded-Port: 443|Origin: https://ops.example.org":                 200,
+		"Host: ops.example.org:8443|Origin: https://ops.example.org:8443":                                  200,
+		"Host: ops.example.org:8443|Origin: https://ops.example.org":                                       403,
+		"Host: ops.example.org|Origin: https://ops.example.org:8443":                                       403,
+		"Host: ops.example.org|X-Forwarded-Port: 8443|Origin: https://ops.example.org:9":                   403,
+		"Host: 127.0.0.1:8080|X-Forwarded-Host: ops.example.org:8443|Origin: https://ops.example.org:8443": 200,
 	} {
-		if res, body := raw(t, at, "POST / HTTP/1.1\nHost: ops.example.org\n"+headers+"Content-Length: 0\n\n"); res.StatusCode != status {
-			t.Errorf("%q: %d, want %d: %s", headers, res.StatusCode, status, body)
+		if res, body := raw(t, at, "POST / HTTP/1.1\n"+strings.ReplaceAll(headers, "|", "\n")+"\nContent-Length: 0\n\n"); res.StatusCode != status {
+			t.Errorf("%s: %d, want %d: %s", headers, res.StatusCode, status, body)
+		}
+	}
+	// Of a host that was not named the scheme is known, and with it the port that is left out.
+	at = guarded(t, "", "")
+	for headers, status := range map[string]int{
+		"Host: localhost:80|Origin: http://localhost": 200, "Host: localhost|Origin: http://localhost": 200, "Host: LOCALHOST.|Origin: http://localhost": 200, "Host: [::1]:80|Origin: http://[::1]": 200,
+		"Host: localhost:443|Origin: http://localhost": 403, "Host: localhost|Origin: https://localhost": 403, "Host: localhost|Origin: http://localhost:9": 403, "Host: localhost|Origin: http://": 403,
+	} {
+		if res, body := raw(t, at, "POST / HTTP/1.1\n"+strings.ReplaceAll(headers, "|", "\n")+"\nContent-Length: 0\n\n"); res.StatusCode != status {
+			t.Errorf("%s: %d, want %d: %s", headers, res.StatusCode, status, body)
 		}
 	}
 }

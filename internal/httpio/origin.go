@@ -1,6 +1,7 @@
 package httpio
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +20,9 @@ const (
 	corsHeaders = "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer, traceparent, tracestate"
 	corsExposed = "Allow, ETag, Location, Preference-Applied, Retry-After"
 )
+
+// ownPorts are the ports that browsers leave out of origins, by scheme.
+var ownPorts = map[string]string{"http": "80", "https": "443"}
 
 // Origins are those whose pages may use the API (CORS), as browsers write them: scheme://host[:port].
 type Origins []string
@@ -42,7 +46,7 @@ func ParseOrigins(list string) (Origins, error) {
 // parseOrigin returns an origin as browsers write it: in lower case, without the scheme's own port.
 func parseOrigin(s string) (string, error) {
 	scheme, rest, ok := strings.Cut(strings.ToLower(s), "://")
-	if !ok || scheme != "http" && scheme != "https" {
+	if !ok || ownPorts[scheme] == "" {
 		return "", errors.New("it does not begin with http:// or https://")
 	}
 	if strings.ContainsAny(rest, "/?#@") {
@@ -56,7 +60,7 @@ func parseOrigin(s string) (string, error) {
 	if h.addr.Is6() {
 		name = "[" + name + "]"
 	}
-	if h.port != "" && h.port != map[string]string{"http": "80", "https": "443"}[scheme] {
+	if h.port != "" && h.port != ownPorts[scheme] {
 		name += ":" + h.port
 	}
 	return scheme + "://" + name, nil
@@ -72,28 +76,52 @@ func (o Origins) has(r *http.Request) bool {
 // it leads to is shown to who follows it, and to nobody else.
 func (g *Guard) foreign(r *http.Request) bool {
 	given := r.Header.Values("Origin")
-	if len(given) > 1 || len(r.Header.Values("Sec-Fetch-Site")) > 1 || len(given) == 1 && given[0] == "null" || g.cross.Check(r) != nil {
-		return true
-	}
 	switch {
+	case len(given) > 1 || len(r.Header.Values("Sec-Fetch-Site")) > 1 || len(given) == 1 && given[0] == "null":
+		return true
 	case elsewhere(r):
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
 		framed := r.Header.Get("Sec-Fetch-Dest") != "" && r.Header.Get("Sec-Fetch-Dest") != "document"
-		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || framed
-	case r.Header.Get("Sec-Fetch-Site") == "" && len(given) > 0: // of an old browser, or of a page without TLS
-		scheme, host, _ := strings.Cut(given[0], "://")
-		return host != r.Host || !g.scheme(r, scheme)
+		return !reads || r.Header.Get("Sec-Fetch-Mode") != "navigate" || framed
 	}
-	return false
+	// Old browsers say no more than the origin, and so do all of them of a page without TLS.
+	return r.Header.Get("Sec-Fetch-Site") == "" && len(given) == 1 && !g.own(r, given[0])
 }
 
-// scheme reports whether a page of this server may have been read with a scheme: with http, unless a
-// proxy in front of it has TLS. A proxy whose host was named need not say so.
-func (g *Guard) scheme(r *http.Request, scheme string) bool {
-	if said := forwardedScheme(r.Header); said != "" {
-		return scheme == said
+// own reports whether an origin is that of the request: the host that the client asked for, which a proxy
+// may have replaced, and its port and scheme as far as they are known. This server has no TLS, but a proxy
+// in front of it may have, and need not say so: the pages of a host that was named are never refused on a guess.
+func (g *Guard) own(r *http.Request, origin string) bool {
+	scheme, rest, _ := strings.Cut(origin, "://")
+	page, err := parseHost(rest)
+	if err != nil || ownPorts[scheme] == "" {
+		return false
 	}
-	asked, err := parseHost(r.Host)
-	return scheme == "http" || scheme == "https" && err == nil && g.hosts.has(&asked)
+	port := cmp.Or(page.port, ownPorts[scheme])
+	asked, named := g.asked(r)
+	schemes, ports := []string{"http"}, []string(nil)
+	if named {
+		schemes, ports = forwardedList(r.Header, "X-Forwarded-Proto", "proto"), forwardedList(r.Header, "X-Forwarded-Port", "")
+	}
+	return (len(schemes) == 0 || slices.Contains(schemes, scheme)) && slices.ContainsFunc(asked, func(h host) bool {
+		usual := h.port == "" || named && (h.port == "80" || h.port == "443") // perhaps not of the scheme that the client used
+		return h.name == page.name && (h.port == port || usual && port == ownPorts[scheme] || slices.Contains(ports, port))
+	})
+}
+
+// asked is the host that the client asked for. named says that it is one of those that were named: then a proxy
+// may have passed the request on, and its headers count.
+func (g *Guard) asked(r *http.Request) (hosts []host, named bool) {
+	for _, s := range forwardedHosts(r.Header) {
+		if h, err := parseHost(s); err == nil && g.hosts.has(&h) {
+			hosts = append(hosts, h)
+		}
+	}
+	if len(hosts) > 0 {
+		return hosts, true
+	}
+	h, err := parseHost(r.Host)
+	return []host{h}, err == nil && g.hosts.has(&h)
 }
 
 // elsewhere reports whether a browser says that a page of another origin made it send the request, by a link too.
