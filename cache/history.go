@@ -322,17 +322,21 @@ func (h *History) find(ctx context.Context, session string, limit int) found {
 		switch {
 		case hit && h.trust(session) == Trusted: // as it was before: a new connection may be to another server
 			cached := found{recent: rec, source: FromRedis, degraded: rec.Partial, lasting: true}
-			if h.proven(ctx, session, &rec, known) {
+			proven, err := h.proven(ctx, session, &rec, known)
+			if proven {
 				h.cfg.Redis.know(session, rec.Version)
 				return cached
 			}
 			h.cfg.Redis.counters.add(OpRead, Unproven)
+			if err != nil {
+				trust = Doubted // and the stream would not answer either
+			}
 			f = h.elsewhere(ctx, session, want, trust, cacheable, missed, f)
 			switch {
 			case f.source == FromNone: // better than nothing
 				cached.degraded = true
 				return cached
-			case f.degraded && showsAll(&rec, f.recent.Turns): // and has turns that are missing there
+			case f.degraded && f.source != FromRedis && showsAll(&rec, f.recent.Turns): // and has turns that are missing there
 				return cached
 			}
 			return f

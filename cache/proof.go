@@ -15,18 +15,18 @@ type newestReader interface {
 
 // proven reports whether what Redis holds of a session is not an old entry that was put back. What this process
 // knows of the session is compared by [Redis.Recent]; where it knows nothing, the entry has to show the newest
-// event of the stream. That is one request, for the first history of a session.
-func (h *History) proven(ctx context.Context, session string, rec *transcript.Recent, known bool) bool {
+// event of the stream. That is one request, for the first history of a session. An error says that the stream did not answer.
+func (h *History) proven(ctx context.Context, session string, rec *transcript.Recent, known bool) (bool, error) {
 	if known || h.newest == nil {
-		return true
+		return true, nil
 	}
 	newest, err := bounded(ctx, min(h.cfg.Redis.cfg.OpTimeout, h.cfg.StreamTimeout), func(ctx context.Context) (transcript.Snapshot, error) {
 		return h.newest.Newest(ctx, session)
 	})
 	if errors.Is(err, transcript.ErrNoSession) { // nothing there is newer
-		return true
+		return true, nil
 	}
-	return err == nil && shows(rec, &newest)
+	return err == nil && shows(rec, &newest), err
 }
 
 // shows reports whether a history can only be from after an event. Of a turn that is not answered it is known

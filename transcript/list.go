@@ -38,7 +38,7 @@ func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (Pag
 		return err
 	})
 	if err != nil {
-		return page, err
+		return Page{}, err // one that is late still sets page
 	}
 	err = s.names(ctx, cursor, func(name fileName) (bool, error) {
 		if !mayHavePrefix(name.token, prefix) {
@@ -160,7 +160,10 @@ func (s *Store) sessionOf(ctx context.Context, name fileName) (string, error) {
 		}
 		return errors.Join(err, nameless)
 	})
-	return session, err
+	if err != nil {
+		return "", err // one that is late still sets session
+	}
+	return session, nil
 }
 
 // sessionOfToken decodes a token that spells its session out.

@@ -25,15 +25,19 @@ const (
 var notes = []Note{NoteReplay, NotePosition, NoteUnread}
 
 // Note returns what was set, nil when there is none.
-func (s *Store) Note(ctx context.Context, n Note) (text []byte, err error) {
-	err = s.one(ctx, "read "+string(n), func() error {
+func (s *Store) Note(ctx context.Context, n Note) ([]byte, error) {
+	var text []byte
+	err := s.one(ctx, "read "+string(n), func() (err error) {
 		text, err = readFile(s.now().root, string(n))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		return err
 	})
-	return text, err
+	if err != nil {
+		return nil, err // one that is late still sets the text
+	}
+	return text, nil
 }
 
 // SetNote replaces a note: atomically, and durable when it returns. What it says has to be durable before.

@@ -68,8 +68,9 @@ const walkFile = ".afterword-walk"
 
 // LastWalk returns when the last walk began that was marked complete; zero when
 // there was none.
-func (s *Store) LastWalk(ctx context.Context) (at time.Time, err error) {
-	err = s.one(ctx, "read the time of the last walk", func() error {
+func (s *Store) LastWalk(ctx context.Context) (time.Time, error) {
+	var at time.Time
+	err := s.one(ctx, "read the time of the last walk", func() error {
 		data, err := readFile(s.now().root, walkFile)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -82,7 +83,10 @@ func (s *Store) LastWalk(ctx context.Context) (at time.Time, err error) {
 		}
 		return nil
 	})
-	return at, err
+	if err != nil {
+		return time.Time{}, err // one that is late still sets the time
+	}
+	return at, nil
 }
 
 // MarkWalk notes that a walk which began at a time is complete. The note is
