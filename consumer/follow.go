@@ -128,7 +128,7 @@ func (c *Consumer) follow(ctx context.Context, info *jetstream.StreamInfo, have 
 			missed += state.LastSeq - state.Msgs
 		}
 	case old == nil && !own:
-		missed = state.LastSeq - state.Msgs
+		missed = stream.Lacks(info)
 	case old == nil: // of an older version
 	case own && at.Delivery >= old.Delivery:
 		f := follower{at: *old}
@@ -171,7 +171,7 @@ func (r *replay) begin(ctx context.Context, info *jetstream.StreamInfo) (fresh b
 	if err != nil || len(page.Sessions) > 0 {
 		return false, err
 	}
-	r.unread = info.State.LastSeq - info.State.Msgs
+	r.unread = stream.Lacks(info)
 	return true, noteUnread(ctx, r.cfg.Store, r.unread, info.Created, info.State.LastSeq+1, r.cfg.Logger)
 }
 

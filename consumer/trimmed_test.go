@@ -330,6 +330,16 @@ func TestUnreadMessages(t *testing.T) {
 		t.Errorf("a replay: %+v, %v; the folder lacks %+v, %v", res, err, lacks, lerr)
 	}
 	run("replayed", fourth, false, 0, 16)
+
+	if err := stream.MarkContinued(ctx, f.js); err != nil { // it took the place of one that had turns: one more, at least
+		t.Fatal(err)
+	}
+	fifth, sixth := newStore(), newStore()
+	run("behind", fifth, false, 17, 17)
+	run("renamed", first, false, 0, 1)
+	if res, err := Replay(ctx, ReplayConfig{JS: f.js, Store: sixth}); err != nil || res.Unread != 17 {
+		t.Errorf("a replay of a stream that took another one's place: %+v, %v", res, err)
+	}
 }
 
 // What a running consumer is not given is unread if the stream has removed it, and not if the stream has it still: then

@@ -271,10 +271,18 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 	return s.CachedInfo().Config, nil
 }
 
-// Whole reports whether a stream has all that was ever put into it, and took no other one's place.
-func Whole(info *jetstream.StreamInfo) bool {
-	return info.State.Msgs == info.State.LastSeq && info.Config.Metadata[MetaContinued] == ""
+// Lacks is how many messages a stream does not have that were put into it, or into the one whose place it took: of
+// that one nobody knows how many, which counts as one.
+func Lacks(info *jetstream.StreamInfo) uint64 {
+	n := info.State.LastSeq - info.State.Msgs
+	if info.Config.Metadata[MetaContinued] != "" {
+		n++
+	}
+	return n
 }
+
+// Whole reports whether a stream has all that was ever put into it, and took no other one's place.
+func Whole(info *jetstream.StreamInfo) bool { return Lacks(info) == 0 }
 
 // MarkContinued marks the stream of turns with [MetaContinued].
 func MarkContinued(ctx context.Context, js jetstream.JetStream) error {
