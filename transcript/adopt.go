@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,42 +78,21 @@ func adoptOptions() json.Options {
 	return json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 }
 
-// CheckRedactions returns the error of each turn, by its id, that is redacted in a transcript of any layout
-// and carries what may have been said. [ParseDocument] leaves that out, which is right for a file that is in its
+// CheckRedacted returns the error of a member of a redacted turn, in a transcript of any layout, that carries what
+// may have been said. [ParseDocument] leaves such members out, which is right for a file that is in its
 // place, and not for one that somebody hands in.
-func CheckRedactions(data []byte) map[string]error {
-	var doc struct {
-		Messages []jsontext.Value `json:"messages"`
-	}
-	if !bytes.Contains(data, []byte(Redacted)) && !bytes.Contains(data, []byte("1000000")) || json.Unmarshal(data, &doc, adoptOptions()) != nil {
+func CheckRedacted(name string, value []byte) error {
+	switch v := jsontext.Value(value); {
+	case v.Kind() == 'n', slices.Contains([]string{"id", "timestamp", "status", "rev", sessionMember}, name):
+		return nil
+	case name == "user" || name == "assistant":
+		if olderText(v) == "" {
+			return nil
+		}
+	case !mayCarry(name):
 		return nil
 	}
-	var found map[string]error
-	for _, raw := range doc.Messages {
-		var m map[string]jsontext.Value
-		if json.Unmarshal(raw, &m, adoptOptions()) != nil || olderText(m["status"]) != string(Redacted) && string(m["rev"]) != "1000000" {
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(m)) {
-			switch name {
-			case "id", "timestamp", "status", "rev", "session_id":
-				continue
-			case "user", "assistant":
-				if olderText(m[name]) == "" {
-					continue
-				}
-			default:
-				if !mayCarry(name) {
-					continue
-				}
-			}
-			if found == nil {
-				found = make(map[string]error)
-			}
-			found[olderText(m["id"])] = redactionError(name)
-		}
-	}
-	return found
+	return redactionError(name)
 }
 
 type adopter struct {

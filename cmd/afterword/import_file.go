@@ -165,22 +165,30 @@ func (fi *fileImport) refused(err error) {
 	fi.refuse(fmt.Errorf("%s%w", fi.where, err))
 }
 
-// converted takes turns that were made of one conversation: all of them, or none.
+// converted takes turns that were made of one conversation.
 func (fi *fileImport) converted(ctx context.Context, payloads [][]byte) error {
+	return fi.together(ctx, len(payloads), func(i int) (transcript.Draft, error) {
+		return transcript.ParseDraft(payloads[i])
+	})
+}
+
+// together takes the turns of one conversation: all of them, or none.
+func (fi *fileImport) together(ctx context.Context, n int, draft func(i int) (transcript.Draft, error)) error {
 	first := fi.number
 	count := func(n int) {
 		if fi.f.kind == jsonFile {
 			fi.number = first + n
 		}
 	}
-	defer count(len(payloads))
-	if count(len(payloads)); fi.known() {
+	defer count(n)
+	if count(n); fi.known() {
 		return nil
 	}
-	drafts := make([]transcript.Draft, len(payloads))
-	for i, p := range payloads {
+	drafts := make([]transcript.Draft, n)
+	for i := range drafts {
+		count(i + 1)
 		var err error
-		if drafts[i], err = transcript.ParseDraft(p); err == nil {
+		if drafts[i], err = draft(i); err == nil {
 			err = fi.im.check(&drafts[i])
 		}
 		if err == nil {
@@ -189,8 +197,7 @@ func (fi *fileImport) converted(ctx context.Context, payloads [][]byte) error {
 		if !transcript.Malformed(err) {
 			return err
 		}
-		count(i + 1)
-		fi.refuse(fi.whole(err, i, len(payloads)))
+		fi.refuse(fi.whole(err, i, n))
 		return nil
 	}
 	for i := range drafts {
@@ -370,28 +377,19 @@ func (fi *fileImport) document(ctx context.Context, value jsontext.Value) error 
 	if fi.f.after == 0 {
 		fi.im.spelt.leave(exchange.LeftOut(value), fi.next())
 	}
-	carry := transcript.CheckRedactions(value)
 	undated, base := undated(turns, fi.in.base)
-	for i := range turns {
-		if fi.f.kind == jsonFile {
-			fi.number++
-		}
-		if fi.known() {
-			continue
-		}
+	err = fi.together(ctx, len(turns), func(i int) (transcript.Draft, error) {
 		d, err := transcript.ParseDraft(turns[i].Payload())
 		if i < undated {
 			d.SetTimestamp(base + turns[i].Timestamp)
 		}
-		if err == nil {
-			err = carry[d.ID]
-		}
-		if err == nil {
+		if err == nil && !fi.known() {
 			err = fi.im.spelt.take(&d, fi.place())
 		}
-		if err := fi.draft(ctx, &d, err); err != nil {
-			return err
-		}
+		return d, err
+	})
+	if err != nil {
+		return err
 	}
 	return context.Cause(ctx)
 }

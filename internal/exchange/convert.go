@@ -3,6 +3,7 @@ package exchange
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -164,7 +165,7 @@ func kindOfObject(o *object) Kind {
 }
 
 // CheckDocument reports a message of a transcript that is of another format, or in which something
-// is not what it is to be, with a [*FormatError]. Where a transcript is adopted in place, such a
+// is not what it is to be, or that is redacted and carries text. Where a transcript is adopted in place, such a
 // message is taken as it can be; an import can be corrected and run again.
 func CheckDocument(value jsontext.Value) error {
 	o, err := objectOf(value, "")
@@ -175,8 +176,24 @@ func CheckDocument(value jsontext.Value) error {
 		if !in.has("user") && !in.has("assistant") {
 			return refuse(in.at, "has neither user nor assistant, as the other messages have")
 		}
+		if err := checkRedacted(in); err != nil {
+			return fmt.Errorf("%s: %w", in.at, err)
+		}
 		return checkOlder(in)
 	})
+}
+
+// checkRedacted reports what a message that is redacted carries.
+func checkRedacted(in *object) error {
+	if unquoteOr(in.peek("status")) != string(transcript.Redacted) && string(in.peek("rev")) != strconv.Itoa(transcript.RedactRev) {
+		return nil
+	}
+	for _, f := range in.list {
+		if err := transcript.CheckRedacted(f.name, f.value); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // LeftOut returns the names of a transcript's members that no turn has a place for. What follows from its turns is not among them.
