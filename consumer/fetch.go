@@ -222,7 +222,7 @@ func decodeTurn(payload []byte, token string, stored time.Time, limit int) (tran
 	if token != transcript.Token(turn.SessionID) {
 		return transcript.Snapshot{}, errors.New("subject of another session: the session_id of the payload belongs on another one")
 	}
-	if err := transcript.CheckAhead(turn.Timestamp, stored); err != nil {
+	if err := turn.CheckAhead(stored); err != nil {
 		return transcript.Snapshot{}, fmt.Errorf("%s%w", future, err)
 	}
 	return turn, nil

@@ -18,7 +18,7 @@ const (
 	KindSize       ReasonKind = "size"               // the encoding is too long
 	KindType       ReasonKind = "type"               // an unknown type of event
 	KindSubject    ReasonKind = "subject"            // the subject of another session
-	KindFuture     ReasonKind = "future"             // more than [transcript.MaxAhead] ahead of the time at which the stream stored it
+	KindFuture     ReasonKind = "future"             // dated more than [transcript.MaxAhead] ahead of the time at which the stream stored it
 	KindRedacted   ReasonKind = "redacted"           // a redacted turn that carries text
 	KindFull       ReasonKind = "session-too-large"  // the session has no room for it
 	KindUnwritable ReasonKind = "session-unwritable" // the file of the session is at fault
@@ -30,7 +30,7 @@ var ReasonKinds = [...]ReasonKind{KindJSON, KindRule, KindSize, KindType, KindSu
 // unwritable begins the reason of a turn that breaks no rule.
 const unwritable = string(KindUnwritable) + ": "
 
-// future begins the reason of a turn whose timestamp is too far ahead.
+// future begins the reason of a turn that is dated too far ahead.
 const future = string(KindFuture) + ": "
 
 // redacted begins the reason of a redacted turn that carries text.

@@ -16,7 +16,7 @@
 // published or observed ([Publisher.Observe]). Order within a session therefore
 // survives clocks that step. A turn that is dated more than an hour ahead of the wall clock moves
 // it by that hour only, so that one wrong date does not move all later turns. A timestamp that the
-// caller supplies is kept as it is; one more than [transcript.MaxAhead] ahead is refused.
+// caller supplies is kept as it is; one more than [transcript.MaxAhead] ahead is refused, as a completed_at is.
 //
 // [Publisher.Pending] gives the turns of a session that were accepted and perhaps
 // cannot be read elsewhere yet, so that the user's next question sees the last

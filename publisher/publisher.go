@@ -84,12 +84,12 @@ func (p *Publisher) accept(ctx context.Context, d *transcript.Draft) (*Receipt, 
 	if err := transcript.CheckSessionID(d.SessionID); err != nil {
 		return nil, err
 	}
+	if err := d.CheckAhead(p.cfg.Now()); err != nil {
+		return nil, err
+	}
 	at, given := d.Timestamp()
 	switch {
 	case given:
-		if err := transcript.CheckAhead(at, p.cfg.Now()); err != nil {
-			return nil, err
-		}
 	case d.ID != "":
 		return nil, &transcript.RuleError{Member: "timestamp", Rule: "is missing: a turn that brings its own id brings its timestamp too"}
 	default:

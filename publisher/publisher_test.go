@@ -121,6 +121,7 @@ func TestPublishRefusesMalformed(t *testing.T) {
 		{"timestamp", transcript.Turn{SessionID: "s", Timestamp: at.AddDate(300, 0, 0), User: "q"}},
 		{"timestamp", transcript.Turn{SessionID: "s", Timestamp: at.Add(transcript.MaxAhead + time.Minute), User: "q"}},
 		{"timestamp", transcript.Turn{SessionID: "s", ID: "x", Timestamp: at.AddDate(100, 0, 0), User: "q"}},
+		{"completed_at", transcript.Turn{SessionID: "s", User: "q", CompletedAt: at.Add(transcript.MaxAhead + time.Minute)}},
 		{"status", transcript.Turn{SessionID: "s", User: "q", Status: "done"}},
 		{"id", transcript.Turn{SessionID: "s", User: "q", Rev: 2}},
 	} {

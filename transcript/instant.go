@@ -18,17 +18,31 @@ const (
 	instantLen = len("2006-01-02T15:04:05.000000+00:00")
 )
 
-// MaxAhead is how far a turn's timestamp may be ahead of the time at which the stream
-// stores it. One turn dated years ahead would otherwise be the last of its session for good.
+// MaxAhead is how far the timestamp and completed_at of a turn may be ahead of the time at which the
+// stream stores it. One turn dated years ahead would otherwise be the last of its session for good,
+// and its session the one that changed last.
 const MaxAhead = 24 * time.Hour
 
-// CheckAhead reports with a [*RuleError] that a turn's timestamp is more than [MaxAhead] ahead
-// of now: the time at which the stream stored the turn, or the clock of who takes it in.
-func CheckAhead(at Instant, now time.Time) error {
-	if at > InstantOf(now.Add(MaxAhead)) {
-		return &RuleError{Member: "timestamp", Rule: fmt.Sprintf("is more than %d hours in the future", MaxAhead/time.Hour)}
+// CheckAhead reports with a [*RuleError] that a time of the turn is more than [MaxAhead] ahead of
+// now: the time at which the stream stored the turn, or the clock of who takes it in.
+func (d *Draft) CheckAhead(now time.Time) error { return checkAhead(d.timestamp, d.completedAt, now) }
+
+// CheckAhead is as of [Draft.CheckAhead].
+func (s *Snapshot) CheckAhead(now time.Time) error {
+	return checkAhead(s.Timestamp, s.CompletedAt, now)
+}
+
+func checkAhead(timestamp, completed Instant, now time.Time) error {
+	member, last := "", InstantOf(now.Add(MaxAhead))
+	switch {
+	case timestamp > last:
+		member = "timestamp"
+	case completed > last:
+		member = "completed_at"
+	default:
+		return nil
 	}
-	return nil
+	return &RuleError{Member: member, Rule: fmt.Sprintf("is more than %d hours in the future", MaxAhead/time.Hour)}
 }
 
 var (

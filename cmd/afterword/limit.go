@@ -39,10 +39,8 @@ func (c *cli) askLimit(ctx context.Context, o natsOptions) *turnLimit {
 
 // check returns the turn as it would be stored.
 func (l *turnLimit) check(d *transcript.Draft) (transcript.Snapshot, error) {
-	if at, ok := d.Timestamp(); ok {
-		if err := transcript.CheckAhead(at, time.Now()); err != nil {
-			return transcript.Snapshot{}, err
-		}
+	if err := d.CheckAhead(time.Now()); err != nil {
+		return transcript.Snapshot{}, err
 	}
 	snap, err := d.Snapshot(l.bytes)
 	var large *transcript.TooLargeError

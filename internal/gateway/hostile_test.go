@@ -24,6 +24,7 @@ func TestTurnsOfTheFuture(t *testing.T) {
 	for _, at := range []time.Time{last, far} {
 		w.post("s", turn("s", "x", at)).problem(http.StatusUnprocessableEntity, "timestamp")
 		w.post("s", fmt.Sprintf(`{"timestamp":%q,"user":"hi"}`, at.Format(time.RFC3339))).problem(http.StatusUnprocessableEntity, "timestamp")
+		w.post("s", fmt.Sprintf(`{"completed_at":%q,"user":"hi"}`, at.Format(time.RFC3339))).problem(http.StatusUnprocessableEntity, "completed_at")
 		w.post("s", turn("s", "key", at), "Idempotency-Key", "key").problem(http.StatusUnprocessableEntity, "timestamp")
 	}
 	w.post("s", turn("s", "key", time.Now()), "Idempotency-Key", "key").want(http.StatusAccepted) // corrected
@@ -35,7 +36,7 @@ func TestTurnsOfTheFuture(t *testing.T) {
 	}
 
 	// A document of an older version, as old as can be.
-	poison, err := transcript.Decode(fmt.Appendf(nil, `{"session_id":"old","id":"p","timestamp":"2199-12-31T23:59:59.999999Z","user":"a","assistant":"b"}`), 0)
+	poison, err := transcript.Decode(fmt.Appendf(nil, `{"session_id":"old","id":"p","timestamp":"2199-12-31T23:59:59.999999Z","completed_at":"2199-12-31T23:59:59.999999Z","user":"a","assistant":"b"}`), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
