@@ -227,7 +227,10 @@ func (o *object) left() (list []field) {
 		if f.used {
 			continue
 		}
-		if o.spelt.check(f.name, o.absent); empty(f.value) {
+		if !f.known {
+			o.spelt.check(f.name, o.absent)
+		}
+		if empty(f.value) {
 			continue
 		}
 		if callMembers[f.name] {

@@ -95,13 +95,39 @@ func numbered(session string, number int) string { return fmt.Sprintf("%s-%d", s
 // listOf returns the member that is a list of conversations, "" when there is none.
 func listOf(o *object) string {
 	for _, name := range []string{"conversations", "chats", "data"} {
-		if first := firstOf(o.peek(name)); first != nil {
-			if f, single := recognise(first); f != nil && !single {
+		if v := o.peek(name); v.Kind() == '[' {
+			if list, _ := elements(v, ""); conversationOf(list) != nil {
 				return name
 			}
 		}
 	}
 	return ""
+}
+
+// conversationOf returns the format of the first conversation in a list; nil when none is in it. One that is
+// not recognised does not make the others something else.
+func conversationOf(list []jsontext.Value) *format {
+	for _, v := range list {
+		if o, err := objectOf(v, ""); err == nil {
+			if f, single := recognise(o); f != nil && !single {
+				return f
+			}
+		} else if isMessages(v) {
+			f, _ := recognise(firstOf(v))
+			return f
+		}
+	}
+	return nil
+}
+
+// isMessages reports whether a value is a conversation as an array of messages.
+func isMessages(v jsontext.Value) bool {
+	first := firstOf(v)
+	if first == nil {
+		return false
+	}
+	f, single := recognise(first)
+	return f != nil && single
 }
 
 // whole takes a conversation that is an object.
@@ -136,9 +162,9 @@ func What(element []byte) string {
 	if f, _ := recognise(o); f != nil {
 		return f.what
 	}
-	if list := listOf(o); list != "" {
-		f, _ := recognise(firstOf(o.peek(list)))
-		return f.what
+	if name := listOf(o); name != "" {
+		list, _ := elements(o.peek(name), "")
+		return conversationOf(list).what
 	}
 	return ""
 }
@@ -234,25 +260,19 @@ func checkOlder(in *object) error {
 	return nil
 }
 
-// array takes the messages of one conversation, or conversations: of these one that is refused leaves the others as they are.
+// array takes the messages of one conversation, or conversations.
 func (c *Converter) array(value jsontext.Value, at, session string) error {
+	list, err := elements(value, at)
+	if err != nil {
+		return err
+	}
+	if conversationOf(list) != nil {
+		return c.list(list, at, session)
+	}
 	conv := &conversation{}
-	conversations := 0
 	c.spelt.found = nil
-	err := objects(value, at, &c.spelt, func(o *object) error {
+	err = objects(value, at, &c.spelt, func(o *object) error {
 		f, single := recognise(o)
-		if conversations > 0 || f != nil && !single && len(conv.units) == 0 {
-			conversations++
-			err := error(refuse(o.at, "is no conversation that is known; expected is %s", known))
-			if f != nil && !single {
-				err = c.whole(f, o, numbered(session, conversations))
-			}
-			if refused := new(FormatError); errors.As(err, &refused) {
-				c.Refuse(err)
-				return nil
-			}
-			return err
-		}
 		if f == nil || !single {
 			return refuse(o.at, "is no message that is known; expected is %s", known)
 		}
@@ -261,10 +281,38 @@ func (c *Converter) array(value jsontext.Value, at, session string) error {
 		conv.add(msgs...)
 		return err
 	})
-	if err != nil || conversations > 0 {
+	if err != nil {
 		return err
 	}
 	return c.conversation(conv, session)
+}
+
+// list takes conversations: one that is refused leaves the others as they are.
+func (c *Converter) list(list []jsontext.Value, at, session string) error {
+	for i, v := range list {
+		err := c.listed(v, index(at, i), numbered(session, i+1))
+		if refused := new(FormatError); errors.As(err, &refused) {
+			c.Refuse(err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listed takes a conversation of a list.
+func (c *Converter) listed(v jsontext.Value, at, session string) error {
+	if isMessages(v) {
+		return c.array(v, at, session)
+	}
+	o, err := objectOf(v, at)
+	if err != nil {
+		return err
+	}
+	if f, single := recognise(o); f != nil && !single {
+		return c.whole(f, o, session)
+	}
+	return refuse(at, "is no conversation that is known; expected is %s", known)
 }
 
 // conversation takes a conversation whole; session is what it is called when it has no id itself.

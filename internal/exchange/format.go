@@ -57,6 +57,9 @@ func recognise(o *object) (f *format, single bool) {
 	for _, f := range formats {
 		switch {
 		case f.isConversation(o):
+			if f == &shareGPT && listOf(o) != "" { // its member is one of conversations elsewhere
+				continue
+			}
 			return f, false
 		case f.isMessage != nil && f.isMessage(o):
 			return f, true

@@ -86,6 +86,9 @@ var samples = map[string]struct {
 	"lists of conversations": {[]string{`{"account":{},"conversations":[{"id":"one","messages":[{"role":"user","content":"a"}]},{"uuid":"two","chat_messages":[{"sender":"human","text":"b"}]}]}`, `[{"id":"three","messages":[{"role":"user","content":"c"}]}]`}, true, [][]string{
 		{`"session_id":"one"`, `"user":"a"`}, {`"session_id":"two"`, `"user":"b"`}, {`"session_id":"three"`, `"user":"c"`},
 	}},
+	"lists with something else in them": {[]string{`{"data":["x",{"foo":1},{"id":"one","messages":[{"role":"user","content":"a"}]},7,{"messages":"x"},{"id":"two","chat_messages":[{"sender":"human","text":"b"}]}]}`, `{"conversations":[null,[{"role":"user","content":"c"}],{"mesages":[]},{"id":"four","messages":[{"role":"user","content":"d"}]}]}`}, true, [][]string{
+		{`"session_id":"one"`}, {`"session_id":"two"`}, {`"session_id":"file-2-2"`, `"user":"c"`}, {`"session_id":"four"`},
+	}},
 	"chatgpt: contexts, edits and what says nothing": {[]string{`{"id":"g2","create_time":1700000000,"update_time":null,"current_node":"a2","mapping":{
 		"c":{"message":{"author":{"role":"user"},"create_time":null,"content":{"content_type":"user_editable_context","user_profile":"I am A."},"metadata":{"is_user_system_message":true}},"parent":null},
 		"u1":{"message":{"author":{"role":"user"},"create_time":1700000001,"content":{"content_type":"text","parts":["first",null]}},"parent":"c"},
@@ -301,6 +304,8 @@ func TestMisspelt(t *testing.T) {
 		`{"conversations":[{"from":"human","value":"x","weight":1}],"sytem":"S","tools":[]}`:                                                      "sytem system",
 		`{"type":"human","data":{"content":"h","aditional_kwargs":{"x":1},"example":false}}`:                                                      "aditional_kwargs additional_kwargs",
 		`{"output":[{"type":"function_call","cal_id":"x","name":"f","arguments":"{}","status":"completed"}]}`:                                     "cal_id call_id",
+		`{"id":"r","output":[{"type":"message","role":"assistant","content":"x"}],"conversation":null,"object":"response"}`:                       "",
+		`{"id":"r","output":[{"type":"message","role":"assistant","content":"x"}],"conversation":{"id":"conv_123"}}`:                              "",
 		`[{"role":"user","content":"x","tmestamp":5}]`:                                                                                            "tmestamp timestamp",
 	} {
 		var found []string

@@ -67,6 +67,7 @@ type field struct {
 	name  string
 	value jsontext.Value
 	used  bool
+	known bool // it was looked for
 }
 
 // object is a JSON object whose members are taken one by one; what is left has no place.
@@ -187,6 +188,7 @@ func firstHas(v jsontext.Value, name string) bool {
 func (o *object) has(name string) bool {
 	for i := range o.list {
 		if o.list[i].name == name {
+			o.list[i].known = true
 			return true
 		}
 	}
@@ -199,7 +201,7 @@ func (o *object) find(name string) *field {
 	there := false
 	for i := range o.list {
 		if f := &o.list[i]; f.name == name {
-			if there = true; !f.used {
+			if f.known, there = true, true; !f.used {
 				return f
 			}
 		}
@@ -315,7 +317,9 @@ func (o *object) rest() jsontext.Value {
 		if f.used {
 			continue
 		}
-		o.spelt.check(f.name, o.absent)
+		if !f.known {
+			o.spelt.check(f.name, o.absent)
+		}
 		if !empty(f.value) {
 			b = appendField(b, f.name, f.value)
 		}
