@@ -1,6 +1,8 @@
 package exchange
 
 import (
+	"slices"
+
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -44,7 +46,10 @@ func chatConversation(o *object) (*conversation, error) {
 		if err := c.read(in, "messages", chatMessage); err != nil {
 			return err
 		}
-		return c.choices(in)
+		if err := c.choices(in); err != nil || c.timed {
+			return err
+		}
+		return c.takeTime(in, "created_at", "create_time", "created", "timestamp")
 	})
 	if err != nil {
 		return nil, err
@@ -52,21 +57,27 @@ func chatConversation(o *object) (*conversation, error) {
 	if c.id == "" {
 		c.id = o.label(namesOf[2:]...)
 	}
-	if err := c.takeTime(o, "created_at", "create_time", "created", "timestamp"); err != nil {
-		return nil, err
-	}
 	c.takeModel(o)
 	c.extra = o.rest()
 	return c, nil
 }
 
-// choices takes the answers of a response. The first is the one that was given, others have no place.
+// choices takes the answers of a response. The one with the lowest index is the one that was given, others have no place.
 func (c *conversation) choices(o *object) error {
 	if o.peek("choices") == nil {
 		return nil
 	}
-	var given []message
+	var list []*object
 	err := o.objects("choices", func(choice *object) error {
+		list = append(list, choice)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(list, func(a, b *object) int { return integer(a.peek("index")) - integer(b.peek("index")) })
+	var given []message
+	take := func(choice *object) error {
 		if given != nil {
 			given[0].others = append(given[0].others, closeObject(appendField(nil, "choice", choice.rest())))
 			return nil
@@ -87,9 +98,14 @@ func (c *conversation) choices(o *object) error {
 		choice.take("index")
 		m.keep(choice)
 		return nil
-	})
+	}
+	for _, choice := range list {
+		if err := take(choice); err != nil {
+			return err
+		}
+	}
 	c.add(given...)
-	return err
+	return nil
 }
 
 // chatRoles are the roles of messages.

@@ -73,6 +73,9 @@ var samples = map[string]struct {
 	"an answer of Anthropic's API": {[]string{`{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":0}}`}, false, [][]string{
 		{`"user":""`, `"assistant":"a"`, `"model":"m"`, `"finish_reason":"end_turn"`, `"usage":{"input_tokens":3,"output_tokens":4}`, `"cache_read_input_tokens":0`},
 	}},
+	"choices in another order": {[]string{`{"messages":[{"role":"user","content":"a"}],"choices":[{"index":1,"message":{"role":"assistant","content":"c"}},{"index":0,"message":{"role":"assistant","content":"b"}}]}`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `{"choice":{"index":1,`},
+	}},
 	"several choices": {[]string{`{"messages":[{"role":"user","content":"a"}],"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"}},{"index":1,"message":{"role":"assistant","content":"c"}}]}`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"b"`, `"model":"m"`, `{"choice":{"index":1,"message":{"role":"assistant","content":"c"}}}`},
 	}},
@@ -119,9 +122,9 @@ var samples = map[string]struct {
 		{`{"id":"h1"`, `"model":"m"`, `"finish_reason":"max_tokens"`, `"timestamp":"2023-11-14T22:13:20.000000+00:00"`},
 	}},
 	"lines of batches": {[]string{`{"custom_id":"r1","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"a"}]}}`,
-		`{"id":"b1","custom_id":"r1","response":{"status_code":200,"request_id":"q","body":{"id":"c1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}},"error":null}`,
+		`{"id":"b1","custom_id":"r1","response":{"status_code":200,"request_id":"q","body":{"id":"c1","created":1711652795,"object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}},"error":null}`,
 		`{"custom_id":"r2","url":"/v1/responses","body":{"model":"m","input":"c"}}`, `{"id":"b2","custom_id":"r2","response":{"status_code":200,"body":{"id":"resp_1","object":"response","model":"m","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":"d"}]}]}}}`}, true, [][]string{
-		{`"session_id":"file-1"`, `"user":"a"`, `"custom_id":"r1"`}, {`"session_id":"b1"`, `"assistant":"b"`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`, `"finish_reason":"stop"`, `"status_code":200`, `"id":"c1"`},
+		{`"session_id":"file-1"`, `"user":"a"`, `"custom_id":"r1"`}, {`"session_id":"b1"`, `"assistant":"b"`, `"model":"m"`, `"usage":{"input_tokens":1,"output_tokens":2}`, `"finish_reason":"stop"`, `"status_code":200`, `"id":"c1"`, `"timestamp":"2024-03-28T19:06:35.000000+00:00"`},
 		{`"session_id":"file-3"`, `"user":"c"`}, {`"session_id":"b2"`, `"assistant":"d"`, `"model":"m"`, `"id":"resp_1"`},
 	}},
 	"Anthropic's own tools": {[]string{`{"messages":[{"role":"user","content":[{"type":"text","text":"a"},{"type":"video_url","video_url":{"url":"https://example.com/v"}}]},{"role":"assistant","content":[{"type":"server_tool_use","id":"s1","name":"web_search","input":{"query":"q"}},{"type":"web_search_tool_result","tool_use_id":"s1","content":[{"type":"web_search_result","url":"u"}]},{"type":"text","text":"b"}]}]}`}, false, [][]string{
