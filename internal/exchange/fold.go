@@ -89,6 +89,11 @@ func (t *turn) awaiting(id string) int {
 	})
 }
 
+// cutOff are the reasons, by the words of formats, for which an answer ended before it was whole.
+var cutOff = map[string]bool{
+	"length": true, "max_tokens": true, "max_output_tokens": true, "model_context_window_exceeded": true, "content_filter": true, "interrupted": true,
+}
+
 // describe takes what messages have beside texts and calls: of the last one that has it.
 func (t *turn) describe(msgs []message) {
 	var attachments []jsontext.Value
@@ -99,6 +104,9 @@ func (t *turn) describe(msgs []message) {
 		attachments = append(attachments, m.attachments...)
 		if m.role == assistant {
 			model, finish, t.status = orElse(m.model, model), orElse(m.finish, finish), m.status
+			if t.status == "" && cutOff[m.finish] {
+				t.status = string(transcript.Partial)
+			}
 			if m.usage != nil {
 				usage = m.usage
 			}

@@ -73,8 +73,8 @@ var samples = map[string]struct {
 	"an answer of Anthropic's API": {[]string{`{"id":"msg_1","type":"message","role":"assistant","model":"m","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","usage":{"input_tokens":3,"output_tokens":4,"cache_read_input_tokens":0}}`}, false, [][]string{
 		{`"user":""`, `"assistant":"a"`, `"model":"m"`, `"finish_reason":"end_turn"`, `"usage":{"input_tokens":3,"output_tokens":4}`, `"cache_read_input_tokens":0`},
 	}},
-	"choices in another order": {[]string{`{"messages":[{"role":"user","content":"a"}],"choices":[{"index":1,"message":{"role":"assistant","content":"c"}},{"index":0,"message":{"role":"assistant","content":"b"}}]}`}, false, [][]string{
-		{`"user":"a"`, `"assistant":"b"`, `{"choice":{"index":1,`},
+	"choices in another order": {[]string{`{"messages":[{"role":"user","content":"a"}],"choices":[{"index":1,"message":{"role":"assistant","content":"c"}},{"index":0,"finish_reason":"length","message":{"role":"assistant","content":"b"}}]}`}, false, [][]string{
+		{`"user":"a"`, `"assistant":"b"`, `"status":"partial"`, `{"choice":{"index":1,`},
 	}},
 	"several choices": {[]string{`{"messages":[{"role":"user","content":"a"}],"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"}},{"index":1,"message":{"role":"assistant","content":"c"}}]}`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"b"`, `"model":"m"`, `{"choice":{"index":1,"message":{"role":"assistant","content":"c"}}}`},
@@ -119,7 +119,7 @@ var samples = map[string]struct {
 			`"tool_calls":[{"name":"browser","arguments":"go","result":"# page"},{"name":"browser","result":"quoted"},{"name":"draw","result":""}]`, `"url":"https://example.com"`, `"timestamp":"2023-11-14T22:13:21.000000+00:00"`},
 	}},
 	"claude: a model, a reason and no time": {[]string{`{"uuid":"k2","created_at":"2023-11-14T22:13:20Z","model":"m","chat_messages":[{"uuid":"h1","sender":"human","text":"a","created_at":0},{"uuid":"r1","sender":"assistant","text":"b","stop_reason":"max_tokens","created_at":""}]}`}, true, [][]string{
-		{`{"id":"h1"`, `"model":"m"`, `"finish_reason":"max_tokens"`, `"timestamp":"2023-11-14T22:13:20.000000+00:00"`},
+		{`{"id":"h1"`, `"model":"m"`, `"finish_reason":"max_tokens"`, `"status":"partial"`, `"timestamp":"2023-11-14T22:13:20.000000+00:00"`},
 	}},
 	"lines of batches": {[]string{`{"custom_id":"r1","method":"POST","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"a"}]}}`,
 		`{"id":"b1","custom_id":"r1","response":{"status_code":200,"request_id":"q","body":{"id":"c1","created":1711652795,"object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}},"error":null}`,
