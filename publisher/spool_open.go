@@ -46,7 +46,7 @@ func (s *spool) openFolder() (err error) {
 }
 
 // makePrivate creates a folder that only its owner can look into, durably. One that
-// is there already is left as it is, or refused.
+// is there already is left as it is, or refused, unless it was handed over with a group.
 func makePrivate(dir string) error {
 	info, err := os.Lstat(dir)
 	switch {
@@ -56,6 +56,9 @@ func makePrivate(dir string) error {
 	case info.Mode()&fs.ModeSymlink != 0:
 		return errors.New("it is a symbolic link: give the folder itself")
 	case info.IsDir() && info.Mode().Perm()&0o077 != 0:
+		if _, ok := folder.HandedOver(dir); ok {
+			break
+		}
 		return fmt.Errorf("others may look into it (mode %#o): chmod it to 0700, or give a folder that does not exist yet", info.Mode().Perm())
 	}
 	return folder.Make(dir)

@@ -270,14 +270,14 @@ func TestUnreadableFile(t *testing.T) {
 // In a volume that Kubernetes hands over with fsGroup, which gives the group what the owner has, the
 // file is used; otherwise a group may not have it.
 func TestFileOfAVolume(t *testing.T) {
-	for mode, want := range map[os.FileMode]string{0o770 | os.ModeSetgid: "which are those in ", 0o700: "chmod 600"} {
+	for mode, want := range map[os.FileMode]string{0o770 | os.ModeSetgid: "which are those in ", 0o775: "chmod 600"} {
 		dir, p := made(t)
 		addr := own(t, "127.0.0.1:0")
 		names(t, p, addr)
 		if os.Geteuid() != 0 {
 			faults.Lack(t, "needs root for a program of another user")
 		}
-		if err := errors.Join(os.Chown(dir, nobody, nobody), os.Chown(p.File(), nobody, nobody), os.Chmod(p.File(), 0o660), os.Chmod(dir, mode)); err != nil {
+		if err := errors.Join(os.Chown(dir, 0, nobody), os.Chown(p.File(), nobody, nobody), os.Chmod(p.File(), 0o660), os.Chmod(dir, mode)); err != nil {
 			t.Fatal(err)
 		}
 		for at := filepath.Dir(dir); strings.HasPrefix(at, os.TempDir()) && at != os.TempDir(); at = filepath.Dir(at) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -145,13 +146,16 @@ func checkOne(shown, path string) error {
 		return fmt.Errorf("data folder %s: %w", shown, err)
 	}
 	me := os.Geteuid()
+	_, handedOver := HandedOver(path)
 	switch kind := st.Mode & unix.S_IFMT; {
 	case kind == unix.S_IFLNK:
 		return fmt.Errorf("data folder %s is a symbolic link, which could lead anywhere: give the folder that it leads to with --data-dir, or mount that here", shown)
 	case kind != unix.S_IFDIR:
 		return fmt.Errorf("data folder %s is not a folder: choose another with --data-dir", shown)
-	case ours(&st):
+	case handedOver:
 		return nil
+	case st.Mode&0o002 != 0 && setgid(&st):
+		return fmt.Errorf("data folder %s may be written by every user (mode %#o), who could replace what is in it: chmod o-w %s", shown, st.Mode&0o7777, shown)
 	case me != 0 && int(st.Uid) != me:
 		return fmt.Errorf("data folder %s belongs to user %d, and afterword runs as user %d: run it as that user, or give it the folder: chown -R %d %s", shown, st.Uid, me, me, shown)
 	case st.Mode&0o022 != 0:
@@ -160,19 +164,45 @@ func checkOne(shown, path string) error {
 	return nil
 }
 
-// ours reports whether a volume was handed over as Kubernetes does with fsGroup: to the group
-// that this process runs as, with the bit that hands it on.
-func ours(st *unix.Stat_t) bool {
-	me := os.Geteuid()
-	return me != 0 && (st.Uid == 0 || int(st.Uid) == me) && int(st.Gid) == os.Getegid() && st.Mode&unix.S_ISGID != 0 && st.Mode&0o002 == 0
+// HandedOver returns the group that a folder was handed over to as Kubernetes does with fsGroup: it
+// leaves the owner, gives the group of the volume all that the owner may, and sets setgid, which
+// hands the group on. The group is one of this process's; the folder is root's, or this process's own and
+// in such a folder of root, or a volume mounted there. Without that, setgid is no reason to trust a group.
+func HandedOver(dir string) (gid int, ok bool) {
+	whole, _, err := resolve(dir)
+	if err != nil {
+		return 0, false
+	}
+	for at := whole; ; at = filepath.Dir(at) {
+		var st unix.Stat_t
+		if unix.Lstat(at, &st) != nil || !setgid(&st) || at != whole && int(st.Gid) != gid {
+			return 0, false
+		}
+		gid = int(st.Gid)
+		switch mounted := isMount(at, &st); {
+		case st.Mode&0o002 != 0 && !(mounted && inPod()):
+			return 0, false
+		case st.Uid == 0 || mounted:
+			return gid, true
+		}
+	}
 }
 
-// HandedOver reports whether a folder is in a volume that was handed over to the group that this
-// process runs as, as Kubernetes does with fsGroup: it gives the group all that the owner may.
-func HandedOver(dir string) bool {
-	var st unix.Stat_t
-	return unix.Stat(dir, &st) == nil && ours(&st)
+// setgid reports whether a folder has the bit that hands on its group, which is one of this
+// process's, and is no other user's.
+func setgid(st *unix.Stat_t) bool {
+	return st.Mode&unix.S_IFMT == unix.S_IFDIR && st.Mode&unix.S_ISGID != 0 && inGroup(st.Gid) && (st.Uid == 0 || int(st.Uid) == os.Geteuid())
 }
+
+// isMount reports whether a folder is the top of a volume.
+func isMount(at string, st *unix.Stat_t) bool {
+	var above unix.Stat_t
+	return unix.Lstat(filepath.Dir(at), &above) == nil && (above.Dev != st.Dev || at == "/")
+}
+
+// inPod reports whether Kubernetes runs this process. An emptyDir with fsGroup has mode 2777, and only
+// containers of the pod see it.
+func inPod() bool { return os.Getenv("KUBERNETES_SERVICE_HOST") != "" }
 
 // checkAbove refuses a folder or a symbolic link that leads there, at, if other users than root, that of this process and the owner
 // of the folder may replace it: it is their link, or in a folder of theirs, or in one that others may write.
@@ -180,6 +210,7 @@ func checkAbove(shown, at string, of *unix.Stat_t) error {
 	trusted := func(st *unix.Stat_t) bool {
 		return st.Uid == 0 || int(st.Uid) == os.Geteuid() || st.Uid == of.Uid || st.Uid == nobody && namespaced()
 	}
+	volume := func(at string) bool { _, ok := HandedOver(at); return ok }
 	var st unix.Stat_t
 	if unix.Lstat(at, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFLNK && !trusted(&st) {
 		return fmt.Errorf("data folder %s is reached through the symbolic link %s of user %d, who may replace it: give the folder that it leads to", shown, at, st.Uid)
@@ -194,9 +225,10 @@ func checkAbove(shown, at string, of *unix.Stat_t) error {
 		case !trusted(&st):
 			return fmt.Errorf("data folder %s is in %s of user %d, who may replace it: choose another", shown, at, st.Uid)
 		case st.Mode&unix.S_ISVTX != 0: // whoever writes there may not rename what is of others
+		case volume(at):
 		case st.Mode&0o002 != 0:
 			return fmt.Errorf("data folder %s is in %s, where every user may replace it (mode %#o): chmod o-w %s, or choose another", shown, at, st.Mode&0o7777, at)
-		case st.Mode&0o020 != 0 && !member(st.Gid) && st.Gid != of.Gid:
+		case st.Mode&0o020 != 0 && !member(st.Gid, of):
 			return fmt.Errorf("data folder %s is in %s, where the group %d may replace it (mode %#o): chmod g-w %s, or choose another", shown, at, st.Gid, st.Mode&0o7777, at)
 		}
 	}
@@ -213,11 +245,28 @@ func namespaced() bool {
 	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
 }
 
-// member reports whether this process is in a group, or it is that of root. Many systems give
-// each user a group, which may write what the user makes.
-func member(gid uint32) bool {
+// member reports whether a group is that of root, of this process, or, for root, of the owner of
+// the folder. Many systems give each user a group, which may write what the user makes. The group of the
+// folder says nothing: setgid above hands it on.
+func member(gid uint32, of *unix.Stat_t) bool {
+	if gid == 0 || inGroup(gid) {
+		return true
+	}
+	if os.Geteuid() != 0 || of.Uid == 0 {
+		return false
+	}
+	owner, err := user.LookupId(fmt.Sprint(of.Uid))
+	if err != nil {
+		return false
+	}
+	groups, err := owner.GroupIds()
+	return err == nil && slices.Contains(groups, fmt.Sprint(gid))
+}
+
+// inGroup reports whether this process is in a group.
+func inGroup(gid uint32) bool {
 	groups, err := os.Getgroups()
-	return gid == 0 || int(gid) == os.Getegid() || err == nil && slices.Contains(groups, int(gid))
+	return int(gid) == os.Getegid() || err == nil && slices.Contains(groups, int(gid))
 }
 
 // Owner returns the user that a folder belongs to, or the nearest one above it that is there, which it returns too.

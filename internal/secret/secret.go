@@ -163,8 +163,8 @@ func check(file string, info fs.FileInfo) (uid int, err error) {
 	}
 	st := info.Sys().(*syscall.Stat_t)
 	perm, others := info.Mode().Perm(), fs.FileMode(0o077)
-	if int(st.Gid) == os.Getegid() && folder.HandedOver(filepath.Dir(file)) {
-		others = 0o007 // the group is that of this process alone
+	if gid, ok := folder.HandedOver(filepath.Dir(file)); ok && int(st.Gid) == gid {
+		others = 0o007 // the group is that of the volume
 	}
 	if perm&others != 0 {
 		return 0, fmt.Errorf("secret file %s may be used by others (mode %#o): `chmod 600` it, or move it away for a new one if others may have read it", file, perm)
