@@ -194,13 +194,15 @@ func (s *Shared) run(ctx context.Context) {
 	}
 	for {
 		began := time.Since(s.start)
-		err := s.read(ctx)
-		if err == nil {
+		err := s.exchange(ctx)
+		switch {
+		case err == nil:
 			if s.answered.Swap(max(int64(began), 1)) == 0 {
 				s.began = time.Now()
 				s.hurry(s.look)
 			}
-			err = s.announce(ctx)
+		case stream.Denied(err):
+			s.answered.Store(0) // nothing is known that could be doubted later
 		}
 		if ctx.Err() != nil {
 			return
@@ -227,6 +229,20 @@ func (s *Shared) run(ctx context.Context) {
 		case <-changed:
 		}
 	}
+}
+
+// exchange reads what others have said, and tells them what has changed here. What may not be told, or not be heard,
+// is refused without an answer.
+func (s *Shared) exchange(ctx context.Context) error {
+	err := s.read(ctx)
+	if err == nil {
+		err = s.announce(ctx)
+	}
+	if denied := stream.CheckDenied(s.cfg.JS.Conn(), s.cfg.DoubtAfter, stream.CachePrefix); denied != nil {
+		s.asked, s.beatAt = false, time.Time{} // they are said again, to see whether they pass now
+		return denied
+	}
+	return err
 }
 
 // started reports whether it was found out how far Redis can be trusted, or that takes too long.

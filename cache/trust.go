@@ -130,7 +130,7 @@ func (s *Shared) Check(context.Context) error {
 		}
 		return &TroubleError{
 			What: notTrusted, Why: reason(err), err: err,
-			Do: "start NATS and the consumers, and let this NATS user use the stream " + stream.Cache,
+			Do: "start NATS and the consumers, and let this NATS user publish and subscribe to " + stream.CachePrefix + ">, and use the stream " + stream.Cache,
 		}
 	}
 	if s.hasLost() {
@@ -193,7 +193,7 @@ func (s *Shared) report(err error) {
 			errors.As(s.Check(context.Background()), &t)
 		}
 	default:
-		t = &TroubleError{What: "what processes share about Redis cannot be read or told", Why: reason(err), Do: "let this NATS user publish and subscribe to afterword.cache.>, and use the stream " + stream.Cache}
+		t = &TroubleError{What: "what processes share about Redis cannot be read or told", Why: reason(err), Do: "let this NATS user publish and subscribe to " + stream.CachePrefix + ">, and use the stream " + stream.Cache}
 		s.troubleFrom = s.start // at once
 	}
 	switch {

@@ -13,6 +13,8 @@ import (
 const (
 	// Cache is the stream of it: one message per subject, the last.
 	Cache = "AFTERWORD_CACHE"
+	// CachePrefix begins all subjects of what processes share about Redis.
+	CachePrefix = "afterword.cache."
 	// CacheKey is the subject of the key that entries in Redis are signed with: its bytes.
 	CacheKey = "afterword.cache.key"
 	// CacheBehindPrefix and the id of a process make the subject of what Redis is behind

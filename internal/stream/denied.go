@@ -94,7 +94,7 @@ func violationText(err error) string {
 }
 
 // violation is the last thing that the server refused of what has one of these in its subject; "" when
-// there is nothing. A subscription is refused once, and its answers never come.
+// there is nothing. A subscription is refused once, and what it is for never comes.
 func violation(nc *nats.Conn, within time.Duration, subjects []string) string {
 	answers := fmt.Sprintf(`Subscription to "%s`, cmp.Or(nc.Opts.InboxPrefix, nats.InboxPrefix))
 	about := func(text string) bool {
@@ -112,7 +112,7 @@ func violation(nc *nats.Conn, within time.Duration, subjects []string) string {
 	defer list.mu.Unlock()
 	var last violated
 	for _, v := range list.all {
-		if about(v.text) && v.at.After(last.at) && (time.Since(v.at) < within || strings.Contains(v.text, answers)) {
+		if about(v.text) && v.at.After(last.at) && (time.Since(v.at) < within || strings.Contains(v.text, `Subscription to "`)) {
 			last = v
 		}
 	}
