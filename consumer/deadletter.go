@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -89,20 +88,15 @@ func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {
 	if err != nil {
 		return err
 	}
-	h := maps.Clone(d.msg.Headers())
-	if h == nil {
-		h = nats.Header{}
+	h, leftOut := carried(d.msg.Headers())
+	if leftOut > 0 {
+		h.Set(headerLeftOut, strconv.Itoa(leftOut))
 	}
 	h.Set(stream.HeaderMsgID, stream.DeadMsgID(c.cfg.Group, meta.Sequence.Stream))
 	h.Set(stream.HeaderReason, d.reason)
 	h.Set(stream.HeaderStreamSeq, strconv.FormatUint(meta.Sequence.Stream, 10))
 	h.Set(stream.HeaderSubject, d.msg.Subject())
 	h.Set(stream.HeaderTime, time.Now().UTC().Format(time.RFC3339Nano))
-	for name := range h { // they tell the server what to do with the original, not with this
-		if name != stream.HeaderMsgID && strings.HasPrefix(name, "Nats-") {
-			h.Del(name)
-		}
-	}
 	known := false // it was stored before
 	send := func(limit int) error {
 		data := d.msg.Data()

@@ -140,7 +140,7 @@ func (d DeadLetters) eachOf(ctx context.Context, s jetstream.Stream, f DeadFilte
 	var missing []string
 	given := 0
 	for _, seq := range slices.Compact(slices.Sorted(slices.Values(f.Seqs))) {
-		m, err := d.get(ctx, s, seq)
+		m, err := d.get(ctx, seq)
 		switch {
 		case errors.Is(err, ErrNoLetter):
 			missing = append(missing, strconv.FormatUint(seq, 10))
@@ -201,18 +201,21 @@ func describe(subject string, h nats.Header, seq uint64, stored time.Time, size 
 }
 
 // get reads one dead letter whole.
-func (d DeadLetters) get(ctx context.Context, s jetstream.Stream, seq uint64) (*jetstream.RawStreamMsg, error) {
+func (d DeadLetters) get(ctx context.Context, seq uint64) (*jetstream.RawStreamMsg, error) {
 	if seq == 0 {
 		return nil, fmt.Errorf("%w: 0", ErrNoLetter) // the server would look for anything
 	}
 	rctx, cancel := d.bound(ctx)
 	defer cancel()
-	m, err := s.GetMsg(rctx, seq)
+	m, err := stream.Message(rctx, d.JS, stream.Dead, seq)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return nil, fmt.Errorf("%w: %d", ErrNoLetter, seq)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read dead letter %d: %w", seq, err)
+	}
+	if m.Header == nil { // they cannot be parsed
+		m.Header = nats.Header{}
 	}
 	return m, nil
 }
@@ -220,11 +223,7 @@ func (d DeadLetters) get(ctx context.Context, s jetstream.Stream, seq uint64) (*
 // Letter returns a dead letter with its headers and its payload as it came, compared with the
 // message that it was made of.
 func (d DeadLetters) Letter(ctx context.Context, seq uint64) (l DeadLetter, h nats.Header, payload []byte, err error) {
-	s, err := d.stream(ctx)
-	if err != nil {
-		return l, nil, nil, err
-	}
-	m, err := d.get(ctx, s, seq)
+	m, err := d.get(ctx, seq)
 	if err != nil {
 		return l, nil, nil, err
 	}
@@ -295,7 +294,7 @@ func (d DeadLetters) remove(ctx context.Context, s jetstream.Stream, seq uint64)
 	if err == nil {
 		return nil
 	}
-	if _, gone := s.GetMsg(rctx, seq); errors.Is(gone, jetstream.ErrMsgNotFound) {
+	if _, gone := stream.Message(rctx, d.JS, stream.Dead, seq); errors.Is(gone, jetstream.ErrMsgNotFound) {
 		return nil
 	}
 	return fmt.Errorf("remove dead letter %d: %w", seq, err)

@@ -13,23 +13,20 @@ import (
 	"github.com/afterword-io/afterword/internal/stream"
 )
 
-// letterHeaders are what a dead letter has beside the headers of its message.
-var letterHeaders = []string{stream.HeaderReason, stream.HeaderStreamSeq, stream.HeaderSubject, stream.HeaderTime, headerTruncated}
-
 // origins are the messages of the stream of turns, of which dead letters say that they were made.
 type origins struct {
 	letters DeadLetters
-	turns   jetstream.Stream // nil when there is none
+	turns   bool // there is a stream of turns
 }
 
 func (d DeadLetters) origins(ctx context.Context) (origins, error) {
 	rctx, cancel := d.bound(ctx)
 	defer cancel()
-	s, err := d.JS.Stream(rctx, stream.Turns)
+	_, err := d.JS.Stream(rctx, stream.Turns)
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return origins{}, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
 	}
-	return origins{d, s}, nil
+	return origins{d, err == nil}, nil
 }
 
 // of reads the message that dead letter seq says it is. Anybody who
@@ -40,12 +37,18 @@ func (o origins) of(ctx context.Context, seq uint64, m *jetstream.RawStreamMsg) 
 	if err != nil || at == 0 {
 		return nil, &KeptError{Seq: seq, Reason: "it does not say which message it was"}
 	}
-	if o.turns == nil {
+	if !o.turns {
 		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("there is no stream %s with which it has to be compared", stream.Turns)}
 	}
 	rctx, cancel := o.letters.bound(ctx)
 	defer cancel()
-	whole, err := o.turns.GetMsg(rctx, at)
+	whole, err := stream.Message(rctx, o.letters.JS, stream.Turns, at)
+	if err == nil && len(whole.Header) == 0 { // its headers cannot be parsed: consumers have not seen them either
+		subject, ok := m.Header.Get(stream.HeaderSubject), false
+		if ok, err = stream.OnSubject(rctx, o.letters.JS, stream.Turns, at, subject); ok {
+			whole.Subject = subject
+		}
+	}
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, &KeptError{Seq: seq, Reason: fmt.Sprintf("stream %s does not hold message %d any more, with which it has to be compared", stream.Turns, at)}
@@ -73,10 +76,6 @@ func (d DeadLetters) Compare(ctx context.Context, list []DeadLetter) error {
 	if len(list) == 0 {
 		return nil
 	}
-	s, err := d.stream(ctx)
-	if err != nil {
-		return err
-	}
 	o, err := d.origins(ctx)
 	if err != nil {
 		return err
@@ -85,7 +84,7 @@ func (d DeadLetters) Compare(ctx context.Context, list []DeadLetter) error {
 	g.SetLimit(deadWorkers)
 	for i := range list {
 		g.Go(func() error {
-			m, err := d.get(gctx, s, list[i].Seq)
+			m, err := d.get(gctx, list[i].Seq)
 			if errors.Is(err, ErrNoLetter) {
 				return nil
 			}
@@ -99,7 +98,7 @@ func (d DeadLetters) Compare(ctx context.Context, list []DeadLetter) error {
 }
 
 // isLetterOf reports whether a dead letter holds a message: its payload, as much of it as
-// fitted, and its headers.
+// fitted, and its headers, as many of them as it can carry.
 func isLetterOf(letter, m *jetstream.RawStreamMsg) bool {
 	data := m.Data
 	if cut := letter.Header.Get(headerTruncated); cut != "" {
@@ -108,5 +107,5 @@ func isLetterOf(letter, m *jetstream.RawStreamMsg) bool {
 		}
 		data = data[:len(letter.Data)]
 	}
-	return m.Subject == letter.Header.Get(stream.HeaderSubject) && bytes.Equal(data, letter.Data) && stream.SameHeaders(m.Header, letter.Header, letterHeaders...)
+	return m.Subject == letter.Header.Get(stream.HeaderSubject) && bytes.Equal(data, letter.Data) && carries(letter.Header, m.Header)
 }

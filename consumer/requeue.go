@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -106,7 +105,7 @@ func (d DeadLetters) Requeue(ctx context.Context, f DeadFilter, cfg RequeueConfi
 }
 
 func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, o origins, seq uint64, force bool) (uint64, error) {
-	m, err := d.get(ctx, s, seq)
+	m, err := d.get(ctx, seq)
 	if err != nil {
 		return 0, err
 	}
@@ -124,7 +123,7 @@ func (d DeadLetters) requeue(ctx context.Context, s jetstream.Stream, o origins,
 	}
 	h := nats.Header{}
 	for name, values := range m.Header {
-		if !strings.HasPrefix(name, "Nats-") && !slices.Contains(letterHeaders, name) {
+		if !foreign(name) {
 			h[name] = values
 		}
 	}

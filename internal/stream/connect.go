@@ -332,6 +332,9 @@ type repeated struct {
 const repeatEvery = 10 * time.Minute
 
 func (w *watcher) failed(nc *nats.Conn, sub *nats.Subscription, err error) {
+	if errors.Is(err, nats.ErrBadHeaderMsg) { // of a message, which came all the same: its reader says what becomes of it
+		return
+	}
 	if isRefused(err) {
 		w.log.Warn("NATS refused the credentials, trying again", "url", w.where, "error", err)
 		return

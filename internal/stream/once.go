@@ -63,11 +63,7 @@ func publish(ctx context.Context, js jetstream.JetStream, m *nats.Msg, request t
 func message(ctx context.Context, js jetstream.JetStream, name string, seq uint64, request time.Duration) (*jetstream.RawStreamMsg, error) {
 	ctx, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
-	s, err := js.Stream(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	return s.GetMsg(ctx, seq)
+	return Message(ctx, js, name, seq)
 }
 
 // SameHeaders compares what two messages say of themselves: all headers but those for the server
