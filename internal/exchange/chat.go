@@ -36,6 +36,7 @@ func chatConversation(o *object) (*conversation, error) {
 	c := &conversation{id: o.label(namesOf[:2]...)}
 	c.takeNotes(o)
 	err := o.unwrap(func(in *object) error {
+		in.peek("model") // of a request it has no place, and yet may be misspelt
 		if v := in.take("system"); v != nil {
 			m := message{role: system}
 			if _, err := m.content(v, in.path("system")); err != nil {

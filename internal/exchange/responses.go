@@ -102,6 +102,7 @@ func (c *conversation) describe(o *object) error {
 	if timed && !c.timed {
 		c.time, c.timed = at, true
 	}
+	o.peek("model") // of a request it has no place, and yet may be misspelt
 	var last *message
 	for _, unit := range c.units {
 		for i := range unit {

@@ -307,6 +307,8 @@ func TestMisspelt(t *testing.T) {
 		`{"conversations":[{"from":"human","value":"x","weight":1}],"sytem":"S","tools":[]}`:                                                      "sytem system",
 		`{"type":"human","data":{"content":"h","aditional_kwargs":{"x":1},"example":false}}`:                                                      "aditional_kwargs additional_kwargs",
 		`{"output":[{"type":"function_call","cal_id":"x","name":"f","arguments":"{}","status":"completed"}]}`:                                     "cal_id call_id",
+		`{"custom_id":"r","url":"/v1/chat/completions","body":{"modle":"m","messages":[{"role":"user","content":"x"}]}}`:                          "modle model",
+		`{"modle":"m","input":[{"role":"user","content":"x"}]}`:                                                                                   "modle model",
 		`{"id":"r","output":[{"type":"message","role":"assistant","content":"x"}],"conversation":null,"object":"response"}`:                       "",
 		`{"id":"r","output":[{"type":"message","role":"assistant","content":"x"}],"conversation":{"id":"conv_123"}}`:                              "",
 		`[{"role":"user","content":"x","tmestamp":5}]`:                                                                                            "tmestamp timestamp",
