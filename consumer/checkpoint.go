@@ -52,7 +52,7 @@ func openProgress(ctx context.Context, cfg *ReplayConfig) (*progress, error) {
 	}
 	info := s.CachedInfo()
 	p := &progress{store: cfg.Store, at: checkpoint{
-		Stream: stream.Turns, Created: info.Created.UTC(), Folder: cfg.Store.Identity().ID, Session: cfg.Session, Since: cfg.Since.UTC(),
+		Stream: stream.Turns, Created: stream.Made(info).UTC(), Folder: cfg.Store.Identity().ID, Session: cfg.Session, Since: cfg.Since.UTC(),
 	}}
 	note, err := cfg.Store.Note(ctx, transcript.NoteReplay)
 	if err != nil || note == nil {

@@ -109,7 +109,7 @@ func (c *Consumer) follow(ctx context.Context, info *jetstream.StreamInfo, have 
 	if state.FirstSeq > 0 {
 		gone = state.FirstSeq - 1
 	}
-	at := position{Created: info.Created, Sequence: gone}
+	at := position{Created: stream.Made(info), Sequence: gone}
 	if have != nil && have.Delivered.Stream > gone {
 		at.Sequence, at.Delivery = have.Delivered.Stream, have.Delivered.Consumer
 	} else if have != nil {
@@ -118,8 +118,8 @@ func (c *Consumer) follow(ctx context.Context, info *jetstream.StreamInfo, have 
 	own := have != nil && have.Config.Metadata[stream.MetaDirectory] == store.Identity().ID
 	missed := uint64(0)
 	switch {
-	case old != nil && (!old.Created.Equal(info.Created) || old.Sequence > state.LastSeq):
-		c.cfg.Logger.Warn("the stream was made again, or set back, since this folder followed it", "group", c.cfg.Group, "stream_created", info.Created)
+	case old != nil && (!old.Created.Equal(stream.Made(info)) || old.Sequence > state.LastSeq):
+		c.cfg.Logger.Warn("the stream was made again, or set back, since this folder followed it", "group", c.cfg.Group, "stream_created", stream.Made(info))
 		if err := stream.MarkContinued(ctx, c.cfg.JS); err != nil {
 			c.cfg.Logger.Warn("the stream could not be marked as one that does not have all turns: whoever reads it alone does not know", "error", err)
 		}
@@ -136,7 +136,7 @@ func (c *Consumer) follow(ctx context.Context, info *jetstream.StreamInfo, have 
 	case gone > old.Sequence:
 		missed = gone - old.Sequence
 	}
-	if err := noteUnread(ctx, store, missed, info.Created, at.Sequence+1, c.cfg.Logger.With("group", c.cfg.Group)); err != nil {
+	if err := noteUnread(ctx, store, missed, stream.Made(info), at.Sequence+1, c.cfg.Logger.With("group", c.cfg.Group)); err != nil {
 		return err
 	}
 	at.Pending = state.LastSeq - at.Sequence
@@ -164,7 +164,7 @@ func removedAfter(state jetstream.StreamState, sequence uint64) uint64 {
 // anything is merged, so that a kill leaves no folder that looks whole. It reports whether it is such a one.
 func (r *replay) begin(ctx context.Context, info *jetstream.StreamInfo) (fresh bool, err error) {
 	old, err := readPosition(ctx, r.cfg.Store)
-	if err != nil || old != nil && old.Created.Equal(info.Created) {
+	if err != nil || old != nil && old.Created.Equal(stream.Made(info)) {
 		return false, err
 	}
 	page, err := r.cfg.Store.List(ctx, "", "", 1)
@@ -172,17 +172,17 @@ func (r *replay) begin(ctx context.Context, info *jetstream.StreamInfo) (fresh b
 		return false, err
 	}
 	r.unread = stream.Lacks(info)
-	return true, noteUnread(ctx, r.cfg.Store, r.unread, info.Created, info.State.LastSeq+1, r.cfg.Logger)
+	return true, noteUnread(ctx, r.cfg.Store, r.unread, stream.Made(info), info.State.LastSeq+1, r.cfg.Logger)
 }
 
 // follows notes that the folder has all that the stream held when the replay began, for the group that it may
 // become the folder of.
 func (r *replay) follows(ctx context.Context, info *jetstream.StreamInfo) error {
 	old, err := readPosition(ctx, r.cfg.Store)
-	if err != nil || old != nil && old.Created.Equal(info.Created) {
+	if err != nil || old != nil && old.Created.Equal(stream.Made(info)) {
 		return err
 	}
-	return writePosition(ctx, r.cfg.Store, position{Created: info.Created, Sequence: info.State.LastSeq})
+	return writePosition(ctx, r.cfg.Store, position{Created: stream.Made(info), Sequence: info.State.LastSeq})
 }
 
 // noteUnread says in log and folder that messages are gone, of a stream and before a sequence of it.

@@ -38,6 +38,9 @@ func (c *Consumer) tryJoin(ctx context.Context) (jetstream.Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if info.Config.Mirror != nil { // whatever it has, it is not all yet
+		return nil, fmt.Errorf("%w: %s is a mirror, which is not followed", stream.ErrMisconfigured, stream.Turns)
+	}
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Request)
 	defer cancel()
 	want := c.durable()

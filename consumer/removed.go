@@ -33,8 +33,12 @@ func (r *StreamReader) removed(ctx context.Context) (removed, error) {
 		r.stream.Store(nil)
 		return removed{}, stream.ReadError(stream.Turns, err)
 	}
-	r.made.CompareAndSwap(nil, &info.Created)
-	if info.Config.Metadata[stream.MetaContinued] != "" || !r.made.Load().Equal(info.Created) {
+	if info.Config.Mirror != nil { // it is being made anew, and does not have all yet
+		return removed{}, nil
+	}
+	made := stream.Made(info)
+	r.made.CompareAndSwap(nil, &made)
+	if info.Config.Metadata[stream.MetaContinued] != "" || !r.made.Load().Equal(made) {
 		return removed{}, nil
 	}
 	state := info.State

@@ -279,5 +279,8 @@ func (c *cli) withStream(ctx context.Context, nats natsOptions, logs logOptions,
 		}
 		return err
 	}
+	if err := stream.NotUnderWay(ctx, js, stream.Turns); err != nil {
+		return err
+	}
 	return fn(ctx, js)
 }

@@ -14,8 +14,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/internal/servertest"
 	"github.com/afterword-io/afterword/internal/stream"
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // command runs one in this process, with nothing in its environment but NATS_URL.
@@ -245,6 +247,65 @@ func TestStreamsUnderWay(t *testing.T) {
 	}
 	if s, err = js.Stream(t.Context(), stream.Turns); err != nil || messages(t, s) != before {
 		t.Errorf("the messages: %v", err)
+	}
+
+	beside.Subjects = []string{"copy"} // it has the name by chance
+	if _, err := js.CreateStream(t.Context(), beside); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Check(t.Context(), js); err != nil {
+		t.Errorf("beside another stream: %v", err)
+	}
+	beside.Description = "afterword: messages of a stream that is made anew"
+	if _, err := js.UpdateStream(t.Context(), beside); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Check(t.Context(), js); !errors.Is(err, stream.ErrMisconfigured) {
+		t.Errorf("a service that runs: %v", err)
+	}
+	folder := t.TempDir()
+	for _, args := range [][]string{{"stream", "init"}, {"stream", "info"}, {"replay", "--all", "--into", folder + "/transcripts"}} {
+		code, _, says := command(t, url, args...)
+		if m := theCommand.FindStringSubmatch(says); code == 0 || m == nil || m[1] != "stream init --recreate" {
+			t.Errorf("%v: exit code %d: %s", args, code, says)
+		}
+	}
+	if err := js.DeleteStream(t.Context(), beside.Name); err != nil {
+		t.Fatal(err)
+	}
+
+	// However often it is interrupted, it ends with the same stream, and who reads it knows.
+	running := consumer.NewStreamReader(js, 0)
+	whole := func() bool {
+		_, err := running.View(t.Context(), "never")
+		return errors.Is(err, transcript.ErrNoSession) && !errors.Is(err, transcript.ErrPartial)
+	}
+	if !whole() {
+		t.Fatal("the stream is not whole at first")
+	}
+	cfg := s.CachedInfo().Config
+	cfg.DenyDelete, cfg.MaxAge = true, 90*24*time.Hour
+	if s, err = js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for n := 1; ; n++ {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(n)*5*time.Millisecond)
+		err := stream.Init(ctx, js, stream.StreamConfig{}, stream.Repair{Recreate: true})
+		cancel()
+		if err == nil && n > 1 {
+			break
+		}
+		if n > 1000 {
+			t.Fatal(err)
+		}
+	}
+	made := stream.Made(s.CachedInfo())
+	if s, err = js.Stream(t.Context(), stream.Turns); err != nil || messages(t, s) != before {
+		t.Errorf("the messages: %v", err)
+	}
+	info := s.CachedInfo()
+	if !stream.Whole(info) || !whole() || !stream.Made(info).Equal(made) || info.Created.Equal(made) || info.Config.MaxAge != 90*24*time.Hour {
+		t.Errorf("it is %+v, made at %s, before at %s", info.Config, info.Created, made)
 	}
 }
 

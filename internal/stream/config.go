@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,10 +63,10 @@ func Ensure(ctx context.Context, js jetstream.JetStream, cfg StreamConfig) error
 		if errors.Is(err, ErrNoStream) {
 			have, err = cfg.make(ctx, js, want)
 		}
-		if err != nil {
-			return err
+		if err == nil {
+			err = examine(ctx, js, have, want)
 		}
-		if err := check(have, want); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -77,7 +78,7 @@ func Check(ctx context.Context, js jetstream.JetStream) error {
 	for _, want := range (StreamConfig{}).streams() {
 		have, err := lookUp(ctx, js, want.Name)
 		if err == nil {
-			err = check(have, want)
+			err = examine(ctx, js, have, want)
 		}
 		if err != nil {
 			return err
@@ -99,6 +100,14 @@ type Repair struct {
 // replicas set in cfg are applied to an existing stream too. It fails as [Ensure]
 // does for what an update cannot repair, and then leaves that stream as it was.
 func Init(ctx context.Context, js jetstream.JetStream, cfg StreamConfig, how Repair) error {
+	for _, want := range cfg.streams() { // before anything is changed
+		if how.Recreate {
+			break
+		}
+		if err := NotUnderWay(ctx, js, want.Name); err != nil {
+			return err
+		}
+	}
 	for _, want := range cfg.streams() {
 		if how.Recreate {
 			if err := cfg.recreate(ctx, js, want); err != nil {
@@ -205,6 +214,18 @@ func check(have, want jetstream.StreamConfig) error {
 	return refuse(want.Name, problemsOf(have, want))
 }
 
+// examine is check of a stream that exists, and may be being made anew.
+func examine(ctx context.Context, js jetstream.JetStream, have, want jetstream.StreamConfig) error {
+	list, err := underWay(ctx, js, want.Name, true)
+	if err != nil {
+		return err
+	}
+	if len(list) > 0 {
+		return refuse(want.Name, list)
+	}
+	return check(have, want)
+}
+
 // covered reports whether one of the subjects matches everything that want does.
 func covered(subjects []string, want string) bool {
 	w := strings.Split(want, ".")
@@ -244,8 +265,8 @@ func led(info *jetstream.StreamInfo) error {
 // make creates one of the streams. They are made together, so that one of dead letters without one of turns
 // shows that the latter was deleted.
 func (c StreamConfig) make(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.StreamConfig, error) {
-	if err := notUnderWay(ctx, js, want.Name); err != nil {
-		return jetstream.StreamConfig{}, err
+	if list, err := underWay(ctx, js, want.Name, false); err != nil || len(list) > 0 {
+		return jetstream.StreamConfig{}, cmp.Or(err, refuse(want.Name, list))
 	}
 	if want.Name == Turns {
 		switch _, err := lookUp(ctx, js, Dead); {

@@ -90,6 +90,10 @@ func Info(ctx context.Context, js jetstream.JetStream) ([]StreamInfo, error) {
 }
 
 func describe(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (StreamInfo, error) {
+	problems, err := underWay(ctx, js, want.Name, true)
+	if err != nil {
+		return StreamInfo{}, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	s, err := js.Stream(ctx, want.Name)
@@ -118,8 +122,10 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 	if si.Cluster != nil {
 		info.Leader = si.Cluster.Leader
 	}
-	info.Problems = append([]Problem{}, problemsOf(si.Config, want)...)
-	info.Problems = append(info.Problems, clusterProblems(si)...)
+	if info.Problems = problems; len(problems) == 0 { // else what its settings are meanwhile says nothing
+		info.Problems = append([]Problem{}, problemsOf(si.Config, want)...)
+		info.Problems = append(info.Problems, clusterProblems(si)...)
+	}
 	if err := refuse(want.Name, info.Problems); err != nil {
 		info.Problem = err.Error()
 	}
