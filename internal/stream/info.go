@@ -90,10 +90,6 @@ func Info(ctx context.Context, js jetstream.JetStream) ([]StreamInfo, error) {
 }
 
 func describe(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (StreamInfo, error) {
-	problems, err := underWay(ctx, js, want.Name, true)
-	if err != nil {
-		return StreamInfo{}, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, RequestTimeout(js))
 	defer cancel()
 	s, err := js.Stream(ctx, want.Name)
@@ -102,6 +98,10 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 	}
 	si := s.CachedInfo()
 	if err := led(si); err != nil {
+		return StreamInfo{}, err
+	}
+	problems, err := underWay(ctx, js, want.Name, true)
+	if err != nil {
 		return StreamInfo{}, err
 	}
 	info := StreamInfo{
