@@ -44,7 +44,7 @@ func (r *StreamReader) removed(ctx context.Context) (removed, error) {
 	state := info.State
 	return removed{
 		nothing: stream.Whole(info),
-		oldest:  state.Msgs == state.LastSeq-state.FirstSeq+1,
+		oldest:  state.Msgs > 0 && state.Msgs == state.LastSeq-state.FirstSeq+1, // an empty one has no first time
 		first:   state.FirstSeq,
 		until:   transcript.InstantOf(state.FirstTime.Add(transcript.MaxAhead)),
 	}, nil

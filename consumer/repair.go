@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -208,16 +207,13 @@ func (r *StreamReader) events(ctx context.Context, token string) (transcript.Eve
 	if err != nil {
 		return transcript.Events{}, err
 	}
-	s := r.stream.Load()
-	if s == nil { // gone meanwhile
-		return transcript.Events{}, fmt.Errorf("read stream %s: it was looked up and is gone", stream.Turns)
-	}
-	rctx, cancel := context.WithTimeout(ctx, r.request)
-	defer cancel()
-	info, err := (*s).Info(rctx) // after the turns: nothing was dropped before they were read
+	gone, err := r.removed(ctx)
 	if err != nil {
-		r.stream.Store(nil)
-		return transcript.Events{}, stream.ReadError(stream.Turns, err)
+		return transcript.Events{}, err
 	}
-	return transcript.Events{Turns: turns, Whole: info.State.Msgs > 0 && stream.Whole(info)}, nil
+	events := transcript.Events{Turns: turns, Whole: gone.nothing && len(turns) > 0}
+	if gone.oldest {
+		events.Since = gone.until
+	}
+	return events, nil
 }

@@ -156,6 +156,15 @@ func TestTrimmedStreamKnowsWhatItHas(t *testing.T) {
 			t.Errorf("%s, after something in between was removed: transcript %v, path %v", session, view, path)
 		}
 	}
+	if err := s.Purge(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.View(ctx, "read"); !errors.Is(err, transcript.ErrPartial) {
+		t.Errorf("after everything was removed: %v", err)
+	}
+	if gone, err := r.removed(ctx); err != nil || gone.nothing || gone.oldest { // an empty stream does not tell when
+		t.Errorf("after everything was removed: %+v, %v", gone, err)
+	}
 }
 
 // A stream that took the place of another one has lost what that had, though it has removed nothing: one that

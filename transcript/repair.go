@@ -18,6 +18,9 @@ type Events struct {
 	// Whole says that the stream has dropped nothing since it was made. It may have
 	// been made anew, so this alone proves little.
 	Whole bool
+	// Since is the latest timestamp that a turn which the stream has dropped can have:
+	// all that was ever published of later ones is among Turns. 0 when that is not known.
+	Since Instant
 }
 
 // Repaired is what [Store.Repair] did. Everything is zero when there was nothing to repair.
@@ -35,10 +38,11 @@ type Repaired struct {
 	// Missing are ids of turns that the damaged files had and nobody has now.
 	Missing []string `json:"missing,omitempty"`
 	// Unreadable is how many lines could not be read of which nothing tells the
-	// turn, and that the stream did not account for.
+	// turn, and that the stream did not account for. Where newlines of a tail are
+	// damaged, too, there may have been more.
 	Unreadable int `json:"unreadable,omitempty"`
-	// CutShort says that the end of the document was missing, and that the stream
-	// does not reach back far enough to know that it has all that stood there.
+	// CutShort says that the end of the document was missing, and that it is not
+	// known that the stream has all that stood there.
 	CutShort bool `json:"cut_short,omitempty"`
 }
 
@@ -170,12 +174,10 @@ func (r *repair) rebuild(doc *Document, lines []Snapshot) (*Document, bool, erro
 	if _, err := trusted.Merge(r.events.Turns...); err != nil {
 		return nil, false, err
 	}
-	before := make(map[string]bool, doc.Len()+len(lines)) // ids that the files gave
-	for i := range lines {
-		before[lines[i].ID] = true
-	}
-	for i := range doc.lines {
-		before[string(doc.lines[i].id)] = true
+	before := make(map[string]int, doc.Len()+len(lines)) // the latest revisions that the files gave
+	had, err := doc.Turns()
+	if err != nil {
+		return nil, false, err
 	}
 	changed := doc.foreign
 	var fromDoc *salvaged
@@ -184,10 +186,13 @@ func (r *repair) rebuild(doc *Document, lines []Snapshot) (*Document, bool, erro
 		if doc, err = r.judge(fromDoc, trusted, lines); err != nil {
 			return nil, false, err
 		}
-		for i := range fromDoc.turns {
-			before[fromDoc.turns[i].ID] = true
-		}
+		had = fromDoc.turns
 		changed = true
+	}
+	for _, list := range [][]Snapshot{lines, had} {
+		for i := range list {
+			before[list[i].ID] = max(before[list[i].ID], list[i].Rev)
+		}
 	}
 	winners, err := trusted.Turns()
 	if err != nil {
@@ -198,11 +203,11 @@ func (r *repair) rebuild(doc *Document, lines []Snapshot) (*Document, bool, erro
 		return nil, false, err
 	}
 	for i := range doc.lines {
-		if !before[string(doc.lines[i].id)] {
+		if before[string(doc.lines[i].id)] == 0 {
 			r.res.Restored++
 		}
 	}
-	return doc, changed || merged, r.account(doc, fromDoc, fromTail)
+	return doc, changed || merged, r.account(doc, before, fromDoc, fromTail)
 }
 
 // replace makes the new document durable and puts it in the place of the damaged

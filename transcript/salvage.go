@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/afterword-io/afterword/internal/record"
 	"github.com/go-json-experiment/json/jsontext"
@@ -21,6 +22,7 @@ type salvaged struct {
 	sum     string     // what a document says its sum is; "" when that cannot be read
 	named   []damage   // lines that cannot be read, whose turn is known
 	gaps    []gap      // lines that cannot be read, whose turn is not known
+	more    bool       // newlines may be damaged, too, so that nobody knows how many lines there were
 }
 
 // damage is a line that cannot be read, but for the turn that it is of.
@@ -136,7 +138,7 @@ func (v *salvaged) documentLine(raw []byte) {
 		s, ok := salvageMessage(v.session, value)
 		if !ok {
 			if bytes.Contains(raw, []byte(countHead[1:])) && bytes.Contains(raw, []byte(`"schema":`)) { // a damaged last line
-				v.cut = false
+				v.lastLine(raw)
 				return
 			}
 			v.unreadable(raw)
@@ -147,6 +149,19 @@ func (v *salvaged) documentLine(raw []byte) {
 		if raw == nil && len(bytes.Trim(rest, ", \r")) > 1 { // one byte is a damaged comma
 			v.unreadable(rest)
 		}
+	}
+}
+
+// lastLine takes the last line of a document without its beginning, which lines before it
+// may have lost their ends to: how many turns there were tells.
+func (v *salvaged) lastLine(raw []byte) {
+	_, after, _ := bytes.Cut(raw, []byte(countHead[1:]))
+	digits, _, _ := bytes.Cut(after, []byte{','})
+	if n, err := strconv.Atoi(string(digits)); err == nil && n >= 0 {
+		v.count, v.cut = n, false
+	}
+	if bytes.HasPrefix(raw, []byte(messageHead)) {
+		v.unreadable(raw)
 	}
 }
 
@@ -191,8 +206,11 @@ func salvageMessage(session string, raw []byte) (Snapshot, bool) {
 func (v *salvaged) looseTrailer(data []byte) {
 	data = bytes.TrimSuffix(data, []byte{'\n'})
 	last := data[bytes.LastIndexByte(data, '\n')+1:]
-	if bytes.HasPrefix(last, []byte(messageHead)) {
-		return
+	if bytes.HasPrefix(last, []byte(messageHead)) { // and the beginning of the last line is damaged, or all of it is missing
+		last = last[max(0, bytes.LastIndex(last, []byte(countHead))):]
+		if !bytes.HasPrefix(last, []byte(countHead)) {
+			return
+		}
 	}
 	if _, after, ok := bytes.Cut(last, []byte(`"sha256":"`)); ok && len(after) > 2*sha256.Size && after[2*sha256.Size] == '"' {
 		v.sum = string(after[:2*sha256.Size])
@@ -292,6 +310,11 @@ func salvageTail(session string, data []byte) *salvaged {
 	return v
 }
 
+// isText reports whether bytes can be of one line.
+func isText(b []byte) bool {
+	return utf8.Valid(b) && !bytes.ContainsFunc(b, func(r rune) bool { return r < ' ' })
+}
+
 // tailLine takes what a bad line of a tail still holds: where a newline is
 // damaged, two good lines have become a bad one.
 func (v *salvaged) tailLine(line []byte, take func([]byte) bool) {
@@ -309,6 +332,7 @@ func (v *salvaged) tailLine(line []byte, take func([]byte) bool) {
 		}
 		if !good {
 			v.unreadable(line[sumLen:])
+			v.more = v.more || value == nil && !isText(line)
 		}
 		if value == nil || len(rest) == 0 {
 			return
@@ -317,6 +341,7 @@ func (v *salvaged) tailLine(line []byte, take func([]byte) bool) {
 		if _, err := strconv.ParseUint(string(sum), 16, 32); err != nil || len(rest) <= 1+sumLen {
 			if good { // and behind it was another line, of which not even the beginning is left
 				v.unreadable(rest)
+				v.more = v.more || !isText(rest)
 			}
 			return
 		}
