@@ -118,7 +118,7 @@ func (d DeadLetters) Each(ctx context.Context, f DeadFilter, fn func(DeadLetter)
 	}
 	given := 0
 	for f.After < f.Until {
-		page, next, err := d.page(ctx, s, subject, f)
+		page, next, err := d.page(ctx, subject, f)
 		if err != nil {
 			return err
 		}
@@ -166,9 +166,9 @@ func (d DeadLetters) eachOf(ctx context.Context, s jetstream.Stream, f DeadFilte
 }
 
 // page reads headers up to the next letters that match. next is how far it came.
-func (d DeadLetters) page(ctx context.Context, s jetstream.Stream, subject string, f DeadFilter) (page []DeadLetter, next uint64, err error) {
+func (d DeadLetters) page(ctx context.Context, subject string, f DeadFilter) (page []DeadLetter, next uint64, err error) {
 	part := span{after: f.After, since: f.Since, headers: true}
-	next, err = readTo(ctx, s, f.Until, subject, part, stream.RequestBound(d.Request, d.JS), func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	next, err = readTo(ctx, d.JS, stream.Dead, f.Until, subject, part, stream.RequestBound(d.Request, d.JS), func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		size, _ := strconv.Atoi(m.Headers().Get(nats.MsgSize))
 		if l := describe(m.Subject(), m.Headers(), meta.Sequence.Stream, meta.Timestamp, size); f.matches(&l) {
 			page = append(page, l)

@@ -110,15 +110,15 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, error) {
 	b := &batch{}
 	p.limit = p.payloadLimit()
-	first, err := cons.Next(jetstream.FetchMaxWait(waitForFirst))
-	if errors.Is(err, nats.ErrTimeout) || errors.Is(err, jetstream.ErrNoMessages) || errors.Is(err, jetstream.ErrNoHeartbeat) {
-		return b, nil
+	size, count := 0, 0
+	take := func(m jetstream.Msg) {
+		count++
+		size += len(m.Data())
+		p.take(ctx, cons, b, m)
 	}
-	if err != nil {
+	if err := stream.Pull(p.cfg.JS, cons, 1, waitForFirst, take); err != nil || count == 0 {
 		return b, err
 	}
-	size, count := len(first.Data()), 1
-	p.take(ctx, cons, b, first)
 	for count < p.cfg.BatchTurns && size < p.cfg.BatchBytes && ctx.Err() == nil {
 		n := p.cfg.BatchTurns - count
 		average := p.averageSize
@@ -130,21 +130,11 @@ func (p *pipeline) fetch(ctx context.Context, cons jetstream.Consumer) (*batch, 
 		if average > 0 {
 			n = min(n, max(1, (p.cfg.BatchBytes-size)/average))
 		}
-		got, err := cons.FetchNoWait(n)
-		if err != nil {
+		before := count
+		if err := stream.Pull(p.cfg.JS, cons, n, 0, take); err != nil {
 			return b, err
 		}
-		k := 0
-		for m := range got.Messages() {
-			k++
-			size += len(m.Data())
-			p.take(ctx, cons, b, m)
-		}
-		count += k
-		if err := got.Error(); err != nil && !errors.Is(err, nats.ErrTimeout) && !errors.Is(err, jetstream.ErrNoMessages) {
-			return b, err
-		}
-		if k < n {
+		if count-before < n {
 			break
 		}
 	}

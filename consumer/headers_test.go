@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -38,6 +39,39 @@ func (f *fixture) raw(subject, payload string, blocks ...string) {
 			f.t.Fatal(got, err)
 		}
 		got += string(b[:n])
+	}
+}
+
+// A message without a payload becomes a dead letter, too, where a header of it is one by which the server says
+// something about a pull.
+func TestStatusOfEmptyMessages(t *testing.T) {
+	f := newFixture(t)
+	blocks := []string{
+		"Status: 503", "Status: 100", "Status: 404", "Status: 408\r\nNats-Pending-Messages: 5", "Status: 400", "Status: 423", "Status: 409\r\nDescription: Consumer Deleted",
+		"Status: 409\r\nDescription: Leadership Change", "Status: 503",
+	}
+	f.raw(stream.TurnSubject("s"), "", blocks...)
+	_, stop := f.start(Config{Store: f.store(filepath.Join(t.TempDir(), "transcripts"))})
+	f.drained(DefaultGroup)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	letters := f.lettersOf(DeadFilter{})
+	if err := (DeadLetters{JS: f.js}).Compare(t.Context(), letters); err != nil || len(letters) != len(blocks) {
+		t.Fatalf("%d letters (%v), want %d", len(letters), err, len(blocks))
+	}
+	stored := 0 // that others read of the stream
+	_, err := read(t.Context(), f.js, stream.Turns, stream.TurnSubject("s"), 5*time.Second, func(jetstream.Msg, *jetstream.MsgMetadata) error {
+		stored++
+		return nil
+	})
+	if err != nil || stored != len(blocks) {
+		t.Errorf("%d messages are read of the stream (%v)", stored, err)
+	}
+	for _, l := range letters {
+		if l.Doubt != "" || l.Reason != "not acceptable JSON at byte 0: it ends too early" {
+			t.Errorf("letter of %q: %+v", blocks[l.StreamSeq-1], l)
+		}
 	}
 }
 

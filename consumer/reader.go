@@ -11,12 +11,15 @@ import (
 
 	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// readAhead is how many messages a reader of the stream asks for at one time.
-const readAhead = 5000
+const (
+	// readAhead is how many messages a reader of the stream asks for at one time.
+	readAhead = 5000
+	// readAgain is how long it waits before it begins again after a failure.
+	readAgain = 100 * time.Millisecond
+)
 
 // span is the part of a stream that is read; its zero value is all of it.
 type span struct {
@@ -26,16 +29,11 @@ type span struct {
 	ahead   int       // messages asked for at one time; 0 means readAhead
 }
 
-// start says where the server begins.
-func (p span) start() jetstream.OrderedConsumerConfig {
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute, HeadersOnly: p.headers}
-	switch {
-	case p.after > 0:
-		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, p.after+1
-	case !p.since.IsZero():
-		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &p.since
-	}
-	return cfg
+// open begins to read behind a sequence, with 0 where the part begins.
+func (p span) open(ctx context.Context, js jetstream.JetStream, name, subject string, after uint64, request time.Duration) (*stream.Reader, error) {
+	return stream.OpenReader(ctx, js, name, stream.ReaderConfig{
+		Subject: subject, After: max(p.after, after), Since: p.since, HeadersOnly: p.headers, Messages: cmp.Or(p.ahead, readAhead), Request: request,
+	})
 }
 
 // readFunc is given each message in turn.
@@ -57,96 +55,93 @@ func readSpan(ctx context.Context, js jetstream.JetStream, name, subject string,
 		return 0, stream.ReadError(name, err)
 	}
 	if subject != "" {
-		return readSubject(ctx, s, subject, part, request, fn)
+		return readSubject(ctx, js, name, subject, part, request, fn)
 	}
 	state := s.CachedInfo().State
 	if state.Msgs == 0 {
 		return state.LastSeq, nil
 	}
-	return readTo(ctx, s, state.LastSeq, "", part, request, fn)
+	return readTo(ctx, js, name, state.LastSeq, "", part, request, fn)
 }
 
 // readSubject is read for one subject, with a stream that was looked up before:
 // that costs the server more than all the rest.
-func readSubject(ctx context.Context, s jetstream.Stream, subject string, part span, request time.Duration, fn readFunc) (last uint64, err error) {
+func readSubject(ctx context.Context, js jetstream.JetStream, name, subject string, part span, request time.Duration, fn readFunc) (last uint64, err error) {
 	rctx, cancel := context.WithTimeout(ctx, request)
 	defer cancel()
-	m, err := s.GetLastMsgForSubject(rctx, subject)
+	m, err := stream.Newest(rctx, js, name, subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, stream.ReadError(s.CachedInfo().Config.Name, err)
+	if err == nil && m.Sequence == 0 {
+		err = latest(rctx, js, name, m)
 	}
-	return readTo(ctx, s, m.Sequence, subject, part, request, fn)
+	if err != nil {
+		return 0, stream.ReadError(name, err)
+	}
+	return readTo(ctx, js, name, m.Sequence, subject, part, request, fn)
 }
 
-// readTo reads up to a sequence that is known to be there, or was.
-func readTo(ctx context.Context, s jetstream.Stream, last uint64, subject string, part span, request time.Duration, fn readFunc) (_ uint64, err error) {
+// latest gives a message, of which nothing is known, the sequence of the newest one in the stream.
+func latest(ctx context.Context, js jetstream.JetStream, name string, m *jetstream.RawStreamMsg) error {
+	s, err := js.Stream(ctx, name)
+	if err == nil {
+		m.Sequence = s.CachedInfo().State.LastSeq
+	}
+	return err
+}
+
+// readTo reads up to a sequence that is known to be there, or was. A reader that fails is opened again behind what
+// was read, until no message has come for the bound of a request.
+func readTo(ctx context.Context, js jetstream.JetStream, name string, last uint64, subject string, part span, request time.Duration, fn readFunc) (_ uint64, err error) {
 	if part.after >= last {
 		return last, nil
 	}
-	name := s.CachedInfo().Config.Name
-	cfg := part.start()
-	if subject != "" {
-		cfg.FilterSubjects = []string{subject}
-	}
-	rctx, cancel := context.WithTimeout(ctx, request)
-	defer cancel()
-	cons, err := s.OrderedConsumer(rctx, cfg)
+	r, err := part.open(ctx, js, name, subject, 0, request)
 	if err != nil {
-		return 0, stream.ReadError(name, err)
+		return 0, err
 	}
-	defer func() { // runs after the reading has stopped: until then it would be made again
-		if err == nil {
-			removeReader(ctx, s, cons, request)
-		}
+	defer func() {
+		r.CloseWithin(request / 20) // what was read is not kept waiting for it
 	}()
-	if cons.CachedInfo().NumPending == 0 { // nothing that is so new, or it was removed since
+	if r.Pending == 0 { // nothing that is so new, or it was removed since
 		return last, nil
 	}
-	iter, err := cons.Messages(jetstream.PullMaxMessages(cmp.Or(part.ahead, readAhead)))
-	if err != nil {
-		return 0, stream.ReadError(name, err)
-	}
-	defer iter.Stop()
-	defer context.AfterFunc(ctx, iter.Stop)()
-	watch := watchStall(iter.Stop, request)
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	watch := watchStall(stop, request)
 	defer watch.stop()
-	for {
+	var at uint64 // that was read
+	for ctx.Err() == nil {
 		watch.enter()
-		m, err := iter.Next()
+		m, meta, err := r.Next(waiting)
+		for err != nil && waiting.Err() == nil && sleep(waiting, readAgain) {
+			var again *stream.Reader
+			if again, err = part.open(waiting, js, name, subject, at, request); err == nil {
+				r.CloseWithin(request / 20)
+				r = again
+				m, meta, err = r.Next(waiting)
+			}
+		}
 		watch.leave()
-		if err != nil {
-			if ctx.Err() != nil {
-				return 0, context.Cause(ctx)
-			}
-			if watch.stalled() || errors.Is(err, nats.ErrTimeout) {
-				err = fmt.Errorf("no message for %v", request)
-			}
-			return 0, stream.ReadError(name, err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+		case watch.stalled():
+			return 0, stream.ReadError(name, fmt.Errorf("no message for %v", request))
+		case err != nil:
 			return 0, err
-		}
-		if meta.Sequence.Stream <= last && !meta.Timestamp.Before(part.since) {
-			if err := fn(m, meta); err != nil {
-				return 0, err
+		default:
+			if meta.Sequence.Stream <= last && !meta.Timestamp.Before(part.since) {
+				if err := fn(m, meta); err != nil {
+					return 0, err
+				}
 			}
-		}
-		if meta.Sequence.Stream >= last || meta.NumPending == 0 {
-			return last, nil
+			if at = meta.Sequence.Stream; at >= last || meta.NumPending == 0 {
+				return last, nil
+			}
 		}
 	}
-}
-
-// removeReader has the server forget a reader that is of no more use. It would do so by itself after a minute; until
-// then each counts in what a stream may have, 1,000 by default, groups and event streams included.
-func removeReader(ctx context.Context, s jetstream.Stream, cons jetstream.Consumer, request time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, request/20) // what was read is not kept waiting for it
-	defer cancel()
-	_ = s.DeleteConsumer(ctx, cons.CachedInfo().Name)
+	return 0, context.Cause(ctx)
 }
 
 // stallWatch stops a reader that waits for a message for the bound of a request at least,
@@ -242,11 +237,10 @@ func (r *StreamReader) turns(ctx context.Context, session string, held *transcri
 func (r *StreamReader) Newest(ctx context.Context, session string) (transcript.Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.request)
 	defer cancel()
-	s, err := r.handle(ctx)
-	if err != nil {
+	if _, err := r.handle(ctx); err != nil {
 		return transcript.Snapshot{}, err
 	}
-	m, err := (*s).GetLastMsgForSubject(ctx, stream.TurnSubject(session))
+	m, err := stream.Newest(ctx, r.js, stream.Turns, stream.TurnSubject(session))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return transcript.Snapshot{}, transcript.ErrNoSession
@@ -274,11 +268,10 @@ func (r *StreamReader) handle(ctx context.Context) (*jetstream.Stream, error) {
 
 // subject calls fn with every event of the subject of a session. What is malformed is a dead letter.
 func (r *StreamReader) subject(ctx context.Context, subject string, fn func(turn transcript.Snapshot, seq uint64) error) error {
-	s, err := r.handle(ctx)
-	if err != nil {
+	if _, err := r.handle(ctx); err != nil {
 		return err
 	}
-	_, err = readSubject(ctx, *s, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	_, err := readSubject(ctx, r.js, stream.Turns, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		turn, err := TurnOf(m, meta)
 		if err != nil {
 			return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/spf13/cobra"
@@ -100,7 +101,7 @@ func (c *cli) tail(ctx context.Context, js jetstream.JetStream, o tailOptions, s
 	for _, t := range turns {
 		seen[t.ID] = t
 	}
-	return c.follow(ctx, s, session, next, func(t transcript.Snapshot) error {
+	return c.follow(ctx, js, session, next, func(t transcript.Snapshot) error {
 		if old, ok := seen[t.ID]; ok && !t.Beats(&old) {
 			return nil
 		}
@@ -145,43 +146,49 @@ func (c *cli) wholeSession(ctx context.Context, js jetstream.JetStream, store st
 	return doc, partial, err
 }
 
-// follow calls fn with every turn of a session from a sequence of the stream on.
-func (c *cli) follow(ctx context.Context, s jetstream.Stream, session string, next uint64, fn func(transcript.Snapshot) error) error {
-	cons, err := s.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{stream.TurnSubject(session)},
-		DeliverPolicy:  jetstream.DeliverByStartSequencePolicy, OptStartSeq: next,
-	})
-	if err != nil {
-		return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
-	}
-	iter, err := cons.Messages()
-	if err != nil {
-		return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
-	}
-	defer iter.Stop()
-	defer context.AfterFunc(ctx, iter.Stop)()
-	for {
-		m, err := iter.Next()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+const (
+	// tailAhead is how many turns `session tail` asks for at one time.
+	tailAhead = 256
+	// tailAgain is how long it waits before it asks a server again that is away.
+	tailAgain = time.Second
+)
+
+// follow calls fn with every turn of a session from a sequence of the stream on. While the server is away it goes
+// on asking.
+func (c *cli) follow(ctx context.Context, js jetstream.JetStream, session string, next uint64, fn func(transcript.Snapshot) error) error {
+	cfg := stream.ReaderConfig{Subject: stream.TurnSubject(session), After: next - 1, Messages: tailAhead, Request: stream.RequestTimeout(js)}
+	for first := true; ; first = false {
+		r, err := stream.OpenReader(ctx, js, stream.Turns, cfg)
+		if first && err != nil {
+			return err
 		}
-		if errors.Is(err, jetstream.ErrNoHeartbeat) { // the server is away; it is asked again
-			continue
+		for err == nil {
+			var m jetstream.Msg
+			var meta *jetstream.MsgMetadata
+			if m, meta, err = r.Next(ctx); err != nil {
+				break
+			}
+			cfg.After = meta.Sequence.Stream
+			t, malformed := consumer.TurnOf(m, meta)
+			if malformed != nil {
+				fmt.Fprintf(c.stderr, "a message is no turn, and becomes a dead letter: %s\n", oneLine(malformed))
+				continue
+			}
+			if err := fn(t); err != nil {
+				r.Close()
+				return err
+			}
 		}
-		if err != nil {
+		if r != nil {
+			r.Close()
+		}
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("follow stream %s: %w", stream.Turns, err)
 		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		t, err := consumer.TurnOf(m, meta)
-		if err != nil {
-			fmt.Fprintf(c.stderr, "a message is no turn, and becomes a dead letter: %s\n", oneLine(err))
-			continue
-		}
-		if err := fn(t); err != nil {
-			return err
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(tailAgain):
 		}
 	}
 }

@@ -3,7 +3,6 @@ package console
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"sync"
 	"time"
@@ -189,10 +188,6 @@ func (f *figures) look(ctx context.Context) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	turns, err := f.cfg.JS.Stream(ctx, stream.Turns)
-	if err != nil {
-		return nil, fmt.Errorf("look up stream %s: %w", stream.Turns, err)
-	}
 	for _, ci := range st.Streams[0].Consumers {
 		if ci.Folder == "" { // somebody reads the stream
 			continue
@@ -204,7 +199,7 @@ func (f *figures) look(ctx context.Context) (*state, error) {
 			}
 		}
 		if g.Lag > 0 {
-			if g.Age, err = oldest(ctx, turns, ci.AckFloor, st.Streams[0]); err != nil {
+			if g.Age, err = oldest(ctx, f.cfg.JS, ci.AckFloor, st.Streams[0]); err != nil {
 				return nil, err
 			}
 		}
@@ -219,13 +214,16 @@ func (f *figures) look(ctx context.Context) (*state, error) {
 }
 
 // oldest is the age of the first turn after what is acknowledged, in seconds.
-func oldest(ctx context.Context, s jetstream.Stream, floor uint64, turns stream.StreamInfo) (float64, error) {
-	m, err := s.GetMsg(ctx, max(floor+1, turns.FirstSeq))
+func oldest(ctx context.Context, js jetstream.JetStream, floor uint64, turns stream.StreamInfo) (float64, error) {
+	m, err := stream.Message(ctx, js, stream.Turns, max(floor+1, turns.FirstSeq))
 	if errors.Is(err, jetstream.ErrMsgNotFound) { // acknowledged or removed meanwhile
 		return 0, nil
 	}
 	if err != nil {
 		return 0, stream.ReadError(stream.Turns, err)
+	}
+	if m.Time.IsZero() { // its headers, and so when it was stored, cannot be parsed
+		return 0, nil
 	}
 	return max(0, time.Since(m.Time).Seconds()), nil
 }

@@ -13,8 +13,8 @@ import (
 // past is what a client gets before what is new: what the stream has behind the
 // sequence that the client knows, up to where its queue begins.
 type past struct {
-	tape *tape // nil when there are no messages
-	gap  *Item // comes first
+	tape *stream.Reader // nil when there are no messages
+	gap  *Item          // comes first
 	to   uint64
 	left int // messages that may still be read
 }
@@ -62,7 +62,7 @@ func (c *Client) resume(ctx context.Context) error {
 		if p.tape, err = f.openTape(ctx, after, subject, pastBytes); err != nil {
 			return err
 		}
-		if p.tape.pending == 0 {
+		if p.tape.Pending == 0 {
 			p.end()
 		}
 	}
@@ -87,7 +87,7 @@ func (c *Client) nextPast(ctx context.Context) (it Item, ok bool, err error) {
 		}
 		bound, cancel := context.WithTimeoutCause(ctx, c.feed.cfg.Request,
 			fmt.Errorf("read stream %s: no message for %s", stream.Turns, c.feed.cfg.Request))
-		m, meta, err := p.tape.next(bound)
+		m, meta, err := p.tape.Next(bound)
 		late := context.Cause(bound)
 		cancel()
 		switch {
@@ -129,7 +129,7 @@ func (c *Client) show(sequence, turns uint64) {
 // end is the end of what the stream has of it.
 func (p *past) end() {
 	if p.tape != nil {
-		p.tape.close()
+		p.tape.Close()
 		p.tape = nil
 	}
 }

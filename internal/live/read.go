@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/consumer"
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 // read is the goroutine of a round.
@@ -27,7 +28,7 @@ func (f *Feed) read(ctx context.Context, r *round) {
 	close(r.began)
 	var failed time.Time // when reading failed last; zero once a message came since
 	for t != nil {
-		m, meta, err := t.next(ctx)
+		m, meta, err := t.Next(ctx)
 		if err == nil {
 			if !failed.IsZero() {
 				f.cfg.Logger.Info("live turns: the stream is read again")
@@ -36,7 +37,7 @@ func (f *Feed) read(ctx context.Context, r *round) {
 			f.deliver(r, m, meta)
 			continue
 		}
-		t.close()
+		t.Close()
 		if ctx.Err() != nil {
 			return
 		}
@@ -55,7 +56,7 @@ func (f *Feed) read(ctx context.Context, r *round) {
 const sameTrouble = time.Minute
 
 // begin reads what is stored from now on.
-func (f *Feed) begin(ctx context.Context, r *round) (*tape, error) {
+func (f *Feed) begin(ctx context.Context, r *round) (*stream.Reader, error) {
 	state, created, err := f.state(ctx)
 	if err != nil {
 		return nil, err
@@ -67,14 +68,14 @@ func (f *Feed) begin(ctx context.Context, r *round) (*tape, error) {
 }
 
 // again goes on behind what was read last, when it can; nil is never, because ctx ended.
-func (f *Feed) again(ctx context.Context, r *round) *tape {
+func (f *Feed) again(ctx context.Context, r *round) *stream.Reader {
 	wait := backoff.NewExponentialBackOff(backoff.WithInitialInterval(min(100*time.Millisecond, f.cfg.RetryMax)),
 		backoff.WithMaxInterval(f.cfg.RetryMax), backoff.WithMaxElapsedTime(0))
 	for {
 		state, created, err := f.state(ctx)
 		if err == nil {
 			f.account(r, state, created)
-			var t *tape
+			var t *stream.Reader
 			if t, err = f.openTape(ctx, r.last, "", liveBytes); err == nil {
 				return t
 			}

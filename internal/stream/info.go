@@ -166,7 +166,7 @@ func describe(ctx context.Context, js jetstream.JetStream, want jetstream.Stream
 	}
 	for i := range info.Consumers {
 		if c := &info.Consumers[i]; c.Durable && c.Lag() > 0 {
-			if c.OldestTime, err = oldest(ctx, s, c.AckFloor); err != nil {
+			if c.OldestTime, err = oldest(ctx, js, want.Name, c.AckFloor); err != nil {
 				return StreamInfo{}, Explain(js, "look up the oldest message that "+c.Name+" has not acknowledged", err)
 			}
 			if c.OldestTime != nil {

@@ -14,8 +14,8 @@ import (
 // The message that the consumer waits for may be gone by its age; then the next one
 // counts, which the consumer may have acknowledged already. A lag is rather too long than
 // too short.
-func oldest(ctx context.Context, s jetstream.Stream, floor uint64) (*time.Time, error) {
-	m, err := s.GetMsg(ctx, floor+1, jetstream.WithGetMsgSubject(">")) // the first one from there on; only this wildcard costs nothing
+func oldest(ctx context.Context, js jetstream.JetStream, name string, floor uint64) (*time.Time, error) {
+	m, err := next(ctx, js, name, floor+1)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return nil, nil // it was removed just now

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,15 +15,38 @@ import (
 // a message headers that cannot be parsed, a status, or names that the server adds to its answer: nats.go cannot
 // read such a message. Of one whose headers cannot be parsed only sequence and payload are known; see [OnSubject].
 func Message(ctx context.Context, js jetstream.JetStream, name string, seq uint64) (*jetstream.RawStreamMsg, error) {
-	m, err := direct(ctx, js, name, fmt.Sprintf(`{"seq":%d}`, seq), seq)
+	return get(ctx, js, name, fmt.Sprintf(`{"seq":%d}`, seq), seq, func(s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, seq)
+	})
+}
+
+// Newest reads the newest message of a stream on a subject, as [Message] does. The sequence is 0 where its headers
+// cannot be parsed.
+func Newest(ctx context.Context, js jetstream.JetStream, name, subject string) (*jetstream.RawStreamMsg, error) {
+	return get(ctx, js, name, fmt.Sprintf(`{"last_by_subj":%q}`, subject), 0, func(s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetLastMsgForSubject(ctx, subject)
+	})
+}
+
+// next reads the first message of a stream from a sequence on.
+func next(ctx context.Context, js jetstream.JetStream, name string, seq uint64) (*jetstream.RawStreamMsg, error) {
+	const all = ">" // only this wildcard costs nothing
+	return get(ctx, js, name, fmt.Sprintf(`{"seq":%d,"next_by_subj":%q}`, seq, all), seq, func(s jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+		return s.GetMsg(ctx, seq, jetstream.WithGetMsgSubject(all))
+	})
+}
+
+// get reads a message. other does so where the stream has no direct access.
+func get(ctx context.Context, js jetstream.JetStream, name, request string, seq uint64, other func(jetstream.Stream) (*jetstream.RawStreamMsg, error)) (*jetstream.RawStreamMsg, error) {
+	m, err := direct(ctx, js, name, request, seq)
 	if !errors.Is(err, nats.ErrNoResponders) {
 		return m, err
 	}
-	s, err := js.Stream(ctx, name) // it is not there, or has no direct access
+	s, err := js.Stream(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return s.GetMsg(ctx, seq)
+	return other(s)
 }
 
 // OnSubject reports whether the next message of a stream on a subject, from a sequence on, has headers
@@ -38,14 +60,11 @@ func OnSubject(ctx context.Context, js jetstream.JetStream, name string, seq uin
 }
 
 func direct(ctx context.Context, js jetstream.JetStream, name, request string, seq uint64) (*jetstream.RawStreamMsg, error) {
-	prefix := jetstream.DefaultAPIPrefix
-	switch o := js.Options(); {
-	case o.Domain != "":
-		prefix = "$JS." + o.Domain + ".API."
-	case o.APIPrefix != "":
-		prefix = strings.TrimSuffix(o.APIPrefix, ".") + "."
+	subject := apiPrefix(js) + "DIRECT.GET." + name
+	r, err := js.Conn().RequestWithContext(ctx, subject, []byte(request))
+	if errors.Is(err, nats.ErrNoResponders) { // or the message has that status
+		r, err = answer(ctx, js.Conn(), subject, request)
 	}
-	r, err := js.Conn().RequestWithContext(ctx, prefix+"DIRECT.GET."+name, []byte(request))
 	if err != nil {
 		return nil, err
 	}
@@ -57,6 +76,9 @@ func direct(ctx context.Context, js jetstream.JetStream, name, request string, s
 		if r.Header.Get("Status") == "404" {
 			return nil, jetstream.ErrMsgNotFound
 		}
+		if r.Header.Get("Status") == "503" {
+			return nil, nats.ErrNoResponders
+		}
 		return nil, fmt.Errorf("nats: %s %s", r.Header.Get("Status"), r.Header.Get("Description"))
 	}
 	m.Subject = lastOf(r.Header, jetstream.SubjectHeader)
@@ -65,6 +87,25 @@ func direct(ctx context.Context, js jetstream.JetStream, name, request string, s
 	}
 	m.Time, err = time.Parse(time.RFC3339Nano, lastOf(r.Header, jetstream.TimeStampHeaer))
 	return m, err
+}
+
+// answer requests with a subscription of its own, of which nats.go passes on whatever comes.
+func answer(ctx context.Context, nc *nats.Conn, subject, request string) (*nats.Msg, error) {
+	msgs, inbox := make(chan *nats.Msg, 1), nc.NewInbox()
+	sub, err := nc.ChanSubscribe(inbox, msgs)
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe()
+	if err := nc.PublishRequest(subject, inbox, []byte(request)); err != nil {
+		return nil, err
+	}
+	select {
+	case m := <-msgs:
+		return m, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // lastOf is the value that the server added: it comes after those of the publisher.
