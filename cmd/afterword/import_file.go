@@ -47,7 +47,7 @@ func (im *importer) file(ctx context.Context, f importFile, step func()) error {
 	}
 	fi.convert = &exchange.Converter{Session: sessionOf(im.from, f), Base: fi.in.base, Take: func(payloads [][]byte) error {
 		return fi.converted(ctx, payloads)
-	}, Refuse: fi.refused, Misspelt: fi.misspelt}
+	}, Refuse: fi.refused, Misspelt: fi.misspelt, Doubt: fi.doubted}
 	read := fi.elements
 	if f.kind == linesFile && indented(f.path) {
 		fi.f.kind = jsonFile
@@ -157,6 +157,13 @@ func (fi *fileImport) misspelt(found []transcript.Misspelling) error {
 	return err
 }
 
+// doubted notes what is wrong with the tree of a conversation that is taken.
+func (fi *fileImport) doubted(err error) {
+	if at := fi.next(); fi.f.after < at.number {
+		fi.im.spelt.doubt(fmt.Sprintf("%s: %s%v", at, fi.where, err))
+	}
+}
+
 // refused tells of a conversation that is not taken.
 func (fi *fileImport) refused(err error) {
 	if fi.f.kind == jsonFile {
@@ -259,12 +266,15 @@ func (fi *fileImport) own(ctx context.Context, d *transcript.Draft, err error) e
 
 // lines takes a file of one value a line.
 func (fi *fileImport) lines(ctx context.Context, step func()) error {
+	some := false // lines that are not blank
 	for l := range fi.in.lines(ctx) {
 		if fi.number = l.number; fi.number%256 == 0 && !fi.known() {
 			step()
 		}
 		var err error
 		switch {
+		case l.err == io.EOF && !some:
+			return fi.nothing("no line in it")
 		case l.err == io.EOF:
 			return nil
 		case l.err == errLongLine:
@@ -276,11 +286,21 @@ func (fi *fileImport) lines(ctx context.Context, step func()) error {
 		default:
 			err = l.place(fi.line(ctx, l.text))
 		}
+		some = true
 		if err = fi.settle(err); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
+}
+
+// nothing says that a file of conversations has none. That is no error: programs write such files.
+func (fi *fileImport) nothing(why string) error {
+	if fi.im.from.companion(fi.f.path) {
+		return errCompanion
+	}
+	fmt.Fprintf(fi.im.c.stderr, "%s: %s: nothing to import\n", fi.f.name, why)
+	return nil
 }
 
 func (fi *fileImport) line(ctx context.Context, text []byte) error {
@@ -315,7 +335,9 @@ func (fi *fileImport) elements(ctx context.Context, step func()) error {
 		return nil
 	}
 	var ended error // by what is not of the file
+	number := 0
 	err = exchange.Elements(text, maxElement, func(e exchange.Element) error {
+		number = e.Number
 		step()
 		if ended = context.Cause(ctx); ended != nil {
 			return ended
@@ -325,8 +347,12 @@ func (fi *fileImport) elements(ctx context.Context, step func()) error {
 	})
 	var syntax *transcript.SyntaxError
 	switch {
+	case err == nil && number == 0:
+		return fi.nothing("an empty list")
 	case err == nil || ended != nil:
 		return ended
+	case errors.Is(err, exchange.ErrEmpty) && fi.im.from.companion(fi.f.path):
+		return errCompanion
 	case errors.As(err, &syntax):
 		err = fmt.Errorf("line %d: %w", fi.lineAt(syntax.Offset), err)
 	}

@@ -20,6 +20,9 @@ type misspelt struct {
 	names  []misspeltName
 	index  map[transcript.Misspelling]int // into names
 	others int                            // turns with further names
+
+	doubts  []string // about the trees of conversations
+	doubted int      // conversations
 }
 
 type misspeltName struct {
@@ -72,6 +75,13 @@ func (m *misspelt) count(found transcript.Misspelling, at place) {
 	}
 }
 
+// doubt notes what is wrong with the tree of a conversation.
+func (m *misspelt) doubt(what string) {
+	if m.doubted++; len(m.doubts) < maxMisspelt {
+		m.doubts = append(m.doubts, what)
+	}
+}
+
 // print tells of them.
 func (m *misspelt) print(w io.Writer) {
 	for _, n := range m.names {
@@ -80,6 +90,12 @@ func (m *misspelt) print(w io.Writer) {
 			continue
 		}
 		fmt.Fprintf(w, "warning: member %s is unknown and resembles %s: in %s, first in %s\n", strconv.QuoteToASCII(n.Member), n.Meant, plural.Of(n.turns, "turn"), n.first)
+	}
+	for _, d := range m.doubts {
+		fmt.Fprintf(w, "warning: %s\n", d)
+	}
+	if n := m.doubted - len(m.doubts); n > 0 {
+		fmt.Fprintf(w, "warning: further conversations with such links: %d\n", n)
 	}
 	if m.others > 0 {
 		fmt.Fprintf(w, "warning: further members that resemble known ones or are left out: in %s\n", plural.Of(m.others, "turn"))

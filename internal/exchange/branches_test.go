@@ -217,3 +217,49 @@ func TestTreesOfOneLine(t *testing.T) {
 		}
 	}
 }
+
+// Links that cannot be so are named, and every message is taken.
+func TestDoubtedTrees(t *testing.T) {
+	gpt := func(leaf, parent, children, root string) string {
+		text := func(role, text string) string {
+			return `"message":{"author":{"role":"` + role + `"},"content":{"content_type":"text","parts":["` + text + `"]}}`
+		}
+		return `{"mapping":{"r":{"parent":` + root + `,"children":["u"]},"u":{"parent":"r",` + text("user", "q") + `,"children":` + children + `},"a":{"parent":` + parent + `,` + text("assistant", "x") + `},
+			"n":{"parent":"a"}},"current_node":` + leaf + `}`
+	}
+	talk := func(parent, leaf string) string {
+		return `{"chat_messages":[{"uuid":"u","sender":"human","text":"q","parent_message_uuid":"00000000-0000-4000-8000-000000000000"},{"uuid":"a","sender":"assistant","text":"x","parent_message_uuid":"` + parent + `"}],"current_leaf_message_uuid":"` + leaf + `"}`
+	}
+	for element, want := range map[string]string{
+		gpt(`"a"`, `"u"`, `["a"]`, `null`):     "",
+		gpt(`"n"`, `"u"`, `["a"]`, `null`):     "", // a place without a message
+		gpt(`null`, `"u"`, `["a"]`, `null`):    "",
+		gpt(`"z"`, `"u"`, `["a"]`, `null`):     "/current_node names no message that is there",
+		gpt(`7`, `"u"`, `["a"]`, `null`):       "/current_node names no message that is there",
+		gpt(`"a"`, `"z"`, `[]`, `null`):        "/mapping/a/parent names no message that is there",
+		gpt(`"a"`, `"a"`, `[]`, `null`):        "/mapping/a/parent closes a circle",
+		gpt(`"a"`, `"u"`, `["a"]`, `"n"`):      "/mapping/u/parent closes a circle",
+		gpt(`"a"`, `"u"`, `["a","z"]`, `null`): "/mapping/u/children/1 names no message that is there",
+		gpt(`"a"`, `"r"`, `["a"]`, `null`):     "/mapping/u/children/0 names a message that follows another one",
+		gpt(`"a"`, `"u"`, `"a"`, `null`):       "/mapping/u/children is no list",
+		gpt(`"z"`, `"y"`, `["a","x"]`, `null`): "/current_node names no message that is there: the newest answered turn ends the active branch (links like this: 4)",
+		talk("u", "a"):                         "",
+		talk("z", "a"):                         "/chat_messages/1/parent_message_uuid names no message that is there",
+		talk("u", "z"):                         "/current_leaf_message_uuid names no message that is there",
+		talk("a", "u"):                         "/chat_messages/1/parent_message_uuid closes a circle",
+	} {
+		said, got := "", ""
+		c := &Converter{Session: "file", Doubt: func(err error) { got = err.Error() }, Take: func(p [][]byte) error {
+			for _, turn := range p {
+				said += string(turn)
+			}
+			return nil
+		}}
+		if _, err := c.Add(jsontext.Value(element), 0); err != nil || !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: doubted is %q (%v), want %q", element, got, err, want)
+		}
+		if strings.Count(said, `"user":"q"`) != 1 || strings.Count(said, `"assistant":"x"`) != 1 {
+			t.Errorf("%s gives %s", element, said)
+		}
+	}
+}

@@ -52,6 +52,8 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 		return nil, err
 	}
 	parents := make(map[string]string) // of nodes without a message, too
+	var links []bond
+	var children []child
 	for _, f := range mapping.list {
 		n, err := mapping.inner(f.value, under(at, f.name))
 		if err != nil {
@@ -61,7 +63,8 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 		if err != nil {
 			return nil, err
 		}
-		n.take("children")
+		links = append(links, bond{f.name, parent, n.path("parent")})
+		children = append(children, child{f.name, n.path("children"), n.take("children")})
 		n.takeIf("id", f.name)
 		inner, err := n.object("message")
 		if err != nil {
@@ -83,8 +86,10 @@ func chatGPTConversation(o *object) (c *conversation, err error) {
 		msgs[0].id, msgs[0].parent = f.name, parent
 		c.add(msgs...)
 	}
-	c.skip(parents)
+	c.checkLinks(links, o.path("current_node"), o.peek("current_node"))
+	c.checkChildren(children, parents)
 	c.leaf = o.label("current_node")
+	c.skip(parents)
 	if err := c.takeTime(o, "create_time"); err != nil {
 		return nil, err
 	}

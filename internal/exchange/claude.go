@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -30,6 +31,9 @@ var claude = format{
 	tail: func(b []byte, _ *about) []byte { return append(b, ']') },
 }
 
+// noParent begins what a first message names as its parent.
+const noParent = "00000000-0000-"
+
 var claudeRoles = map[string]string{"human": user, "user": user, "assistant": assistant, "system": system}
 
 func claudeConversation(o *object) (c *conversation, err error) {
@@ -47,6 +51,7 @@ func claudeConversation(o *object) (c *conversation, err error) {
 		c.tree = c.tree || unit[0].parent != ""
 		last = unit[0].id
 	}
+	leaf := o.peek("current_leaf_message_uuid")
 	if c.leaf = o.label("current_leaf_message_uuid"); c.leaf == "" {
 		c.leaf = last
 	}
@@ -55,6 +60,16 @@ func claudeConversation(o *object) (c *conversation, err error) {
 		c.ids = c.ids && unit[0].id != ""
 	}
 	c.tree = c.tree && c.ids // without ids nothing can be linked
+	if c.tree {
+		links := make([]bond, len(c.units))
+		for i, unit := range c.units {
+			links[i] = bond{unit[0].id, unit[0].parent, under(index(o.path("chat_messages"), i), "parent_message_uuid")}
+			if strings.HasPrefix(unit[0].parent, noParent) {
+				links[i].parent = ""
+			}
+		}
+		c.checkLinks(links, o.path("current_leaf_message_uuid"), leaf)
+	}
 	c.extra = o.rest()
 	return c, nil
 }

@@ -42,6 +42,8 @@ type Converter struct {
 	// Misspelt is told of members that have no place and resemble those that have one, in an element; if it
 	// returns an error, the element is refused.
 	Misspelt func([]transcript.Misspelling) error
+	// Doubt is told of a conversation that is taken whole, and in whose tree links are not as they should be.
+	Doubt func(err error)
 	// Refuse tells of a conversation that is refused, of an element that has several.
 	Refuse func(err error)
 
@@ -74,6 +76,9 @@ func (c *Converter) Add(value jsontext.Value, number int) (Kind, error) {
 	kind := kindOfObject(o)
 	if kind != Converted {
 		return kind, nil
+	}
+	if err := checkEndpoint(o); err != nil {
+		return Converted, err
 	}
 	f, single := recognise(o)
 	switch list := listOf(o); {
@@ -306,6 +311,9 @@ func (c *Converter) listed(v jsontext.Value, at, session string) error {
 		return c.array(v, at, session)
 	}
 	o, err := objectOf(v, at)
+	if err == nil {
+		err = checkEndpoint(o)
+	}
 	if err != nil {
 		return err
 	}
@@ -332,6 +340,9 @@ func (c *Converter) conversation(conv *conversation, session string) error {
 		var err error
 		if turns, err = conv.turns(session, base); err != nil {
 			return err
+		}
+		if err := conv.doubted(); err != nil && c.Doubt != nil {
+			c.Doubt(err)
 		}
 		c.Empty += conv.empty
 		if len(turns) == 0 && conv.empty == 0 {

@@ -104,6 +104,8 @@ type conversation struct {
 	extra jsontext.Value // what has no place; nil or an object
 	notes jsontext.Value // the member that afterword wrote; nil when there is none
 	empty int            // turns that would say nothing, and are none
+
+	doubts []*FormatError // about its tree
 }
 
 func (c *conversation) add(msgs ...message) { c.units = append(c.units, msgs) }

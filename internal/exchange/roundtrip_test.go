@@ -23,7 +23,7 @@ func convert(t testing.TB, several bool, elements ...string) (payloads []string)
 			payloads = append(payloads, string(p))
 		}
 		return nil
-	}, Refuse: func(error) {}}
+	}, Refuse: func(error) {}, Doubt: func(err error) { t.Errorf("doubted: %v: %s", err, elements) }}
 	for i, e := range elements {
 		if err := checkValue([]byte(e)); err != nil {
 			t.Fatalf("%v: %s", err, e)

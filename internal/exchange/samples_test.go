@@ -36,13 +36,14 @@ var samples = map[string]struct {
 	"Anthropic messages": {[]string{`{"system":"S","messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"thinking","thinking":"hm"},{"type":"tool_use","id":"t1","name":"f","input":{"x":1}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"ok"}]},{"role":"assistant","content":[{"type":"text","text":"done"}]}]}`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"done"`, `"tool_calls":[{"id":"t1","name":"f","arguments":{"x":1},"result":"ok"}]`, `"thinking":"hm"`, `"system":"S"`},
 	}},
-	"chatgpt": {[]string{`{"title":"Cats","create_time":1700000000.5,"conversation_id":"g1","current_node":"a2","default_model_slug":"gpt-x","mapping":{
+	"chatgpt": {[]string{`{"title":"Cats","create_time":1700000000.5,"conversation_id":"g1","current_node":"e","default_model_slug":"gpt-x","mapping":{
 		"root":{"id":"root","message":null,"parent":null,"children":["s"]},
 		"s":{"id":"s","message":{"id":"s","author":{"role":"system"},"create_time":null,"content":{"content_type":"text","parts":[""]}},"parent":"root","children":["u1"]},
 		"u1":{"id":"u1","message":{"id":"u1","author":{"role":"user"},"create_time":1700000001.25,"content":{"content_type":"multimodal_text","parts":[{"content_type":"image_asset_pointer","asset_pointer":"file-service://x","size_bytes":7,"width":1},"What?"]},"metadata":{}},"parent":"s","children":["a1","a2","a3"]},
 		"a1":{"id":"a1","message":{"id":"a1","author":{"role":"assistant"},"create_time":1700000002,"content":{"content_type":"text","parts":["A dog."]},"metadata":{"model_slug":"gpt-x"},"recipient":"all"},"parent":"u1","children":["u2"]},
 		"u2":{"id":"u2","message":{"id":"u2","author":{"role":"user"},"create_time":1700000003,"content":{"content_type":"text","parts":["No."]}},"parent":"a1","children":[]},
-		"a2":{"id":"a2","message":{"id":"a2","author":{"role":"assistant"},"create_time":1700000004,"content":{"content_type":"text","parts":["A cat."]},"metadata":{"model_slug":"gpt-x","finish_details":{"type":"stop"}},"recipient":"all"},"parent":"u1","children":[]},
+		"a2":{"id":"a2","message":{"id":"a2","author":{"role":"assistant"},"create_time":1700000004,"content":{"content_type":"text","parts":["A cat."]},"metadata":{"model_slug":"gpt-x","finish_details":{"type":"stop"}},"recipient":"all"},"parent":"u1","children":["e"]},
+		"e":{"id":"e","message":null,"parent":"a2","children":[]},
 		"a3":{"id":"a3","message":{"id":"a3","author":{"role":"assistant"},"create_time":1700000005,"content":{"content_type":"thoughts","thoughts":[{"summary":"s","content":"hmm"}]}},"parent":"u1","children":["a4"]},
 		"a4":{"id":"a4","message":{"id":"a4","author":{"role":"assistant"},"create_time":1700000006,"content":{"content_type":"code","language":"python","text":"1+1"},"recipient":"python"},"parent":"a3","children":["t4"]},
 		"t4":{"id":"t4","message":{"id":"t4","author":{"role":"tool","name":"python"},"create_time":1700000007,"content":{"content_type":"execution_output","text":"2"}},"parent":"a4","children":["a5"]},
@@ -220,11 +221,17 @@ func TestRefuses(t *testing.T) {
 		`{"type":"human","data":{}}`:                                                                                   "/data/content is missing",
 		`{"lc":1,"type":"constructor","id":["x","Secret"],"kwargs":{"content":"a"}}`:                                   "/id is no message that is known",
 		`{"output":[{"type":"secret_item"}]}`:                                                                          "/output/0/type is no item that is known",
-		`{"foo":"secret"}`:                                                                                             "it is not recognised; expected is a turn",
-		`"secret"`:                                                                                                     "it is not recognised",
-		`{"mapping":{"` + strings.Repeat("secret", 20) + `":7}}`:                                                       "/mapping/… must be an object",
-		`[{"role":"user","content":"a","timestamp":"0x1p9"}]`:                                                          "/0/timestamp must be an RFC 3339 time",
-		`{"request":{"messages":[{"role":"user","content":"a"}]},"response":"secret"}`:                                 "/response must be an object, not a string",
+		`{"custom_id":"a","method":"POST","url":"/v1/embeddings","body":{"model":"m","input":"secret"}}`:               "/url names /embeddings, an endpoint whose requests have no conversation; expected is a request to one that has, as /v1/chat",
+		`{"custom_id":"a","method":"POST","url":"/v1/moderations","body":{"model":"m","input":["secret"]}}`:            "/url names /moderations, an endpoint",
+		`{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"model":"m","prompt":"secret"}}`:             "/url names /completions, an endpoint",
+		`{"custom_id":"a","method":"POST","url":"/secret","body":{"model":"m","input":"secret"}}`:                      "/url names an endpoint whose requests have no conversation that is known",
+		`{"model":"text-embedding-3-small","input":"secret"}`:                                                          "/model is that of an endpoint whose requests have no conversation",
+		`{"request":{"model":"m","input":"secret","encoding_format":"float"}}`:                                         "/request/encoding_format is that of an endpoint",
+		`{"foo":"secret"}`: "it is not recognised; expected is a turn",
+		`"secret"`:         "it is not recognised",
+		`{"mapping":{"` + strings.Repeat("secret", 20) + `":7}}`:                       "/mapping/… must be an object",
+		`[{"role":"user","content":"a","timestamp":"0x1p9"}]`:                          "/0/timestamp must be an RFC 3339 time",
+		`{"request":{"messages":[{"role":"user","content":"a"}]},"response":"secret"}`: "/response must be an object, not a string",
 	} {
 		c := &Converter{Session: "file", Take: func(p [][]byte) error { t.Errorf("%s gives %s", element, p); return nil }}
 		_, err := c.Add(jsontext.Value(element), 0)
@@ -351,12 +358,13 @@ func TestElements(t *testing.T) {
 		}
 		return numbers, Elements(r, 1<<20, func(e Element) error { numbers = e.Number; return nil })
 	}
-	for text, want := range map[string]int{`[1,2, {"a":1}]`: 3, `{"a":1}` + "\n" + `{"b":1}`: 2, "\xef\xbb\xbf[]": 0, "": 0, " \n": 0, "\xef\xbb\xbf{}": 1} {
+	for text, want := range map[string]int{`[1,2, {"a":1}]`: 3, `{"a":1}` + "\n" + `{"b":1}`: 2, "\xef\xbb\xbf[]": 0, "\xef\xbb\xbf{}": 1} {
 		if n, err := read(text); err != nil || n != want {
 			t.Errorf("%q: %d elements: %v", text, n, err)
 		}
 	}
 	for text, want := range map[string]string{
+		"": "it is empty; expected is a turn", " \n": "it is empty", mark: "it is empty",
 		"\xef\xbb\xbf[1,\"a\xff\"]": "at byte 8: invalid UTF-8", "\xef\xbb\xbf[1] 2": "at byte 8: there is more",
 		"[1,\"a\xff\"]": "at byte 5: invalid UTF-8", `["\ud800"]`: "at byte 2: invalid escape sequence, or lone surrogate", `[1,`: "it ends too early", `[{"a":1,"a":2}]`: "twice",
 		"[1] 2": "there is more", "\xff\xfe[\x00": "it is UTF-16: only UTF-8 is read", "\xfe\xff\x00[": "UTF-16", "[\x00]\x00": "UTF-16LE", "\x00[\x00]": "UTF-16BE", "\xff\xfe\x00\x00": "UTF-32",

@@ -74,6 +74,9 @@ type Element struct {
 	Array  bool  // of the one array that the file is
 }
 
+// ErrEmpty says that nothing is in a file.
+var ErrEmpty = &FormatError{Reason: "is empty; expected is " + known}
+
 // errElement says that an element is longer than is read.
 var errElement = errors.New("the element is too long")
 
@@ -109,6 +112,9 @@ func Elements(text Text, most int64, fn func(Element) error) error {
 		case errors.Is(err, errElement):
 			return fmt.Errorf("element %d, from byte %d on, is longer than the %d bytes that are read: split it", e.Number+1, skipped+limit.from, most)
 		case errors.Is(err, io.EOF) && !e.Array:
+			if e.Number == 0 {
+				return ErrEmpty
+			}
 			return nil
 		case err != nil:
 			return syntaxError(err, skipped)
