@@ -172,7 +172,8 @@ func NewHistory(cfg HistoryConfig) (*History, error) {
 // Trouble is not an error: what does not answer is passed over, the result says
 // so with Degraded, and nothing is cached on its account. When nobody who could
 // know has answered, that is [FromNone] and degraded: no claim that the session is
-// empty. An error means a bad session id or limit, or that ctx was cancelled.
+// empty. An error means a bad session id or limit, that ctx was cancelled, or that other readers hold
+// all memory ([transcript.ErrMemory]), where Redis does not have the session.
 func (h *History) Load(ctx context.Context, session string, limit int) (Result, error) {
 	if err := transcript.CheckSessionID(session); err != nil {
 		return Result{}, err
@@ -194,6 +195,9 @@ func (h *History) Load(ctx context.Context, session string, limit int) (Result, 
 	f := h.find(inner, session, limit)
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return Result{}, fmt.Errorf("load history: %w", context.Cause(ctx))
+	}
+	if f.full != nil && f.source == FromNone {
+		return Result{}, fmt.Errorf("load history: %w", f.full)
 	}
 	if f.source == FromFile || f.source == FromStream {
 		if h.cfg.Redis != nil && !f.recent.Partial {
@@ -264,6 +268,8 @@ func (h *History) path(ctx context.Context, session string, q transcript.PathQue
 		case errors.Is(err, transcript.ErrPartial) && s.source == FromFile: // the stream says whether it had all
 		case errors.Is(err, transcript.ErrNoSession), errors.Is(err, transcript.ErrNoTurn):
 			asked = true
+		case errors.Is(err, transcript.ErrMemory) && short.Source == "": // no other source takes less
+			return Result{}, err
 		case errors.Is(err, transcript.ErrPartial) && asked: // the files do not have it, and what is not written yet the stream still has
 		default:
 			found = err
@@ -305,6 +311,7 @@ type found struct {
 	// the session only Redis itself proves it, since it is asked first and may be
 	// behind the file; and the file may be behind the stream.
 	lasting bool
+	full    error // for want of memory no other source was asked
 }
 
 func (h *History) find(ctx context.Context, session string, limit int) found {
@@ -390,6 +397,12 @@ func (h *History) elsewhere(ctx context.Context, session string, want int, trust
 		case errors.Is(err, transcript.ErrNoSession):
 			read, unknown = read || b.source == FromFile, false
 			continue
+		case errors.Is(err, transcript.ErrMemory): // no other source takes less
+			if short.source == FromFile {
+				return short
+			}
+			f.degraded, f.full = true, err
+			return f
 		case err != nil:
 			f.degraded, late = true, true
 			continue

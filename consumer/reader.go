@@ -19,6 +19,9 @@ const (
 	readAhead = 5000
 	// readAgain is how long it waits before it begins again after a failure.
 	readAgain = 100 * time.Millisecond
+	// sessionBytes is how much one of the many readers of a service asks for: it is in memory beside what readers
+	// hold, and the server ends a connection that it has more than 64 MiB to send to.
+	sessionBytes = 4 << 20
 )
 
 // span is the part of a stream that is read; its zero value is all of it.
@@ -27,12 +30,13 @@ type span struct {
 	since   time.Time // only what was stored then or later
 	headers bool      // messages come without their payload
 	ahead   int       // messages asked for at one time; 0 means readAhead
+	bytes   int       // asked for at one time; 0 means no bound
 }
 
 // open begins to read behind a sequence, with 0 where the part begins.
 func (p span) open(ctx context.Context, js jetstream.JetStream, name, subject string, after uint64, request time.Duration) (*stream.Reader, error) {
 	return stream.OpenReader(ctx, js, name, stream.ReaderConfig{
-		Subject: subject, After: max(p.after, after), Since: p.since, HeadersOnly: p.headers, Messages: cmp.Or(p.ahead, readAhead), Request: request,
+		Subject: subject, After: max(p.after, after), Since: p.since, HeadersOnly: p.headers, Messages: cmp.Or(p.ahead, readAhead), Bytes: p.bytes, Request: request,
 	})
 }
 
@@ -271,7 +275,9 @@ func (r *StreamReader) subject(ctx context.Context, subject string, fn func(turn
 	if _, err := r.handle(ctx); err != nil {
 		return err
 	}
-	_, err := readSubject(ctx, r.js, stream.Turns, subject, span{}, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	// A message alone may be as long as the server allows.
+	part := span{bytes: max(sessionBytes, 2*int(r.js.Conn().MaxPayload()))}
+	_, err := readSubject(ctx, r.js, stream.Turns, subject, part, r.request, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		turn, err := TurnOf(m, meta)
 		if err != nil {
 			return nil
@@ -363,9 +369,9 @@ func (r *StreamReader) Recent(ctx context.Context, session string, n int) (trans
 }
 
 // Path returns a part of a path. Errors are those of View, and [transcript.ErrNoTurn].
-func (r *StreamReader) Path(ctx context.Context, session string, q transcript.PathQuery) (transcript.Recent, error) {
-	held := r.Memory.Hold()
-	defer held.Release()
+func (r *StreamReader) Path(ctx context.Context, session string, q transcript.PathQuery) (rec transcript.Recent, err error) {
+	held := r.Memory.HoldIn(ctx)
+	defer func() { held.Return(ctx, rec.Turns) }()
 	turns, partial, gone, err := r.known(ctx, session, held)
 	if err != nil {
 		return transcript.Recent{}, err
@@ -380,7 +386,7 @@ func (r *StreamReader) Path(ctx context.Context, session string, q transcript.Pa
 			return rec, nil
 		}
 	}
-	rec, err := doc.Path(q)
+	rec, err = doc.Path(q)
 	if rec.Partial = partial; partial && errors.Is(err, transcript.ErrNoTurn) {
 		err = transcript.ErrPartial
 	}

@@ -97,9 +97,10 @@ func (s *Store) summary(ctx context.Context, name fileName) (Session, error) {
 		return Session{}, err
 	}
 	sum := Session{ID: session}
+	length := int64(endSize)
 	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
 		_, err := s.view(ctx, "list", session, held, func(dir *os.Root, tail []Snapshot) (*Document, error) {
-			doc, _, err := s.readEnd(dir, session, tail, PathQuery{}, held)
+			doc, _, err := s.readEnd(dir, session, tail, PathQuery{}, &length, held)
 			if err != nil {
 				return nil, err
 			}

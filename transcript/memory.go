@@ -55,11 +55,18 @@ func (m *Memory) Stats() MemoryStats {
 }
 
 // Hold begins with nothing.
-func (m *Memory) Hold() *Held { return &Held{memory: m} }
+func (m *Memory) Hold() *Held {
+	h := &Held{memory: m}
+	if m != nil {
+		h.patience = m.wait
+	}
+	return h
+}
 
 // Held is what one reader holds; nil has no bound.
 type Held struct {
-	memory *Memory
+	memory   *Memory
+	patience time.Duration // how much longer it waits, all waits together
 
 	mu      sync.Mutex // an operation that is late still asks for memory
 	granted int64
@@ -78,9 +85,12 @@ func (h *Held) Grow(ctx context.Context, n int64) error {
 	h.mu.Lock()
 	more := min(h.used, m.size) - h.granted
 	h.mu.Unlock()
-	wctx, cancel := context.WithTimeout(ctx, m.wait)
+	wctx, cancel := context.WithTimeout(ctx, h.patience)
 	defer cancel()
-	if err := m.sem.Acquire(wctx, more); err != nil {
+	began := time.Now()
+	err := m.sem.Acquire(wctx, more)
+	h.patience -= time.Since(began)
+	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -127,10 +137,67 @@ func (h *Held) Release() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.over = true
+	h.free()
+}
+
+// free is called with mu held.
+func (h *Held) free() {
 	if h.granted > 0 {
 		h.memory.held.Add(-h.granted)
 		h.memory.sem.Release(h.granted)
 		h.granted = 0
+	}
+}
+
+type keepKey struct{}
+
+// Keep returns a context whose reads of paths go on holding, after they return, what their turns take, until
+// the Held is released. Without it they hold memory only until they return. Of several reads, one after another, only
+// what the last returned is held.
+func Keep(ctx context.Context) (context.Context, *Held) {
+	kept := &Held{}
+	return context.WithValue(ctx, keepKey{}, kept), kept
+}
+
+// HoldIn is Hold for a read of a path: it begins with what an earlier read of the same context held.
+func (m *Memory) HoldIn(ctx context.Context) *Held {
+	h := m.Hold()
+	if kept, _ := ctx.Value(keepKey{}).(*Held); kept != nil && m != nil {
+		kept.give(h, m.size)
+	}
+	return h
+}
+
+// Return releases all but what turns take, if the context keeps that.
+func (h *Held) Return(ctx context.Context, turns []Snapshot) {
+	if h == nil {
+		return
+	}
+	if kept, _ := ctx.Value(keepKey{}).(*Held); kept != nil && h.memory != nil {
+		n := int64(0)
+		for i := range turns {
+			n += int64(turns[i].Size())
+		}
+		h.give(kept, n)
+	}
+	h.Release()
+}
+
+// give moves up to n bytes to another reader, unless that has come to its end.
+func (h *Held) give(to *Held, n int64) {
+	h.mu.Lock()
+	n = min(n, h.granted)
+	h.granted -= n
+	memory := h.memory
+	h.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	to.mu.Lock()
+	defer to.mu.Unlock()
+	to.memory = memory
+	if to.granted += n; to.over {
+		to.free()
 	}
 }
 
@@ -144,8 +211,10 @@ func (e *shortError) Unwrap() error { return ErrMemory }
 // withMemory calls fn with as much memory as it turns out to need, at least so much. The
 // caller releases it; after an error there is nothing to release.
 func (s *Store) withMemory(ctx context.Context, least int64, fn func(h *Held) error) (*Held, error) {
+	patience := s.cfg.Memory.Hold().patience
 	for {
-		h := s.cfg.Memory.Hold()
+		h := s.cfg.Memory.HoldIn(ctx)
+		h.patience = patience
 		err := h.Grow(ctx, least)
 		if err == nil {
 			h.used = 0
@@ -154,6 +223,7 @@ func (s *Store) withMemory(ctx context.Context, least int64, fn func(h *Held) er
 			}
 		}
 		h.Release()
+		patience = h.patience
 		var short *shortError
 		if !errors.As(err, &short) {
 			return nil, err

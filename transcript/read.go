@@ -45,9 +45,10 @@ func (s *Store) Recent(ctx context.Context, session string, n int) (Recent, erro
 // [ErrPartial] too when the folder lacks turns.
 func (s *Store) Path(ctx context.Context, session string, q PathQuery) (Recent, error) {
 	var path Recent
+	length := int64(endSize)
 	held, err := s.withMemory(ctx, endSize, func(held *Held) error {
 		_, err := s.view(ctx, "read history of", session, held, func(dir *os.Root, tail []Snapshot) (doc *Document, err error) {
-			if doc, path, err = s.readEnd(dir, session, tail, q, held); err != nil && !errors.Is(err, ErrNoTurn) {
+			if doc, path, err = s.readEnd(dir, session, tail, q, &length, held); err != nil && !errors.Is(err, ErrNoTurn) {
 				return doc, err
 			}
 			lacks, lerr := s.lacks()
@@ -61,7 +62,7 @@ func (s *Store) Path(ctx context.Context, session string, q PathQuery) (Recent, 
 	if err != nil {
 		return Recent{}, err
 	}
-	held.Release() // what it returns are copies
+	held.Return(ctx, path.Turns) // they are copies
 	return path, nil
 }
 
@@ -196,8 +197,9 @@ func readSize(f *os.File, size int64) ([]byte, error) {
 
 // readEnd reads so much of a document's end that it has the path, and everything the tail may
 // have a newer snapshot of, and merges the tail. The document it returns holds only that end, with
-// the version of the whole.
-func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, q PathQuery, held *Held) (*Document, Recent, error) {
+// the version of the whole. It begins with so much, and says how much it came to: when it has to wait for memory, it need
+// not begin anew.
+func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, q PathQuery, length *int64, held *Held) (*Document, Recent, error) {
 	name := Token(session) + documentSuffix
 	f, info, err := openFile(dir, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -215,12 +217,12 @@ func (s *Store) readEnd(dir *os.Root, session string, tail []Snapshot, q PathQue
 		oldest = min(oldest, q.With[i].Timestamp)
 	}
 	size := info.Size()
-	for length := int64(endSize); length < size; length *= 2 {
-		if err := held.take(length); err != nil { // those before it are garbage that may still be there
+	for ; *length < size; *length *= 2 {
+		if err := held.take(*length); err != nil { // those before it are garbage that may still be there
 			return nil, Recent{}, err
 		}
-		data := make([]byte, length)
-		if _, err := f.ReadAt(data, size-length); err != nil {
+		data := make([]byte, *length)
+		if _, err := f.ReadAt(data, size-*length); err != nil {
 			return nil, Recent{}, fmt.Errorf("read the end of %s: %w", name, err)
 		}
 		doc, err := parseEnd(session, data)

@@ -43,11 +43,13 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	if err != nil {
 		return err
 	}
+	ctx, held := transcript.Keep(r.Context())
+	defer held.Release()
 	var history cache.Result
 	if path.Leaf == "" {
-		history, err = g.cfg.History.Load(r.Context(), at.session, limit)
+		history, err = g.cfg.History.Load(ctx, at.session, limit)
 	} else {
-		history, err = g.cfg.History.Path(r.Context(), at.session, path)
+		history, err = g.cfg.History.Path(ctx, at.session, path)
 	}
 	if errors.Is(err, transcript.ErrNoTurn) && path.Before != "" && !errors.Is(err, transcript.ErrPartial) {
 		return badRequest("cursor", "cursor is of no history of this session: it is the next of an answer.")
@@ -57,6 +59,9 @@ func (g *Gateway) getHistory(w http.ResponseWriter, r *http.Request, at place) e
 	}
 	if errors.Is(err, transcript.ErrNoTurn) {
 		return notFound("This session has no such turn.")
+	}
+	if errors.Is(err, transcript.ErrMemory) {
+		return unavailable(tooManyReaders, err)
 	}
 	if err != nil {
 		return unavailable("The history cannot be read now.", err)

@@ -13,6 +13,8 @@ import (
 	"github.com/afterword-io/afterword/transcript"
 )
 
+const tooManyReaders = "Too many transcripts are being read now. Try again later."
+
 // defaultPage is how many turns a page of a transcript has at most unless it is told.
 const defaultPage = 100
 
@@ -40,7 +42,7 @@ func (g *Gateway) getTranscript(w http.ResponseWriter, r *http.Request, at place
 		return incomplete("The transcript cannot be read whole here: the stream has removed messages, and this gateway has no transcripts that must have all of them. Ask one that has.", err)
 	}
 	if errors.Is(err, transcript.ErrMemory) {
-		return unavailable("Too many transcripts are being read now. Try again later.", err)
+		return unavailable(tooManyReaders, err)
 	}
 	if err != nil {
 		return unavailable("The transcript cannot be read now.", err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afterword-io/afterword/cache"
 	"github.com/afterword-io/afterword/consumer"
 	"github.com/afterword-io/afterword/publisher"
 	"github.com/afterword-io/afterword/transcript"
@@ -218,18 +219,33 @@ func TestReadsPastTheirMemory(t *testing.T) {
 	}
 	defer store.Close(t.Context())
 	large(t, store, "s")
-	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.Store = store })
+	files, err := cache.NewHistory(cache.HistoryConfig{File: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, func(c *Config, _ *publisher.Config) { c.Store, c.History = store, files })
 	other := memory.Hold()
 	if err := other.Grow(t.Context(), 8<<20); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/transcript?limit=1", "/v1/sessions/s/turns/t000001"} {
+	for _, path := range []string{"/v1/sessions/s/transcript", "/v1/sessions/s/transcript?limit=1", "/v1/sessions/s/turns/t000001",
+		"/v1/sessions/s/history?limit=1000", "/v1/sessions/s/history?leaf=t000001"} {
 		w.do("GET", path, "").problem(http.StatusServiceUnavailable, "")
 	}
 	other.Release()
 	w.do("GET", "/v1/sessions/s/transcript", "").want(http.StatusOK)
 	w.do("GET", "/v1/sessions/s/turns/t000001", "").want(http.StatusOK)
-	if st := memory.Stats(); st.Held != 0 || st.Refused != 3 {
+	ctx, held := transcript.Keep(t.Context())
+	history, err := store.Recent(ctx, "s", 1000)
+	sum := int64(0)
+	for i := range history.Turns {
+		sum += int64(history.Turns[i].Size())
+	}
+	if st := memory.Stats(); err != nil || sum == 0 || st.Held != min(sum, st.Size) {
+		t.Errorf("a history of %d bytes, %v, is sent while %+v", sum, err, st)
+	}
+	held.Release()
+	if st := memory.Stats(); st.Held != 0 || st.Refused != 5 {
 		t.Errorf("%+v", st)
 	}
 }
