@@ -43,6 +43,9 @@ func TestTLS(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	if do := advice(bare(t, s.Addr()).Do(t.Context(), "hmget2", "k").Err()); !strings.Contains(do, "rename-command") {
+		t.Errorf("of a renamed command: %s", do)
+	}
 	if do := advice(errors.New("remote error: tls: expired certificate")); !strings.Contains(do, "--redis-cert") {
 		t.Error(do)
 	}

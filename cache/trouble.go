@@ -157,6 +157,10 @@ func advice(err error) string {
 		return "wait until it has loaded its data"
 	case "BUSY":
 		return "a script of another program blocks it: see SCRIPT KILL"
+	case "ERR":
+		if strings.Contains(err.Error(), "unknown command") {
+			return "it does not have the command, or under another name: take rename-command out of its settings, for the commands that docs/operations.md lists under Redis access"
+		}
 	case "":
 		return "start it, or correct its address; look at its load and its network"
 	}
