@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/afterword-io/afterword/transcript"
 )
 
 // chat is the format of chat completions: {"messages":[{"role":…,"content":…},…]}, or the array
@@ -46,6 +48,9 @@ func chatConversation(o *object) (*conversation, error) {
 		}
 		if err := c.read(in, "messages", chatMessage); err != nil {
 			return err
+		}
+		if fieldOf(in, "error").Kind() == '{' && fieldOf(in, "choices") == nil && c.asks() { // there is no answer, and why
+			c.add(message{role: assistant, status: string(transcript.Failed)})
 		}
 		if err := c.choices(in); err != nil || c.timed {
 			return err

@@ -110,6 +110,15 @@ type conversation struct {
 
 func (c *conversation) add(msgs ...message) { c.units = append(c.units, msgs) }
 
+// asks reports whether the conversation ends with a message that wants an answer.
+func (c *conversation) asks() bool {
+	if len(c.units) == 0 {
+		return false
+	}
+	last := c.units[len(c.units)-1]
+	return len(last) > 0 && (last[len(last)-1].role == user || last[len(last)-1].role == tool)
+}
+
 // takeTime takes when the conversation began.
 func (c *conversation) takeTime(o *object, names ...string) (err error) {
 	for _, name := range names {

@@ -112,7 +112,11 @@ func (c *conversation) describe(o *object) error {
 		}
 	}
 	if last == nil {
-		return nil
+		if status := unquoteOr(fieldOf(o, "status")); status == "in_progress" || statuses[status] == "" || !c.asks() {
+			return nil
+		}
+		c.add(message{role: assistant}) // it ended before it said anything
+		last = &c.units[len(c.units)-1][0]
 	}
 	if model := o.label("model"); model != "" {
 		last.model = model

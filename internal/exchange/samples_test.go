@@ -77,6 +77,9 @@ var samples = map[string]struct {
 	"choices in another order": {[]string{`{"messages":[{"role":"user","content":"a"}],"choices":[{"index":1,"message":{"role":"assistant","content":"c"}},{"index":0,"finish_reason":"length","message":{"role":"assistant","content":"b"}}]}`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"b"`, `"status":"partial"`, `{"choice":{"index":1,`},
 	}},
+	"requests that failed": {[]string{`{"request":{"messages":[{"role":"user","content":"a"}]},"response":{"status_code":500,"body":{"error":{"message":"m"}}}}`, `{"object":"response","status":"failed","model":"x","error":{"code":"c"},"input":"b","output":[]}`, `{"messages":[{"role":"user","content":"d"},{"role":"assistant","content":"e"}],"error":{"m":1}}`, `{"object":"response","status":"in_progress","input":"c","output":[]}`}, true, [][]string{
+		{`"user":"a"`, `"assistant":""`, `"status":"failed"`, `"error":{"message":"m"}`}, {`"user":"b"`, `"status":"failed"`, `"model":"x"`, `"error":{"code":"c"}`}, {`"user":"d"`, `"status":"complete"`}, {`"user":"c"`, `"status":"pending"`},
+	}},
 	"several choices": {[]string{`{"messages":[{"role":"user","content":"a"}],"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"b"}},{"index":1,"message":{"role":"assistant","content":"c"}}]}`}, false, [][]string{
 		{`"user":"a"`, `"assistant":"b"`, `"model":"m"`, `{"choice":{"index":1,"message":{"role":"assistant","content":"c"}}}`},
 	}},
