@@ -148,7 +148,7 @@ func (c *Consumer) start(ctx context.Context) (jetstream.Consumer, error) {
 			return cons, err
 		}
 		c.setUnfetched(fmt.Errorf("waiting for the stream: %w", err))
-		if !said {
+		if !said && !stream.Denied(err) { // the connection names a missing permission
 			c.cfg.Logger.Warn("waiting for the stream", "error", err)
 			said = true
 		}

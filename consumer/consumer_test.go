@@ -362,6 +362,38 @@ func TestMalformedBecomesADeadLetter(t *testing.T) {
 	}
 }
 
+// While dead letters cannot be stored the consumer says so, with the reason, and once one is stored no more.
+func TestUnburiedDeadLetters(t *testing.T) {
+	f := newFixture(t)
+	c, stop := f.start(Config{Store: f.store(filepath.Join(t.TempDir(), "transcripts"))})
+	defer stop()
+	limited := func(most int64) {
+		s, err := f.js.Stream(t.Context(), stream.Dead)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := s.CachedInfo().Config
+		cfg.MaxMsgs = most
+		if _, err := f.js.UpdateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.send(stream.TurnSubject("s"), []byte(`{}`), "")
+	servertest.Eventually(t, 20*time.Second, "a dead letter", func() bool { return c.Stats().Dead == 1 })
+	if err := c.Unburied(); err != nil {
+		t.Error(err)
+	}
+	limited(1)
+	f.send(stream.TurnSubject("s"), []byte(`{}`), "")
+	servertest.Eventually(t, 20*time.Second, "one that cannot be stored", func() bool { return c.Unburied() != nil })
+	if err := c.Unburied(); !strings.Contains(err.Error(), "maximum messages exceeded") {
+		t.Error(err)
+	}
+	limited(-1)
+	f.send(stream.TurnSubject("s"), []byte(`{}`), "")
+	servertest.Eventually(t, 20*time.Second, "one that is", func() bool { return c.Unburied() == nil })
+}
+
 func TestGroupKeepsToOneFolder(t *testing.T) {
 	f := newFixture(t)
 	base := t.TempDir()

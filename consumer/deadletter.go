@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -69,7 +70,7 @@ func (c *Consumer) settleDead(ctx context.Context, d deadLetter) {
 		c.stats.deadFailed.Add(1)
 		c.stats.naked.Add(1)
 		_ = d.msg.NakWithDelay(deadRetry)
-		c.unburied.again(c.cfg.Logger, "dead letters cannot be stored; their messages come again", "subject", d.msg.Subject(), "error", err)
+		c.unburied.again(c.cfg.Logger, "dead letters cannot be stored; their messages come again", err, "subject", d.msg.Subject())
 		return
 	}
 	c.unburied.over(c.cfg.Logger, "dead letters are stored again")
@@ -77,6 +78,15 @@ func (c *Consumer) settleDead(ctx context.Context, d deadLetter) {
 	if err := d.msg.TermWithReason(d.reason); err != nil {
 		c.cfg.Logger.Warn("a dead letter could not be terminated; it comes again, which does no harm", "subject", d.msg.Subject(), "error", err)
 	}
+}
+
+// Unburied is why dead letters cannot be stored now, or nil. A letter that could not be comes again within
+// [deadRetry] and one request; when none has come for longer, another consumer has it, or its message is gone.
+func (c *Consumer) Unburied() error {
+	if err := c.unburied.last(2*deadRetry + c.cfg.Request); err != nil {
+		return fmt.Errorf("dead letters cannot be stored, so their messages come again: %w", err)
+	}
+	return nil
 }
 
 func (c *Consumer) publishDead(ctx context.Context, d deadLetter) error {

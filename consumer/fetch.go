@@ -81,7 +81,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 			p.stop(err)
 			return
 		case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, nats.ErrNoResponders):
-			failed.again(p.cfg.Logger, "the durable consumer is gone or has no leader; joining again", "error", err)
+			failed.again(p.cfg.Logger, "the durable consumer is gone or has no leader; joining again", err)
 			p.setUnfetched(fmt.Errorf("no turns come: the group is gone or has no leader: %w", err))
 			if !sleep(ctx, wait.NextBackOff()) {
 				return
@@ -97,7 +97,7 @@ func (p *pipeline) fetchLoop(ctx context.Context, cons jetstream.Consumer) {
 			cons, p.looked = again, time.Now()
 			continue
 		case connected:
-			failed.again(p.cfg.Logger, "fetch failed", "error", err)
+			failed.again(p.cfg.Logger, "fetch failed", err)
 			p.setUnfetched(fmt.Errorf("no turns come: %w", err))
 		}
 		if !sleep(ctx, wait.NextBackOff()) {

@@ -341,7 +341,7 @@ func TestTurnTooLargeForServerIsSetAside(t *testing.T) {
 	if first.Level() != publisher.Buffered {
 		t.Errorf("level %v", first.Level())
 	}
-	if s := p.Stats(); s.SetAside != 1 || s.Turns != 1 {
+	if s := p.Stats(); s.SetAside != 1 || s.Turns != 1 || s.Aside != 1 || !errors.Is(s.AsideWhy, nats.ErrMaxPayload) {
 		t.Errorf("%+v", s)
 	}
 	var large *transcript.TooLargeError
@@ -350,6 +350,9 @@ func TestTurnTooLargeForServerIsSetAside(t *testing.T) {
 	}
 	w.srv.Restart(servertest.MaxPayload(1 << 20))
 	waitStored(t, first)
+	if s := p.Stats(); s.Aside != 0 || s.AsideWhy != nil {
+		t.Errorf("%+v", s)
+	}
 }
 
 // TestRefusedTurnHoldsUpNoOther has one turn refused for a reason that the

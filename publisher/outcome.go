@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/afterword-io/afterword/internal/stream"
 	"github.com/afterword-io/afterword/transcript"
 )
 
@@ -117,6 +118,9 @@ func (s *sender) endLate(now time.Time) {
 func (s *sender) taken(e *entry, now time.Time) {
 	s.storedSoFar++
 	s.stored = append(s.stored, e)
+	if e.own != nil {
+		s.counts.aside.Add(-1)
+	}
 	if s.gate.closed {
 		if s.gate.probes > 0 {
 			s.log.Info("the stream takes turns again", "after", now.Sub(s.gate.since))
@@ -142,9 +146,11 @@ func (s *sender) failed(e *entry, err error, now time.Time) {
 		if e.own == nil {
 			e.own = s.cfg.backoff()
 			s.counts.setAside.Add(1)
+			s.counts.aside.Add(1)
 			s.log.Error("a turn is refused while others are stored, trying it again by itself",
 				"session", transcript.Token(e.snap.SessionID), "turn", e.snap.ID, "bytes", e.size, "error", err)
 		}
+		s.counts.asideWhy.Store(&err)
 		e.due = now.Add(min(e.own.NextBackOff(), s.cfg.RetryMax))
 		if probe { // the next one is the probe
 			s.gate.probe = nil
@@ -154,7 +160,7 @@ func (s *sender) failed(e *entry, err error, now time.Time) {
 		e.due = time.Time{}
 		if probe {
 			e.due = s.gate.until
-			if s.gate.probes == 1 {
+			if s.gate.probes == 1 && stream.CheckDenied(s.nc, 2*s.cfg.AckTimeout, `Publish to "`+stream.TurnPrefix) == nil { // which the connection names
 				s.log.Warn("the stream takes no turns, keeping them and trying again", "error", err)
 			}
 		}

@@ -77,6 +77,8 @@ type counts struct {
 	blockedAt                     atomic.Int64 // when it was that nothing got through any more, in ns since started; -1 while turns do
 	retries, duplicates, setAside atomic.Uint64
 	acks, late, malformed         atomic.Uint64
+	aside                         atomic.Int64 // of setAside, those that are not stored yet
+	asideWhy                      atomic.Pointer[error]
 }
 
 func newSender(cfg *Config, b *buffer) (*sender, error) {

@@ -15,6 +15,8 @@ type Stats struct {
 	InFlight  int           // sent and not acknowledged yet
 	Unsettled int           // stored, and still in Pending
 	Blocked   time.Duration // how long nothing has got through to the stream; 0 while turns do
+	Aside     int           // of the turns, those that are refused while others are stored
+	AsideWhy  error         // what the server said of one of them last
 
 	// Since the start.
 	Accepted   uint64
@@ -46,6 +48,11 @@ func (p *Publisher) Stats() Stats {
 	}
 	if at := c.blockedAt.Load(); at >= 0 {
 		s.Blocked = max(0, now.Sub(p.sender.started)-time.Duration(at))
+	}
+	if s.Aside = int(c.aside.Load()); s.Aside > 0 {
+		if why := c.asideWhy.Load(); why != nil {
+			s.AsideWhy = *why
+		}
 	}
 	b := p.buffer
 	b.mu.Lock()

@@ -65,7 +65,7 @@ func (b *builder) consume() error {
 	b.registry.MustRegister(batches, metrics.Consumer(c.Stats, c.Ready))
 	b.parts.Consumer = c.Stats
 	b.ready[partConsumer] = func(ctx context.Context) error {
-		if err := cmp.Or(c.Ready(), b.mayConsume()); err != nil {
+		if err := cmp.Or(c.Ready(), b.mayConsume(), c.Unburied()); err != nil {
 			return err
 		}
 		return b.store.Troubled(ctx)
@@ -102,11 +102,17 @@ func (b *builder) keepStreams() (made <-chan struct{}) {
 func (b *builder) watchOver(ctx context.Context) {
 	var since time.Time // of trouble; zero while there is none
 	wait := b.o.watch
+	denied := false // fetching or acknowledging
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
+		}
+		if now := b.consumer != nil && b.mayConsume() != nil; now != denied {
+			if denied = now; !now {
+				b.log.Info("turns can be fetched and acknowledged again")
+			}
 		}
 		err := stream.Check(ctx, b.js)
 		if errors.Is(err, stream.ErrNoStream) && !since.IsZero() && time.Since(since) >= recreateAfter {
@@ -127,7 +133,9 @@ func (b *builder) watchOver(ctx context.Context) {
 		case errors.Is(err, stream.ErrUnreachable) && !b.nc.IsConnected(): // that is not about the streams
 		case since.IsZero():
 			since = time.Now()
-			b.log.Error("the streams cannot be used", "error", err)
+			if !stream.Denied(err) {
+				b.log.Error("the streams cannot be used", "error", err)
+			}
 			fallthrough
 		default:
 			b.streams.Store(&err)
@@ -147,6 +155,9 @@ func (b *builder) ensureStreams(ctx context.Context) error {
 		switch {
 		case err == nil:
 			b.streams.Store(new(error))
+			if said {
+				b.log.Info("the streams can be reached")
+			}
 			return nil
 		case ctx.Err() != nil:
 			return nil
@@ -155,10 +166,10 @@ func (b *builder) ensureStreams(ctx context.Context) error {
 		}
 		why := fmt.Errorf("waiting for the streams: %w", err)
 		b.streams.Store(&why)
-		if !said {
+		if !said && !stream.Denied(err) { // the connection names a missing permission
 			b.log.Warn("the streams cannot be reached, trying until they can", "error", err)
-			said = true
 		}
+		said = true
 		select {
 		case <-ctx.Done():
 			return nil

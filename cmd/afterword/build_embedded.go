@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/afterword-io/afterword/internal/credentials"
 	"github.com/afterword-io/afterword/internal/embedded"
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 // errServerStopped says that an embedded server has stopped by itself.
@@ -24,6 +26,15 @@ func (b *builder) checkEmbedded() error {
 	if b.o.nats.url == "" {
 		if b.o.nats.domain != "" || b.o.nats.prefix != "" {
 			return errors.New("--nats-js-domain and --nats-js-prefix are for servers given with --nats-url: the embedded one has neither a domain nor other accounts")
+		}
+		if b.o.nats.Credentials != (stream.Credentials{}) {
+			return errors.New("NATS credentials and certificates are for servers given with --nats-url: the embedded one has credentials of its own, and no TLS")
+		}
+		if b.o.limits.replicas > 1 {
+			return errors.New("--stream-replicas is for a cluster given with --nats-url: the embedded server keeps one copy")
+		}
+		if most := embedded.Room(b.natsDir()); most > 0 && b.o.limits.maxBytes > most {
+			return fmt.Errorf("--stream-max-bytes %s is more than the embedded server may hold on this disk: give %s or less", formatBytes(b.o.limits.maxBytes), formatBytes(most))
 		}
 		if err := refuseRoot("the folder of the embedded NATS server", b.natsDir()); err != nil {
 			return err

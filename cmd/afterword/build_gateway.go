@@ -31,11 +31,8 @@ func (b *builder) answer() error {
 		cfg.Trace = b.tracing.Publish
 	}
 	if cfg.SpoolDir != "" {
-		if err := refuseRoot("the spool", cfg.SpoolDir); err != nil {
+		if err := checkSpool(cfg.SpoolDir); err != nil {
 			return err
-		}
-		if err := folder.Check(cfg.SpoolDir); err != nil {
-			return fmt.Errorf("--spool-dir: %w", err)
 		}
 	}
 	p, err := publisher.New(cfg)
@@ -98,6 +95,24 @@ func (b *builder) answer() error {
 	b.events = feed
 	b.onStop(partEvents, 30, feed.Close)
 	b.registry.MustRegister(metrics.Live(feed.Stats))
+	return nil
+}
+
+// checkSpool refuses a folder that cannot be one.
+func checkSpool(dir string) error {
+	if err := refuseRoot("the spool", dir); err != nil {
+		return err
+	}
+	err := folder.Check(dir)
+	if err == nil {
+		err = folder.Try(dir)
+	}
+	switch {
+	case diskTrouble(err): // which passes: the publisher says so
+		return nil
+	case err != nil:
+		return fmt.Errorf("--spool-dir: %w: give another folder, or none", err)
+	}
 	return nil
 }
 

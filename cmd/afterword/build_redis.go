@@ -33,7 +33,7 @@ func (o *redisOptions) config() (cache.Config, error) {
 // connectRedis makes the cache. A Redis that is not there is waited for; one that
 // refuses the credentials is not.
 func (b *builder) connectRedis() error {
-	if b.o.redis.none() {
+	if b.redis != nil || b.o.redis.none() {
 		return nil
 	}
 	cache.LogClient(b.log)

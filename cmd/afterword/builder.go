@@ -91,6 +91,25 @@ func newBuilder(s *service, o serviceOptions, name string) *builder {
 	return b
 }
 
+// check refuses, before anything is made, what no server and no folder has to be there for: URLs, certificates,
+// credentials, and a spool that cannot be.
+func (b *builder) check() error {
+	if !b.o.redis.none() {
+		r, err := b.o.redis.open(nil)
+		if err != nil {
+			return err
+		}
+		r.Close()
+	}
+	if err := b.o.nats.config(b.name, b.log).Check(); err != nil {
+		return err
+	}
+	if dir := b.o.spool.dir; dir != "" && dir != noSpool {
+		return checkSpool(dir)
+	}
+	return nil
+}
+
 // listen takes the port first of all, so that a second service does not get far.
 func (b *builder) listen() error {
 	ln, err := b.open("--listen", b.o.listen, defaultListen)
@@ -148,10 +167,30 @@ func (b *builder) storeConfig() transcript.Config {
 	return transcript.Config{Dir: b.o.store.transcripts(), FileTimeout: b.o.store.fileTimeout, Memory: b.memory, SessionMaxBytes: b.o.store.sessionMax, Logger: b.log}
 }
 
-// connect makes the connections to NATS and Redis. Neither has to be there yet.
+// connect makes the connections to NATS and Redis, where they are not made yet. Neither server has to be there.
 func (b *builder) connect() error {
 	if err := b.connectRedis(); err != nil {
 		return err
+	}
+	return b.connectNATS()
+}
+
+// connectGiven connects to the servers that a URL was given for: one that refuses does so before folders are made.
+func (b *builder) connectGiven() error {
+	if b.o.redis.url != "" {
+		if err := b.connectRedis(); err != nil {
+			return err
+		}
+	}
+	if b.o.nats.url != "" {
+		return b.connectNATS()
+	}
+	return nil
+}
+
+func (b *builder) connectNATS() error {
+	if b.nc != nil {
+		return nil
 	}
 	cfg := b.o.nats.config(b.name, b.log)
 	cfg.Wait, cfg.OnClosed = true, b.fatal

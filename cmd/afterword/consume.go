@@ -25,10 +25,10 @@ SIGTERM, SIGINT or SIGHUP stops it: what was fetched is written and acknowledged
 						return err
 					}
 				}
-				if err := b.openStore(); err != nil {
+				if err := b.connect(); err != nil { // a server that refuses does so before folders are made
 					return err
 				}
-				if err := b.connect(); err != nil {
+				if err := b.openStore(); err != nil {
 					return err
 				}
 				if err := b.consume(); err != nil {

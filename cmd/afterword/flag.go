@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/afterword-io/afterword/internal/stream"
 )
 
 // envKey annotates a flag with its environment variable.
@@ -108,8 +111,8 @@ func (f flags) wait(p *time.Duration, def time.Duration, name, usage string) {
 		if err != nil {
 			return 0, errors.New("use a duration such as 500ms, 2s or 1m")
 		}
-		if d <= 0 {
-			return 0, errors.New("use a duration longer than 0")
+		if d < time.Millisecond {
+			return 0, errors.New("use a duration of 1ms or more")
 		}
 		return d, nil
 	}
@@ -128,11 +131,14 @@ func (f flags) truth(p *bool, name, usage string) {
 	f.Lookup(name).NoOptDefVal = "true"
 }
 
-// count defines a flag of a number of things, at least one.
-func (f flags) count(p *int, def int, name, env, usage string) {
+// count defines a flag of a number of things, at least one, or one of those in only.
+func (f flags) count(p *int, def int, name, env, usage string, only ...int) {
 	parse := func(s string) (int, error) {
 		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 {
+		switch {
+		case len(only) > 0 && (err != nil || !slices.Contains(only, n)):
+			return 0, fmt.Errorf("use one of %s", strings.Trim(fmt.Sprint(only), "[]"))
+		case err != nil || n < 1:
 			return 0, errors.New("use a whole number from 1 on")
 		}
 		return n, nil
@@ -166,6 +172,9 @@ func (f flags) age(p *time.Duration, name, env, usage string) {
 		d, err := parseAge(s)
 		if err != nil {
 			return 0, errors.New("use a time such as 12h or 30d, or unlimited")
+		}
+		if d < stream.MinMaxAge {
+			return 0, fmt.Errorf("use %s or more: NATS takes nothing shorter", shortDuration(stream.MinMaxAge))
 		}
 		return d, nil
 	}

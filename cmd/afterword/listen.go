@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"syscall"
 )
 
@@ -47,6 +48,16 @@ func whyNot(flag, example string, err error) string {
 		return "the name has no address: give an address, as in " + example
 	}
 	return "the address is not host:port: give it as in " + example
+}
+
+// checkAddresses refuses what no service can be asked at.
+func checkAddresses(flag string, addrs []string) error {
+	for _, addr := range addrs {
+		if u, err := url.Parse("http://" + addr); err != nil || u.Hostname() == "" || u.Host != addr {
+			return fmt.Errorf("%s %q is not host:port: give it as in %s", flag, addr, defaultListen)
+		}
+	}
+	return nil
 }
 
 // loopback reports whether only this machine can connect to an address.

@@ -77,7 +77,7 @@ func (o *streamOptions) add(f flags, prefix string) {
 	f.bytes(&o.maxBytes, 0, prefix+"max-bytes", "AFTERWORD_STREAM_MAX_BYTES",
 		"how much the stream holds before it refuses, as in 10GiB, or unlimited; of a new stream unlimited, embedded 10GiB", true)
 	f.count(&o.replicas, 0, prefix+"replicas", "AFTERWORD_STREAM_REPLICAS",
-		"copies that a cluster keeps of the stream: 1, 3 or 5; of a new stream 1")
+		"copies that a cluster keeps of the stream: 1, 3 or 5; of a new stream 1", 1, 3, 5)
 }
 
 func (o *streamOptions) config() stream.StreamConfig {

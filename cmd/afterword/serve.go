@@ -31,6 +31,9 @@ SIGTERM, SIGINT or SIGHUP stops it: requests, publisher and consumer finish with
 				if err := b.checkEmbedded(); err != nil {
 					return err
 				}
+				if err := b.connectGiven(); err != nil {
+					return err
+				}
 				if err := b.openStore(); err != nil {
 					return err
 				}

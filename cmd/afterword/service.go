@@ -93,7 +93,10 @@ func (c *cli) runService(cmd *cobra.Command, o serviceOptions, build func(*build
 		log.Warn("--console-host is the old name of --allowed-hosts, and will go")
 	}
 	b := newBuilder(s, o, cmd.Name())
-	if err = b.profile(); err == nil {
+	if err = b.check(); err == nil {
+		err = b.profile()
+	}
+	if err == nil {
 		err = b.trace(c.env)
 	}
 	if err == nil {
@@ -155,6 +158,9 @@ func (o *serviceOptions) check() error {
 	if err := o.console.check(); err != nil {
 		return err
 	}
+	if err := checkAddresses("--service", o.services); err != nil {
+		return err
+	}
 	if o.console.hosts != "" { // the older flag
 		o.http.allowedHosts += "," + o.console.hosts
 	}
@@ -166,6 +172,9 @@ func (o *serviceOptions) check() error {
 	}
 	if least := int64(2 * transcript.MaxPayload); o.spool.maxBytes != 0 && o.spool.maxBytes < least {
 		return fmt.Errorf("--spool-max-bytes %s is too small: it must be at least %s, for the longest turns", formatBytes(o.spool.maxBytes), formatBytes(least))
+	}
+	if least := int64(transcript.MaxPayload); o.publisher.bytes != 0 && o.publisher.bytes < least {
+		return fmt.Errorf("--buffer-bytes %s is too small: it must be at least %s, for the longest turns", formatBytes(o.publisher.bytes), formatBytes(least))
 	}
 	if least := 2*o.store.fileTimeout + 5*time.Second; o.ackWait != 0 && o.ackWait < least {
 		return fmt.Errorf("--ack-wait %s is too short for --file-timeout %s: it must be at least %s", shortDuration(o.ackWait), shortDuration(o.store.fileTimeout), shortDuration(least))

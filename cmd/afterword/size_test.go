@@ -36,7 +36,7 @@ func TestAge(t *testing.T) {
 			t.Errorf("%q: %s, %v", s, d, err)
 		}
 	}
-	for _, s := range []string{"0d", "-1d", "NaNd", "Infd", "1e30d", "0s", "d", "", "soon"} {
+	for _, s := range []string{"0d", "-1d", "NaNd", "Infd", "1e30d", "0s", "99ms", "d", "", "soon"} {
 		var d time.Duration
 		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 		flags{fs}.age(&d, "age", "AGE", "")

@@ -61,6 +61,9 @@ Exit code 0: all is well. 1: there are warnings. 2: turns stand still, or could 
 			if o.lagWarning > o.lagCritical {
 				return usage(cmd, fmt.Errorf("--lag-warning %s is longer than --lag-critical %s", shortDuration(o.lagWarning), shortDuration(o.lagCritical)))
 			}
+			if err := checkAddresses("--listen", o.services); err != nil {
+				return usage(cmd, err)
+			}
 			return c.withStatus(cmd.Context(), o, func(ctx context.Context, g *status.Gatherer) error {
 				if o.watch {
 					return c.watchStatus(ctx, g, o)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -169,6 +170,23 @@ func (e *NATS) MaxBytes() int64 {
 		return c.MaxStore
 	}
 	return 0
+}
+
+// Room is what [NATS.MaxBytes] will be of a server whose folder is not there yet; 0 when it is there, or that is not known.
+func Room(dir string) int64 {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return 0 // its streams keep their limits
+	}
+	for at := dir; ; at = filepath.Dir(at) {
+		var st unix.Statfs_t
+		err := unix.Statfs(at, &st)
+		switch {
+		case err == nil:
+			return int64(st.Bavail * uint64(st.Bsize) / 4 * 3) // as the server does
+		case !errors.Is(err, fs.ErrNotExist) || at == filepath.Dir(at):
+			return 0
+		}
+	}
 }
 
 // Running reports whether the server and its JetStream work. JetStream stops by

@@ -52,6 +52,22 @@ func Make(dir string) error {
 	return nil
 }
 
+// Try returns the error with which [Make] could not create dir. It leaves nothing behind.
+func Try(dir string) error {
+	var missing []string // from below
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(at); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, at)
+	}
+	err := os.MkdirAll(dir, private)
+	for _, at := range missing {
+		os.Remove(at) // while it is empty
+	}
+	return err
+}
+
 // Sync makes the names in a folder durable.
 func Sync(dir string) error {
 	f, err := os.Open(dir)

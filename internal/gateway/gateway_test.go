@@ -269,7 +269,7 @@ func TestMetrics(t *testing.T) {
 		`afterword_http_request_duration_seconds_count{method="POST",route="/v1/sessions/{id}/turns"} 2`,
 		`afterword_http_requests_in_flight 1`,
 		`afterword_publish_accepted_total 1`, `afterword_publish_stored_total 1`, `afterword_publish_duplicates_total 0`,
-		`afterword_publish_retries_total 0`, `afterword_publish_overflow_total 0`, `afterword_publish_set_aside_total 0`,
+		`afterword_publish_retries_total 0`, `afterword_publish_overflow_total 0`, `afterword_publish_set_aside_total 0`, `afterword_publish_set_aside_turns 0`,
 		`afterword_publish_buffer_turns 0`, `afterword_publish_buffer_bytes 0`, `afterword_publish_buffer_oldest_age_seconds 0`,
 		`afterword_publish_in_flight_turns 0`, `afterword_publish_unsettled_turns 1`, `afterword_publish_blocked_seconds 0`,
 		`afterword_publish_duration_seconds_count 0`,

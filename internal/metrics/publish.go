@@ -18,6 +18,7 @@ func Publish(stats func() publisher.Stats) prometheus.Collector {
 		total("afterword_publish_malformed_total", "Turns refused because they break a rule.", func(s *S) float64 { return float64(s.Malformed) }),
 		total("afterword_publish_acks_total", "Acknowledgements by the stream; one of a batch counts once.", func(s *S) float64 { return float64(s.Acks) }),
 		total("afterword_publish_set_aside_total", "Turns that the server refused while it took others; they are kept and tried again.", func(s *S) float64 { return float64(s.SetAside) }),
+		gauge("afterword_publish_set_aside_turns", "Turns that the server refuses while it takes others, now.", func(s *S) float64 { return float64(s.Aside) }),
 		gauge("afterword_publish_buffer_turns", "Turns accepted and not stored yet.", func(s *S) float64 { return float64(s.Turns) }),
 		gauge("afterword_publish_buffer_bytes", "Payload bytes of the turns accepted and not stored yet.", func(s *S) float64 { return float64(s.Bytes) }),
 		gauge("afterword_publish_buffer_oldest_age_seconds", "Age of the oldest turn that is not stored yet; 0 when there is none.", func(s *S) float64 { return s.Oldest.Seconds() }),

@@ -46,6 +46,9 @@ func (r *Report) bufferCheck(s *publisher.Stats, now time.Time) {
 		r.add(CheckPublisher, "", Critical, fmt.Sprintf("the buffer is %.0f%% full, and turns are refused when it is full; %s", 100*full, waiting), stuck)
 	case s.Blocked >= blockedWarning:
 		r.add(CheckPublisher, "", Warning, fmt.Sprintf("the stream has taken nothing for %s; %s", rough(s.Blocked), waiting), stuck)
+	case s.Aside > 0:
+		r.add(CheckPublisher, "", Warning, fmt.Sprintf("%s refused while others are stored: %v; %s", plural.Of(s.Aside, "turn")+plural.Verb(s.Aside, " is", " are"), s.AsideWhy, waiting),
+			"the log names each with its size: raise max_payload of the servers, or max_msg_size of the stream; they are tried again until they are stored")
 	case s.Oldest >= blockedCritical: // the stream takes some
 		r.add(CheckPublisher, "", Warning, "the stream takes turns more slowly than they come; "+waiting, stuck)
 	default:

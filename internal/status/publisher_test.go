@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/afterword-io/afterword/internal/status"
@@ -33,6 +34,9 @@ func TestPublisher(t *testing.T) {
 		{func(s *publisher.Stats) { s.Blocked = 9 * time.Second }, status.CheckPublisher, status.OK, ""},
 		{func(s *publisher.Stats) { s.Blocked = 10 * time.Second }, status.CheckPublisher, status.Warning, "taken nothing for 10.0s"},
 		{func(s *publisher.Stats) { s.Blocked = time.Minute }, status.CheckPublisher, status.Critical, "taken nothing for 60.0s"},
+		{func(s *publisher.Stats) {
+			s.Turns, s.Oldest, s.Aside, s.AsideWhy = 1, time.Minute, 1, nats.ErrMaxPayload
+		}, status.CheckPublisher, status.Warning, "1 turn is refused while others are stored: nats: maximum payload exceeded; 1 accepted turn not stored yet"},
 		{func(s *publisher.Stats) { s.Turns, s.Oldest = 1, time.Minute }, status.CheckPublisher, status.Warning, "more slowly than they come; 1 accepted turn not stored yet, the oldest for 60.0s"},
 		{func(s *publisher.Stats) { s.Overflows, s.Overflowed = 3, time.Now().Add(-time.Minute) }, status.CheckPublisher, status.Critical, "turns are refused"},
 		{func(s *publisher.Stats) { s.Overflows, s.Overflowed = 3, time.Now().Add(-10*time.Minute) }, status.CheckPublisher, status.OK, ""},

@@ -19,6 +19,8 @@ const (
 	// DefaultMaxAge is how long [Turns] keeps a turn. A turn that no consumer
 	// took within it is lost to transcripts.
 	DefaultMaxAge = 30 * 24 * time.Hour
+	// MinMaxAge is the shortest age that the server takes.
+	MinMaxAge = 100 * time.Millisecond
 	// DuplicateWindow is how long the server remembers a [HeaderMsgID].
 	DuplicateWindow = time.Minute
 	// DefaultRequestTimeout bounds one request to the JetStream API.

@@ -99,14 +99,7 @@ func (c Config) withDefaults() Config {
 // connection that keeps trying. The caller closes the connection.
 func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	cfg = cfg.withDefaults()
-	urls, err := parseURLs(cfg.URL)
-	if err == nil {
-		err = cfg.API.validate()
-	}
-	if err != nil {
-		return nil, err
-	}
-	opts, watch, err := cfg.options(urls)
+	urls, opts, watch, err := cfg.prepare()
 	if err != nil {
 		return nil, err
 	}
@@ -156,6 +149,23 @@ func ConnectedURL(nc *nats.Conn) string {
 		u.User = url.UserPassword(user, password)
 	}
 	return RedactURL(u.String())
+}
+
+// Check returns the error with which [Connect] would fail before it asks a server.
+func (c Config) Check() error {
+	_, _, _, err := c.withDefaults().prepare()
+	return err
+}
+
+// prepare makes of a configuration what nats.go needs.
+func (c Config) prepare() (urls []string, o nats.Options, w *watcher, err error) {
+	if urls, err = parseURLs(c.URL); err == nil {
+		err = c.API.validate()
+	}
+	if err == nil {
+		o, w, err = c.options(urls)
+	}
+	return urls, o, w, err
 }
 
 func (c Config) options(urls []string) (nats.Options, *watcher, error) {
