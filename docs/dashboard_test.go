@@ -28,6 +28,7 @@ var undrawn = map[string]string{
 	"afterword_http_connections":                 "rates and times of requests say more",
 	"afterword_http_connections_ended_total":     "rates and times of requests say more; the log tells of it",
 	"afterword_http_requests_in_flight":          "rates and times of requests say more",
+	"afterword_publish_set_aside_turns":          "their rate is drawn; the alert leads here",
 	"afterword_read_memory_held_bytes":           "what it leads to is drawn: requests that are answered 503",
 	"afterword_read_memory_limit_bytes":          "a setting",
 	"afterword_read_memory_refused_total":        "requests that are answered 503 are drawn",

@@ -37,6 +37,7 @@ type entry struct {
 	failures    int                         // since the last reconnect
 	overtaken   int                         // failures between which other turns were stored
 	own         *backoff.ExponentialBackOff // once it is refused while others are taken
+	aside       bool                        // it was, and is not stored yet
 }
 
 // messageID returns the id that makes the server drop a repetition.

@@ -118,7 +118,7 @@ func (s *sender) endLate(now time.Time) {
 func (s *sender) taken(e *entry, now time.Time) {
 	s.storedSoFar++
 	s.stored = append(s.stored, e)
-	if e.own != nil {
+	if e.aside {
 		s.counts.aside.Add(-1)
 	}
 	if s.gate.closed {
@@ -146,11 +146,14 @@ func (s *sender) failed(e *entry, err error, now time.Time) {
 		if e.own == nil {
 			e.own = s.cfg.backoff()
 			s.counts.setAside.Add(1)
-			s.counts.aside.Add(1)
 			s.log.Error("a turn is refused while others are stored, trying it again by itself",
 				"session", transcript.Token(e.snap.SessionID), "turn", e.snap.ID, "bytes", e.size, "error", err)
 		}
 		s.counts.asideWhy.Store(&err)
+		if !e.aside {
+			e.aside = true
+			s.counts.aside.Add(1)
+		}
 		e.due = now.Add(min(e.own.NextBackOff(), s.cfg.RetryMax))
 		if probe { // the next one is the probe
 			s.gate.probe = nil
