@@ -4,50 +4,53 @@ import "slices"
 
 // judge decides which turns of a damaged document are kept: the document that
 // it returns is still to be merged with trusted, which are events and the good
-// lines of the tail. Of lines that nothing vouches for,
+// lines of the tail. Where its sum is that of a document which its lines and trusted turns
+// make, that is the document, and nothing of it is missing. Else of its lines, for which
+// nothing vouches,
 //
 //   - one of the same id and rev as a trusted snapshot is dropped: where they
 //     differ, it is the damaged one;
 //   - one of a turn that a whole stream has is dropped, since the stream has
 //     every revision of it;
-//   - one that is in all but the id a trusted turn which is missing from the
-//     document is dropped, since it is that turn under a damaged id;
+//   - one that differs from a trusted turn which is missing from the document
+//     in one byte of the id is dropped, since it is that turn under a damaged id;
 //   - every other is kept and named.
-func (r *repair) judge(v *salvaged, trusted *Document, tail []Snapshot) (*Document, error) {
+func (r *repair) judge(v *salvaged, trusted []Snapshot) (*Document, error) {
 	doc := NewDocument(r.session)
 	doc.kept = v.kept
 	if v.whole {
 		_, err := doc.Merge(v.turns...)
 		return doc, err
 	}
-	type revision struct {
-		id  string
-		rev int
+	v.disguised(trusted)
+	if all := r.prove(v, trusted); all != nil {
+		v.whole = true
+		_, err := doc.Merge(all...)
+		return doc, err
 	}
-	revisions := make(map[revision]bool, len(tail)+len(r.events.Turns))
-	for _, list := range [][]Snapshot{tail, r.events.Turns} {
+	revisions := make(map[revision]*Snapshot, len(r.lines)+len(r.events.Turns))
+	for _, list := range [][]Snapshot{r.lines, r.events.Turns} {
 		for i := range list {
-			revisions[revision{list[i].ID, list[i].Rev}] = true
+			revisions[revision{list[i].ID, list[i].Rev}] = &list[i]
 		}
 	}
-	read := v.ids()
-	known := make(map[string]bool, trusted.Len())
-	unread := make(map[string]bool) // trusted turns that the document does not show, but for their ids
-	for i := range trusted.lines {
-		id := string(trusted.lines[i].id)
-		known[id] = true
-		if !read[id] {
-			unread[trusted.lines[i].afterID()] = true
-		}
+	times := make(map[string]Instant, len(trusted))
+	for i := range trusted {
+		times[trusted[i].ID] = trusted[i].Timestamp
 	}
 	var kept []Snapshot
 	for i := range v.turns {
 		t := &v.turns[i]
 		switch {
-		case revisions[revision{t.ID, t.Rev}]:
-		case known[t.ID] && r.events.Whole:
-		case !known[t.ID] && unread[lineOf(t).afterID()]:
+		case revisions[revision{t.ID, t.Rev}] != nil:
+			if !t.alike(revisions[revision{t.ID, t.Rev}]) {
+				v.others++
+			}
+		case r.events.Whole && r.revs[t.ID] > 0:
 		default:
+			if at, ok := times[t.ID]; ok && at != t.Timestamp {
+				v.others++
+			}
 			kept = append(kept, *t)
 			r.res.Unverified = append(r.res.Unverified, t.ID)
 		}
@@ -56,209 +59,172 @@ func (r *repair) judge(v *salvaged, trusted *Document, tail []Snapshot) (*Docume
 	return doc, err
 }
 
+// alike reports whether one of two messages can be the other with a few damaged bytes.
+func (s *Snapshot) alike(o *Snapshot) bool {
+	a, b := s.AppendMessage(nil), o.AppendMessage(nil)
+	if s.Timestamp != o.Timestamp || len(a) != len(b) {
+		return false
+	}
+	n := 0
+	for i := range a {
+		if a[i] != b[i] {
+			n++
+		}
+	}
+	return n <= maxOff
+}
+
+// maxOff is how many bytes of a message may be damaged and leave it readable: past it, it is taken for another.
+const maxOff = 8
+
+// disguised gives turns under damaged ids their own.
+func (v *salvaged) disguised(trusted []Snapshot) {
+	known := make(map[string]bool, len(trusted))
+	read := v.ids()
+	unread := make(map[string][]string) // ids of trusted turns that the document does not show, by what follows them
+	for i := range trusted {
+		known[trusted[i].ID] = true
+		if t := &trusted[i]; !read[t.ID] && t.Status != Redacted { // redacted ones are alike
+			after := lineOf(t).afterID()
+			unread[after] = append(unread[after], t.ID)
+		}
+	}
+	var gaps []gap
+	var turns []Snapshot
+	at := 0
+	for i := range len(v.turns) + 1 {
+		for ; at < len(v.gaps) && v.gaps[at].before == i; at++ {
+			g := v.gaps[at]
+			g.before = len(turns)
+			gaps = append(gaps, g)
+		}
+		if i == len(v.turns) {
+			break
+		}
+		t := &v.turns[i]
+		ids := unread[lineOf(t).afterID()]
+		if n := slices.IndexFunc(ids, func(id string) bool { return oneByteOff(id, t.ID) }); n >= 0 && !known[t.ID] {
+			v.named = append(v.named, damage{id: ids[n], at: t.Timestamp, rev: t.Rev, size: len(t.raw), before: len(turns)})
+			continue
+		}
+		turns = append(turns, *t)
+	}
+	v.turns, v.gaps = turns, gaps
+}
+
+// oneByteOff reports whether texts differ in one byte, as after a bit has flipped.
+func oneByteOff(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	n := 0
+	for i := range len(a) {
+		if a[i] != b[i] {
+			n++
+		}
+	}
+	return n == 1
+}
+
+// revision is one of a turn.
+type revision struct {
+	id  string
+	rev int
+}
+
 // afterID is what a message of a document holds behind its id.
 func (l line) afterID() string {
 	return string(l.raw[len(messageHead)+len(l.id):l.from]) + string(l.raw[l.to:])
 }
 
-// account notes what the damaged files had and doc, which is all there is now,
-// has not; before are the latest revisions that they gave. What is not known to
-// be there is noted.
-func (r *repair) account(doc *Document, before map[string]int, fromDoc, fromTail *salvaged) error {
-	turns, err := doc.Turns()
-	if err != nil {
-		return err
+// maxProofs bounds how many documents are made to find the one whose sum is that of a damaged one.
+const maxProofs = 64
+
+// maxProofBytes bounds how large all of these together are: some tenths of a second.
+const maxProofBytes = 64 << 20
+
+// prove returns the turns of the document that has the sum of the damaged one: of trusted turns
+// those that fit its lines, or as many of these as it says it holds, or those of them that are not in the
+// tail, as the latest or as earlier revisions, and as it shows them where nothing else is known. nil when there is no such.
+func (r *repair) prove(v *salvaged, trusted []Snapshot) []Snapshot {
+	if v.sum == "" {
+		return nil
 	}
-	if fromTail != nil {
-		r.missing(turns, before, fromTail)
-		if !r.whole(turns, fromTail) {
-			r.res.Unreadable += r.unreadable(before, fromDoc, fromTail)
+	read := make(map[string][]Snapshot, len(v.turns))
+	latest := slices.Clone(trusted)
+	known := make(map[string]bool, len(trusted))
+	for i := range trusted {
+		known[trusted[i].ID] = true
+	}
+	for i := range v.turns {
+		t := &v.turns[i]
+		if read[t.ID] == nil && !known[t.ID] {
+			latest = append(latest, *t)
+		}
+		read[t.ID] = append(read[t.ID], *t)
+	}
+	slices.SortFunc(latest, func(a, b Snapshot) int { return a.Compare(&b) })
+	named := v.namedIDs()
+	versions := make(map[string][]Snapshot) // of each turn, as events and the tail have it
+	for _, list := range [][]Snapshot{r.events.Turns, r.lines} {
+		for i := range list {
+			id := list[i].ID
+			if !slices.ContainsFunc(versions[id], func(s Snapshot) bool { return s.Rev == list[i].Rev }) {
+				versions[id] = append(versions[id], list[i])
+			}
 		}
 	}
-	if fromDoc == nil || fromDoc.whole || fromDoc.foreign {
-		return nil
+	var choices, without [][]Snapshot
+	for i := range latest {
+		id := latest[i].ID
+		if read[id] == nil && !named[id] && v.gapOf(&latest[i]) < 0 {
+			continue
+		}
+		c := versions[id]
+		slices.SortFunc(c, func(a, b Snapshot) int { return b.Rev - a.Rev })
+		if shown := read[id]; shown != nil {
+			if n := slices.IndexFunc(c, func(s Snapshot) bool { return s.Rev == shown[0].Rev }); n >= 0 {
+				c = c[n : n+1]
+			} else {
+				c = append(slices.Clone(shown), c...)
+			}
+		}
+		choices = append(choices, c)
+		if read[id] == nil && !named[id] {
+			c = slices.DeleteFunc(slices.Clone(c), func(s Snapshot) bool { return r.inTail[revision{s.ID, s.Rev}] })
+		}
+		if len(c) > 0 {
+			without = append(without, c)
+		}
 	}
-	if fromDoc.proven(turns) {
-		r.res.Unverified = nil
-		return nil
+	all := v.sumOf(choices)
+	if all == nil && v.count > 0 && v.count < len(choices) {
+		all = v.sumOf(choices[:v.count])
 	}
-	r.missing(turns, before, fromDoc)
-	n := len(fromDoc.turns)
-	if n == 0 && r.events.Whole {
-		r.res.CutShort = fromDoc.cut
-		return nil
+	if all == nil && len(without) < len(choices) {
+		all = v.sumOf(without)
 	}
-	if r.goesBackTo(fromDoc) {
-		return nil
+	return all
+}
+
+// sumOf returns the turns whose document has the sum, one of each of the choices.
+func (v *salvaged) sumOf(choices [][]Snapshot) []Snapshot {
+	size := 1
+	for _, c := range choices {
+		size += len(c[0].raw)
 	}
-	r.res.Unreadable += r.unaccounted(fromDoc) + fromDoc.doubles()
-	r.res.CutShort = fromDoc.cut && (n == 0 || !r.reaches(fromDoc.turns[n-1].Timestamp))
+	for n := range max(1, min(maxProofs, maxProofBytes/size)) {
+		one := make([]Snapshot, len(choices))
+		for i, c := range choices {
+			one[i] = c[n%len(c)]
+			n /= len(c)
+		}
+		if n > 0 { // all were tried
+			return nil
+		}
+		if v.sumIs(one) {
+			return one
+		}
+	}
 	return nil
-}
-
-// missing notes turns of which a damaged line tells the id and nobody the rest.
-func (r *repair) missing(turns []Snapshot, before map[string]int, v *salvaged) {
-	has := make(map[string]bool, len(turns))
-	times := make(map[Instant]bool) // of turns that no file gave
-	for i := range turns {
-		has[turns[i].ID] = true
-		if before[turns[i].ID] == 0 {
-			times[turns[i].Timestamp] = true
-		}
-	}
-	for _, d := range v.named {
-		if !has[d.id] && !times[d.at] && !slices.Contains(r.res.Missing, d.id) { // the id may be what is damaged
-			r.res.Missing = append(r.res.Missing, d.id)
-		}
-	}
-}
-
-// reaches reports whether the stream has all that was published of turns with a
-// timestamp or a later one.
-func (r *repair) reaches(at Instant) bool { return r.events.Since != 0 && at > r.events.Since }
-
-// goesBackTo reports whether the stream holds all that a document held: it has
-// dropped nothing, and was not made anew since, or it would not have the first turn.
-func (r *repair) goesBackTo(v *salvaged) bool {
-	return r.events.Whole && slices.ContainsFunc(r.events.Turns, func(e Snapshot) bool { return e.ID == v.turns[0].ID })
-}
-
-// unreadable counts the lines of a damaged tail that the stream, which is not whole,
-// did not account for.
-func (r *repair) unreadable(before map[string]int, doc, tail *salvaged) int {
-	revs := make(map[string]int, len(r.events.Turns))
-	for i := range r.events.Turns {
-		e := &r.events.Turns[i]
-		revs[e.ID] = max(revs[e.ID], e.Rev)
-	}
-	named := make(map[string]bool, len(tail.named))
-	earlier := 0 // lines of turns that are there, perhaps as an earlier revision
-	for _, d := range tail.named {
-		named[d.id] = true
-		if n := before[d.id]; n > 0 && revs[d.id] <= n {
-			earlier++
-		}
-	}
-	lines := tail.lost()
-	switch {
-	case tail.more:
-		lines = max(1, lines)
-	case doc == nil:
-		lines -= min(lines, r.givenBack(before, named))
-	}
-	return earlier + lines
-}
-
-// givenBack counts the revisions of the stream that the files did not give, not even in
-// part, which is what the lines held that nothing can be read of. It is 0 when the
-// stream has nothing that the files gave: then it may have dropped those, too.
-func (r *repair) givenBack(before map[string]int, named map[string]bool) int {
-	type revision struct {
-		id  string
-		rev int
-	}
-	given := make(map[revision]bool)
-	overlaps := false
-	for i := range r.events.Turns {
-		e := &r.events.Turns[i]
-		if e.Rev <= before[e.ID] {
-			overlaps = true
-		} else if !named[e.ID] {
-			given[revision{e.ID, e.Rev}] = true
-		}
-	}
-	if !overlaps {
-		return 0
-	}
-	return len(given)
-}
-
-// whole reports whether the stream holds everything that was ever put into a
-// tail: it has dropped nothing, and was not made anew since, or it would not
-// have what else the tail holds, or else what the document ends with.
-func (r *repair) whole(turns []Snapshot, tail *salvaged) bool {
-	if !r.events.Whole {
-		return false
-	}
-	has := make(map[string]bool, len(r.events.Turns))
-	for i := range r.events.Turns {
-		has[r.events.Turns[i].ID] = true
-	}
-	if len(tail.turns) == 0 && len(turns) > 0 {
-		return has[turns[len(turns)-1].ID]
-	}
-	return !slices.ContainsFunc(tail.turns, func(t Snapshot) bool { return !has[t.ID] })
-}
-
-// ids are those of the turns that could be read.
-func (v *salvaged) ids() map[string]bool {
-	ids := make(map[string]bool, len(v.turns))
-	for i := range v.turns {
-		ids[v.turns[i].ID] = true
-	}
-	return ids
-}
-
-// proven reports whether the damaged document's sum is that of the document
-// which turns make, or those of them that fit its lines, or as many of these as
-// it says it holds: then nothing of it is missing.
-func (v *salvaged) proven(turns []Snapshot) bool {
-	if v.sumIs(turns) {
-		return true
-	}
-	read := v.ids()
-	for _, d := range v.named {
-		read[d.id] = true
-	}
-	var fitting []Snapshot
-	for i := range turns {
-		if read[turns[i].ID] || v.fits(&turns[i]) {
-			fitting = append(fitting, turns[i])
-		}
-	}
-	return v.sumIs(fitting) || v.count > 0 && v.count < len(fitting) && v.sumIs(fitting[:v.count])
-}
-
-// fits reports whether a turn may have stood in a gap, by the order of messages.
-func (v *salvaged) fits(t *Snapshot) bool {
-	return slices.ContainsFunc(v.gaps, func(g gap) bool {
-		return (g.before == 0 || v.turns[g.before-1].Compare(t) < 0) && (g.before == len(v.turns) || t.Compare(&v.turns[g.before]) < 0)
-	})
-}
-
-// lost counts the lines of which nothing tells the turn.
-func (v *salvaged) lost() int {
-	lines := 0
-	for _, g := range v.gaps {
-		lines += g.lines
-	}
-	return lines
-}
-
-// doubles counts the turns with an id that another turn has, too: one of them is
-// damaged, and gives way.
-func (v *salvaged) doubles() int {
-	shown := make(map[string]string, len(v.turns))
-	n := 0
-	for i := range v.turns {
-		l := lineOf(&v.turns[i])
-		if other, ok := shown[string(l.id)]; ok && other != l.afterID() {
-			n++
-		}
-		shown[string(l.id)] = l.afterID()
-	}
-	return n
-}
-
-// unaccounted counts the lines of a damaged document of which nothing tells the
-// turn, less those of turns so late that the stream has them all.
-func (r *repair) unaccounted(v *salvaged) int {
-	said := v.count - len(v.turns) - len(v.named) // by its message_count
-	known := 0
-	for _, g := range v.gaps {
-		if g.before > 0 && r.reaches(v.turns[g.before-1].Timestamp) {
-			known += g.lines
-		}
-	}
-	return max(0, max(v.lost(), said)-known)
 }

@@ -38,8 +38,8 @@ type Repaired struct {
 	// Missing are ids of turns that the damaged files had and nobody has now.
 	Missing []string `json:"missing,omitempty"`
 	// Unreadable is how many lines could not be read of which nothing tells the
-	// turn, and that the stream did not account for. Where newlines of a tail are
-	// damaged, too, there may have been more.
+	// turn, and that the stream did not account for. Where newlines are damaged, too,
+	// there may have been more.
 	Unreadable int `json:"unreadable,omitempty"`
 	// CutShort says that the end of the document was missing, and that it is not
 	// known that the stream has all that stood there.
@@ -108,6 +108,10 @@ type repair struct {
 
 	dir     *os.Root
 	tail    []byte
+	lines   []Snapshot      // of the tail that check
+	revs    map[string]int  // the latest that the stream has
+	late    map[string]bool // turns of the stream that are later than all that it may have dropped
+	inTail  map[revision]bool
 	old     []byte
 	tailErr error // a *CorruptError, or nil
 	docErr  error // a *CorruptError, or nil
@@ -167,11 +171,17 @@ func (r *repair) rebuild(doc *Document, lines []Snapshot) (*Document, bool, erro
 		fromTail = salvageTail(r.session, r.tail)
 		lines = fromTail.turns
 	}
+	r.lines = lines
+	r.index()
 	trusted, err := MergeAll(r.session, lines...)
 	if err != nil {
 		return nil, false, err
 	}
 	if _, err := trusted.Merge(r.events.Turns...); err != nil {
+		return nil, false, err
+	}
+	winners, err := trusted.Turns()
+	if err != nil {
 		return nil, false, err
 	}
 	before := make(map[string]int, doc.Len()+len(lines)) // the latest revisions that the files gave
@@ -183,7 +193,7 @@ func (r *repair) rebuild(doc *Document, lines []Snapshot) (*Document, bool, erro
 	var fromDoc *salvaged
 	if r.docErr != nil {
 		fromDoc = salvageDocument(r.session, r.old)
-		if doc, err = r.judge(fromDoc, trusted, lines); err != nil {
+		if doc, err = r.judge(fromDoc, winners); err != nil {
 			return nil, false, err
 		}
 		had = fromDoc.turns
@@ -193,10 +203,6 @@ func (r *repair) rebuild(doc *Document, lines []Snapshot) (*Document, bool, erro
 		for i := range list {
 			before[list[i].ID] = max(before[list[i].ID], list[i].Rev)
 		}
-	}
-	winners, err := trusted.Turns()
-	if err != nil {
-		return nil, false, err
 	}
 	merged, err := doc.Merge(winners...)
 	if err != nil {

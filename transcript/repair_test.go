@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -405,131 +404,6 @@ func TestRepairOlderDocument(t *testing.T) {
 	}
 	if res.Unreadable != 1 || res.CutShort {
 		t.Errorf("%+v", res)
-	}
-}
-
-// Whatever bytes are damaged, with a whole stream the transcript comes back as
-// it was; with what is left of one, or without, no readable turn is lost, and of each
-// that is missing is told.
-func TestRepairAnyDamage(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	rng := rand.New(rand.NewPCG(seed, 0))
-	d := newDamaged(t, 12, 6)
-	doc, tail := d.read(d.doc), d.read(d.tail)
-	var corrupt *CorruptError
-	damaged := 0
-	for round := range 300 {
-		paths := map[string][]byte{d.doc: bytes.Clone(doc), d.tail: bytes.Clone(tail)}
-		for _, path := range []string{d.doc, d.tail} {
-			b := paths[path]
-			switch rng.IntN(5) {
-			case 0: // a bit
-				b[rng.IntN(len(b))] ^= 1 << rng.IntN(8)
-			case 1: // lost blocks
-				from := rng.IntN(len(b))
-				clear(b[from:min(len(b), from+1+rng.IntN(400))])
-			case 2: // other bytes
-				from := rng.IntN(len(b))
-				for i := from; i < min(len(b), from+64); i++ {
-					b[i] = byte(rng.Uint32())
-				}
-			case 3: // a shorter file
-				if path == d.doc {
-					b = b[:rng.IntN(len(b))]
-				}
-			}
-			if path == d.tail {
-				b[len(b)-1] = '\n' // a last line without it is a write that was cut short, which nobody was told of
-			}
-			whole := map[string][]byte{d.doc: doc, d.tail: tail}[path]
-			if slices.ContainsFunc(d.turns, func(turn Snapshot) bool { // an id of these that has become another turn's, as no real one does
-				return bytes.Count(b, []byte(turn.ID)) > bytes.Count(whole, []byte(turn.ID))
-			}) {
-				b = bytes.Clone(whole)
-			}
-			d.write(path, b)
-			paths[path] = b
-		}
-		_, err := d.store.Read(t.Context(), "s")
-		var newer *SchemaError
-		if errors.As(err, &newer) { // one that nobody knows is refused
-			continue
-		}
-		if err != nil && !errors.As(err, &corrupt) {
-			t.Fatalf("round %d: %v", round, err)
-		}
-		events := Events{Turns: d.turns, Whole: true}
-		switch round % 3 {
-		case 1:
-			events = Events{}
-		case 2: // a trimmed stream, into which turns came in another order than that of their times
-			order := slices.Clone(d.turns)
-			for range 4 {
-				n := rng.IntN(len(order) - 1)
-				order[n], order[n+1] = order[n+1], order[n]
-			}
-			dropped := 1 + rng.IntN(len(order)-1)
-			events = Events{Turns: order[dropped:]}
-			for _, turn := range order[:dropped] {
-				events.Since = max(events.Since, turn.Timestamp)
-			}
-		}
-		res, rerr := d.store.Repair(t.Context(), "s", events)
-		if errors.As(rerr, &newer) {
-			continue
-		}
-		if rerr != nil {
-			t.Fatalf("round %d: %v", round, rerr)
-		}
-		got, rerr := d.store.Read(t.Context(), "s")
-		if errors.Is(rerr, ErrNoSession) && res.Lost() {
-			continue
-		}
-		if rerr != nil {
-			t.Fatalf("round %d: after the repair: %v\n%+v", round, rerr, res)
-		}
-		if len(res.SetAside) == 0 {
-			continue
-		}
-		damaged++
-		have, err := got.Turns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if events.Whole {
-			if len(have) != len(d.turns) {
-				t.Fatalf("round %d: %d turns of %d\n%s\n%+v", round, len(have), len(d.turns), paths[d.doc], res)
-			}
-			for i := range have {
-				if !bytes.Equal(have[i].Payload(), d.turns[i].Payload()) {
-					t.Fatalf("round %d: turn %d is %s\n%+v", round, i, have[i].Payload(), res)
-				}
-			}
-			continue
-		}
-		ids := make(map[string]bool) // of turns that are there, and of those that are named
-		for i := range have {
-			ids[have[i].ID] = true
-		}
-		for _, id := range slices.Concat(res.Missing, res.Unverified) {
-			ids[id] = true
-		}
-		gone := 0
-		for i := range d.turns {
-			if !ids[d.turns[i].ID] {
-				gone++
-			}
-			delete(ids, d.turns[i].ID)
-		}
-		atLeast := res.Unreadable > 0 && !isText(bytes.ReplaceAll(paths[d.tail], []byte{'\n'}, nil))
-		if gone > res.Unreadable+len(ids) && !res.CutShort && !atLeast { // ids that are left over are damaged ones
-			t.Fatalf("round %d: %d turns are gone without a word, of events %d, since %d\n%s\n%s\n%+v",
-				round, gone, len(events.Turns), events.Since, paths[d.doc], paths[d.tail], res)
-		}
-	}
-	if damaged < 75 {
-		t.Errorf("only %d rounds had a damage", damaged)
 	}
 }
 

@@ -12,53 +12,83 @@ import (
 
 // salvaged is what can still be read of a damaged file.
 type salvaged struct {
-	session string
-	turns   []Snapshot // in the order of the file
-	whole   bool       // a sum vouches for all of turns
-	foreign bool       // the file is whole and of another session, so nothing of it is taken
-	cut     bool       // the end is missing: what stood there left no trace
-	count   int        // turns that a document says it holds; -1 when it does not say
-	kept    []byte     // of an adopted document
-	sum     string     // what a document says its sum is; "" when that cannot be read
-	named   []damage   // lines that cannot be read, whose turn is known
-	gaps    []gap      // lines that cannot be read, whose turn is not known
-	more    bool       // newlines may be damaged, too, so that nobody knows how many lines there were
+	session  string
+	document bool       // not a tail
+	turns    []Snapshot // in the order of the file
+	whole    bool       // a sum vouches for all of turns
+	foreign  bool       // the file is whole and of another session, so nothing of it is taken
+	cut      bool       // the end is missing: what stood there left no trace
+	count    int        // turns that a document says it holds; -1 when it does not say
+	kept     []byte     // of an adopted document
+	sum      string     // what a document says its sum is; "" when that cannot be read
+	named    []damage   // lines that cannot be read, whose turn is known
+	gaps     []gap      // lines that cannot be read, whose turn is not known
+	more     bool       // newlines may be damaged, too, so that nobody knows how many lines there were
+	ended    bool       // the last line of a document was met: behind it are none but lines that were written twice
+	others   int        // lines that give way to trusted turns of the same id and are not like them: the id may be damaged
 }
 
 // damage is a line that cannot be read, but for the turn that it is of.
 type damage struct {
-	id string
-	at Instant // 0 when it cannot be read
+	id     string
+	at     Instant // 0 when it cannot be read
+	size   int     // of the line
+	rev    int     // 0 when it cannot be read
+	before int     // it stood before turns[before]
 }
 
+// revHead is what stands before the revision of a turn.
+const revHead = `","rev":`
+
 // gap is a run of lines of which nothing can be read: lines of them, before
-// turns[before].
-type gap struct{ before, lines int }
+// turns[before], of size bytes. It has 0 lines where others may have become a part of a
+// line whose turn is known.
+type gap struct{ before, lines, size int }
 
 // unreadable notes a line, or what is left of one.
 func (v *salvaged) unreadable(raw []byte) {
-	if rest, ok := bytes.CutPrefix(raw, []byte(messageHead)); ok {
+	if v.ended {
+		return
+	}
+	v.more = v.more || !isText(raw)
+	if n := len(messageHead); len(raw) > n && (string(raw[:n]) == messageHead || v.document && oneByteOff(string(raw[:n]), messageHead)) {
+		rest := raw[n:]
 		if id, after, ok := bytes.Cut(rest, []byte{'"'}); ok && checkTurnID("id", string(id)) == nil {
-			d := damage{id: string(id)}
+			d := damage{id: string(id), size: len(raw), before: len(v.turns)}
+			if n := bytes.LastIndex(raw, []byte(revHead)); n >= 0 {
+				c := cursor{b: raw, i: n + len(revHead)}
+				if rev := c.number(); !c.bad {
+					d.rev = rev
+				}
+			}
 			if stamp, ok := bytes.CutPrefix(after, []byte(timeHead[1:])); ok && len(stamp) > instantLen {
 				d.at, _ = parseCanonicalInstant(stamp[:instantLen])
 			}
 			v.named = append(v.named, d)
+			if v.document && !isText(raw) { // others may have been in it
+				v.gap(0, len(raw))
+			}
 			return
 		}
 	}
+	v.gap(1, len(raw))
+}
+
+// gap notes lines of which nothing can be read, behind the turns so far.
+func (v *salvaged) gap(lines, size int) {
 	if n := len(v.gaps); n > 0 && v.gaps[n-1].before == len(v.turns) {
-		v.gaps[n-1].lines++
+		v.gaps[n-1].lines += lines
+		v.gaps[n-1].size += size
 		return
 	}
-	v.gaps = append(v.gaps, gap{before: len(v.turns), lines: 1})
+	v.gaps = append(v.gaps, gap{before: len(v.turns), lines: lines, size: size})
 }
 
 // salvageDocument reads what it can of a document that does not check. Nothing
 // vouches for a line of it but that it is a turn, unless its sum is that of the
 // document that its lines make: then the damage is somewhere else.
 func salvageDocument(session string, data []byte) *salvaged {
-	v := &salvaged{session: session, count: -1}
+	v := &salvaged{session: session, document: true, count: -1}
 	first, body, _ := bytes.Cut(data, []byte{'\n'})
 	ours := bytes.HasPrefix(first, []byte(documentHead)) && bytes.HasSuffix(first, []byte(messagesHead[1:]))
 	named := session
@@ -77,6 +107,15 @@ func salvageDocument(session string, data []byte) *salvaged {
 		body = bytes.TrimPrefix(data[i+len(messagesHead)-2:], []byte{'\n'})
 	} else if !ours && bytes.HasPrefix(first, []byte(messageHead)) { // its beginning is missing
 		body = data
+	} else if head := headLen(session); !ours && len(first) != head { // with the beginning of a message, or several
+		at := v.nextMessage(first)
+		if len(first) < head {
+			head = 0
+		}
+		if lost := first[min(at, head):at]; len(lost) > 1 { // more than a newline
+			v.unreadable(lost)
+		}
+		v.documentLine(first[at:])
 	}
 	if at, t, err := parseTrailer(data); err == nil {
 		v.count, v.kept, v.sum = t.count, t.own.Kept, t.own.SHA256
@@ -91,7 +130,7 @@ func salvageDocument(session string, data []byte) *salvaged {
 		v.documentLine(raw)
 	}
 	if !ours && len(v.turns) == 0 {
-		if older := salvageOlder(session, data); older != nil {
+		if older := salvageOlder(session, data); older != nil && len(older.turns)+len(older.gaps) > 0 {
 			return older
 		}
 	}
@@ -103,7 +142,7 @@ func salvageDocument(session string, data []byte) *salvaged {
 		for _, g := range v.gaps {
 			lines += g.lines
 		}
-		return &salvaged{session: session, count: v.count, gaps: []gap{{lines: lines}}}
+		return &salvaged{session: session, document: true, count: v.count, gaps: []gap{{lines: lines}}}
 	}
 	return v
 }
@@ -130,7 +169,12 @@ func (v *salvaged) sumIs(turns []Snapshot) bool {
 // where newlines between them are damaged.
 func (v *salvaged) documentLine(raw []byte) {
 	for len(bytes.Trim(raw, ", \r")) > 0 {
-		if bytes.HasPrefix(raw, []byte(trailerHead)) {
+		if isTrailer(raw) {
+			v.ended = true
+			if v.cut && v.sum == "" { // something stands behind it
+				v.lastLine(raw)
+				v.looseTrailer(raw)
+			}
 			v.cut = false
 			return
 		}
@@ -141,15 +185,53 @@ func (v *salvaged) documentLine(raw []byte) {
 				v.lastLine(raw)
 				return
 			}
-			v.unreadable(raw)
-			return
+			at := v.nextMessage(raw)
+			v.unreadable(raw[:at])
+			raw = raw[at:]
+			continue
 		}
 		v.turns = append(v.turns, s)
-		raw = afterSeparator(rest, messageHead, trailerHead)
-		if raw == nil && len(bytes.Trim(rest, ", \r")) > 1 { // one byte is a damaged comma
-			v.unreadable(rest)
+		if raw = afterSeparator(rest, messageHead, trailerHead); raw == nil && len(bytes.Trim(rest, ", \r")) > 1 { // one byte is a damaged comma
+			at := v.nextMessage(rest)
+			v.unreadable(rest[:at])
+			raw = rest[at:]
 		}
 	}
+}
+
+// isTrailer reports whether a line is the last one of a document, or what is left of its beginning.
+func isTrailer(raw []byte) bool {
+	n := 0
+	for n < min(len(raw), len(trailerHead)) && raw[n] == trailerHead[n] {
+		n++
+	}
+	return n > 1 || n == len(raw) && n > 0
+}
+
+// nextMessage returns where in a damaged line the next good message begins, behind a newline that
+// is damaged, too; len(raw) when there is none. Objects inside of a message follow one of ",:[".
+func (v *salvaged) nextMessage(raw []byte) int {
+	for at := 1; at < len(raw); at++ {
+		n := bytes.Index(raw[at:], []byte(messageHead))
+		if n < 0 {
+			break
+		}
+		if at += n; bytes.IndexByte([]byte(",:["), raw[at-1]) >= 0 {
+			continue
+		}
+		if value, _ := firstValue(raw[at:]); value != nil {
+			if _, ok := salvageMessage(v.session, value); ok {
+				return at
+			}
+		}
+	}
+	return len(raw)
+}
+
+// headLen is the length of the first line of a document.
+func headLen(session string) int {
+	id, _ := jsontext.AppendQuote(nil, session)
+	return len(documentHead) + len(id) + len(createdHead) + instantLen + len(messagesHead)
 }
 
 // lastLine takes the last line of a document without its beginning, which lines before it
@@ -160,9 +242,14 @@ func (v *salvaged) lastLine(raw []byte) {
 	if n, err := strconv.Atoi(string(digits)); err == nil && n >= 0 {
 		v.count, v.cut = n, false
 	}
-	if bytes.HasPrefix(raw, []byte(messageHead)) {
-		v.unreadable(raw)
+	at := bytes.Index(raw, []byte(trailerHead))
+	if at < 0 {
+		at = bytes.Index(raw, []byte(countHead[1:])) - len(trailerHead) - instantLen - 1
 	}
+	if at > 0 {
+		v.unreadable(raw[:at])
+	}
+	v.ended = true
 }
 
 // firstValue returns the JSON value that raw begins with and what comes after
@@ -233,7 +320,13 @@ func salvageOlder(session string, data []byte) *salvaged {
 	if at < 0 {
 		return nil
 	}
-	v := &salvaged{session: session, count: -1, cut: true}
+	v := &salvaged{session: session, document: true, count: -1, cut: true}
+	if _, after, ok := bytes.Cut(data[at:], []byte(`"message_count"`)); ok {
+		value, _ := firstValue(bytes.TrimLeft(after, ": \t\r\n"))
+		if n, err := strconv.Atoi(string(value)); err == nil && n >= 0 {
+			v.count = n
+		}
+	}
 	lenient := adoptOptions()
 	if _, after, ok := bytes.Cut(data[:at], []byte(`"session_id"`)); ok {
 		value, _ := firstValue(bytes.TrimLeft(after, ": \t\r\n"))
@@ -244,7 +337,8 @@ func salvageOlder(session string, data []byte) *salvaged {
 	}
 	a := adopter{session: session, last: minInstant - 1, seen: make(map[string]int), lenient: lenient}
 	rest := data[at+len(`"messages"`):]
-	bad := false // the bytes before rest could not be read
+	bad := false    // the bytes before rest could not be read
+	var from []byte // where they begin
 	for tries := 0; tries < maxResync; {
 		next := bytes.IndexByte(rest, '{')
 		between := rest[:max(next, 0)]
@@ -262,7 +356,7 @@ func salvageOlder(session string, data []byte) *salvaged {
 		value, after := firstValue(rest, lenient)
 		if value != nil && olderMessage(value) {
 			if bad {
-				v.unreadable(nil)
+				v.gap(messagesIn(from[:len(from)-len(rest)]), 0)
 			}
 			if s, err := a.message(value); err == nil {
 				v.turns = append(v.turns, s)
@@ -272,14 +366,19 @@ func salvageOlder(session string, data []byte) *salvaged {
 			rest, bad = after, false
 			continue
 		}
-		tries++
-		rest, bad = rest[1:], true
+		if tries++; !bad {
+			from, bad = rest, true
+		}
+		rest = rest[1:]
 	}
 	if bad {
-		v.unreadable(nil)
+		v.gap(messagesIn(from), 0)
 	}
 	return v
 }
+
+// messagesIn is how many messages of the older system there were at least in a part that cannot be read.
+func messagesIn(part []byte) int { return max(1, bytes.Count(part, []byte(`"user"`))) }
 
 // olderMessage says whether an object looks like a message of the older system.
 func olderMessage(value []byte) bool {
