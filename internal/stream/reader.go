@@ -51,6 +51,7 @@ type Reader struct {
 	sub     *nats.Subscription
 	silence *time.Timer
 	left    int    // messages that its pull may still bring
+	room    int    // bytes that they may still have
 	read    uint64 // messages delivered
 }
 
@@ -112,6 +113,9 @@ func (r *Reader) Next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 			continue
 		}
 		r.left--
+		if r.room -= m.Size(); r.cfg.Bytes > 0 && r.room <= 0 { // the server says nothing when it fits exactly
+			r.left = 0
+		}
 		d := delivered{r.js.Conn(), m}
 		meta, err := d.Metadata()
 		if err != nil {
@@ -130,7 +134,7 @@ func (r *Reader) receive(ctx context.Context) (*nats.Msg, error) {
 		if err := r.js.Conn().PublishRequest(apiPrefix(r.js)+"CONSUMER.MSG.NEXT."+r.stream+"."+r.name, r.inbox, r.request); err != nil {
 			return nil, err
 		}
-		r.left = r.cfg.Messages
+		r.left, r.room = r.cfg.Messages, r.cfg.Bytes
 	}
 	select { // a timer would cost a message as much as the rest
 	case m := <-r.msgs:
