@@ -83,11 +83,16 @@ func pullStatus(m *nats.Msg) (over bool, err error) {
 				return true, known
 			}
 		}
-		if strings.Contains(said, "exceeds maxbytes") { // the next one does not fit into this pull
+		if isTooLong(m) {
 			return true, nil
 		}
 		return true, fmt.Errorf("nats: %s %s", status, said)
 	}
+}
+
+// isTooLong reports whether the server says that the next message does not fit into a pull.
+func isTooLong(m *nats.Msg) bool {
+	return strings.Contains(strings.ToLower(m.Header.Get("Description")), "exceeds maxbytes")
 }
 
 // apiPrefix is what begins the subjects of the API.

@@ -46,12 +46,12 @@ type Reader struct {
 	stream  string
 	name    string // of the consumer
 	inbox   string
-	request []byte
 	msgs    chan *nats.Msg
 	sub     *nats.Subscription
 	silence *time.Timer
 	left    int    // messages that its pull may still bring
 	room    int    // bytes that they may still have
+	large   bool   // the next message is longer than all that is asked for at one time
 	read    uint64 // messages delivered
 }
 
@@ -79,16 +79,7 @@ func OpenReader(ctx context.Context, js jetstream.JetStream, name string, cfg Re
 		Pending: info.NumPending, js: js, cfg: cfg, stream: name, name: info.Name,
 		inbox: js.Conn().NewInbox(), msgs: make(chan *nats.Msg, 2*cfg.Messages), silence: time.NewTimer(readerPull),
 	}
-	r.request, err = json.Marshal(struct {
-		Batch   int           `json:"batch"`
-		Bytes   int           `json:"max_bytes,omitempty"`
-		Expires time.Duration `json:"expires"`
-		Beat    time.Duration `json:"idle_heartbeat"`
-	}{cfg.Messages, cfg.Bytes, readerPull, readerBeat})
-	if err == nil {
-		r.sub, err = js.Conn().ChanSubscribe(r.inbox, r.msgs)
-	}
-	if err != nil {
+	if r.sub, err = js.Conn().ChanSubscribe(r.inbox, r.msgs); err != nil {
 		r.remove(cfg.Request)
 		return nil, ReadError(name, err)
 	}
@@ -108,6 +99,7 @@ func (r *Reader) Next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 				return nil, nil, ReadError(r.stream, err)
 			}
 			if over {
+				r.large = r.left == r.cfg.Messages && isTooLong(m)
 				r.left = 0
 			}
 			continue
@@ -131,10 +123,9 @@ func (r *Reader) Next(ctx context.Context) (jetstream.Msg, *jetstream.MsgMetadat
 // receive returns what comes next, and asks for more when all has come.
 func (r *Reader) receive(ctx context.Context) (*nats.Msg, error) {
 	if r.left == 0 {
-		if err := r.js.Conn().PublishRequest(apiPrefix(r.js)+"CONSUMER.MSG.NEXT."+r.stream+"."+r.name, r.inbox, r.request); err != nil {
+		if err := r.ask(); err != nil {
 			return nil, err
 		}
-		r.left, r.room = r.cfg.Messages, r.cfg.Bytes
 	}
 	select { // a timer would cost a message as much as the rest
 	case m := <-r.msgs:
@@ -150,6 +141,24 @@ func (r *Reader) receive(ctx context.Context) (*nats.Msg, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// ask begins a pull. A message that is too long for one comes alone.
+func (r *Reader) ask() error {
+	r.left, r.room = r.cfg.Messages, r.cfg.Bytes
+	if r.large {
+		r.left, r.room, r.large = 1, 0, false
+	}
+	request, err := json.Marshal(struct {
+		Batch   int           `json:"batch"`
+		Bytes   int           `json:"max_bytes,omitempty"`
+		Expires time.Duration `json:"expires"`
+		Beat    time.Duration `json:"idle_heartbeat"`
+	}{r.left, r.room, readerPull, readerBeat})
+	if err != nil {
+		return err
+	}
+	return r.js.Conn().PublishRequest(apiPrefix(r.js)+"CONSUMER.MSG.NEXT."+r.stream+"."+r.name, r.inbox, request)
 }
 
 // Close has the server forget the consumer. It would do so by itself after a minute; until then each counts in
