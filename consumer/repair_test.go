@@ -145,7 +145,7 @@ func TestWhatIsLostIsNamed(t *testing.T) {
 	}
 	overwrite(t, fileOf(dir, "s", ".json"), `"user":"question 3"`, `"user":"question 3`)
 	overwrite(t, fileOf(dir, "s", ".json"), `"user":"question 13"`, `"user":"question 13`)
-	overwrite(t, fileOf(dir, "s", ".json"), `{"id":"t000005"`, `{"iq":"t000005"`)
+	overwrite(t, fileOf(dir, "s", ".json"), `{"id":"t000005"`, `{"xq":"t000005"`)
 	if _, err := store.Read(t.Context(), "s"); err == nil { // whoever reads it meets it, too
 		t.Error("the damage is not noticed")
 	}
