@@ -6,6 +6,7 @@
 #   PKGS          the packages that are tested and linted      (./...)
 #   TESTFLAGS     further arguments of go test, as in TESTFLAGS="-run Fold -v"
 #   TEST_TIMEOUT  bound of one package's tests                 (20m)
+#   TEST_PACKAGES how many packages are tested at one time     (one more than processors: tests wait as much as they compute)
 #   BENCH         which benchmarks run, a regular expression   (.)
 #   BENCHTIME     how long each of them runs                   (1s)
 #   BENCHCOUNT    how often                                    (1)
@@ -21,6 +22,7 @@
 GO           ?= go
 PKGS         ?= ./...
 TEST_TIMEOUT ?= 20m
+TEST_PACKAGES ?= $(shell expr $$(nproc) + 1)
 BENCH        ?= .
 BENCHTIME    ?= 1s
 BENCHCOUNT   ?= 1
@@ -57,7 +59,7 @@ release: ## make archives, packages, SBOMs and checksums for linux amd64 and arm
 
 test: tools ## install what the tests need, then go vet and go test -race
 	$(GO) vet $(PKGS)
-	CGO_ENABLED=1 $(GO) test -race -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
+	CGO_ENABLED=1 $(GO) test -race -p $(TEST_PACKAGES) -timeout $(TEST_TIMEOUT) $(TESTFLAGS) $(PKGS)
 
 e2e: tools ## install what more these need, and test what is delivered: units, packages, pages, clients
 	@sh .ci/tools e2e
