@@ -42,6 +42,22 @@ func (f *fixture) raw(subject, payload string, blocks ...string) {
 	}
 }
 
+// buried has a consumer take messages with header blocks, and returns the dead letters that all of them become.
+func (f *fixture) buried(payload string, blocks ...string) []DeadLetter {
+	f.t.Helper()
+	f.raw(stream.TurnSubject("s"), payload, blocks...)
+	_, stop := f.start(Config{Store: f.store(filepath.Join(f.t.TempDir(), "transcripts"))})
+	f.drained(DefaultGroup)
+	if err := stop(); err != nil {
+		f.t.Fatal(err)
+	}
+	letters := f.lettersOf(DeadFilter{})
+	if err := (DeadLetters{JS: f.js}).Compare(f.t.Context(), letters); err != nil || len(letters) != len(blocks) {
+		f.t.Fatalf("%d letters (%v), want %d", len(letters), err, len(blocks))
+	}
+	return letters
+}
+
 // A message without a payload becomes a dead letter, too, where a header of it is one by which the server says
 // something about a pull.
 func TestStatusOfEmptyMessages(t *testing.T) {
@@ -50,16 +66,7 @@ func TestStatusOfEmptyMessages(t *testing.T) {
 		"Status: 503", "Status: 100", "Status: 404", "Status: 408\r\nNats-Pending-Messages: 5", "Status: 400", "Status: 423", "Status: 409\r\nDescription: Consumer Deleted",
 		"Status: 409\r\nDescription: Leadership Change", "Status: 503",
 	}
-	f.raw(stream.TurnSubject("s"), "", blocks...)
-	_, stop := f.start(Config{Store: f.store(filepath.Join(t.TempDir(), "transcripts"))})
-	f.drained(DefaultGroup)
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	letters := f.lettersOf(DeadFilter{})
-	if err := (DeadLetters{JS: f.js}).Compare(t.Context(), letters); err != nil || len(letters) != len(blocks) {
-		t.Fatalf("%d letters (%v), want %d", len(letters), err, len(blocks))
-	}
+	letters := f.buried("", blocks...)
 	stored := 0 // that others read of the stream
 	_, err := read(t.Context(), f.js, stream.Turns, stream.TurnSubject("s"), 5*time.Second, func(jetstream.Msg, *jetstream.MsgMetadata) error {
 		stored++
@@ -83,16 +90,7 @@ func TestHeadersOfDeadLetters(t *testing.T) {
 		headerTruncated + ": 5\r\nafterword-reason: mine\r\n" + stream.HeaderReason + ": mine",
 		jetstream.SequenceHeader + ": none\r\n" + jetstream.TimeStampHeaer + ": never", "x-own: 1",
 	}
-	f.raw(stream.TurnSubject("s"), "{}", blocks...)
-	_, stop := f.start(Config{Store: f.store(filepath.Join(t.TempDir(), "transcripts"))})
-	f.drained(DefaultGroup)
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	letters := f.lettersOf(DeadFilter{})
-	if err := (DeadLetters{JS: f.js}).Compare(t.Context(), letters); err != nil || len(letters) != len(blocks) {
-		t.Fatalf("%d letters (%v), want %d", len(letters), err, len(blocks))
-	}
+	letters := f.buried("{}", blocks...)
 	for _, l := range letters {
 		_, h, _, err := (DeadLetters{JS: f.js}).Letter(t.Context(), l.Seq)
 		if err != nil || l.Doubt != "" || l.Reason == "mine" || h["afterword-reason"] != nil || h.Get(headerTruncated) != "" {

@@ -104,10 +104,8 @@ func (r *repair) mistaken(d damage) bool {
 // unreadable counts the lines of a damaged tail that the stream, which is not whole,
 // did not account for.
 func (r *repair) unreadable(before map[string]int, doc, tail *salvaged) int {
-	named := make(map[string]bool, len(tail.named))
 	earlier := 0 // lines of turns that are there, perhaps as an earlier revision
 	for _, d := range tail.named {
-		named[d.id] = true
 		if n := before[d.id]; n > 0 && r.revs[d.id] <= n {
 			earlier++
 		}
@@ -117,7 +115,7 @@ func (r *repair) unreadable(before map[string]int, doc, tail *salvaged) int {
 	case tail.more:
 		lines = max(1, lines)
 	case doc == nil:
-		lines -= min(lines, r.givenBack(before, named))
+		lines -= min(lines, r.givenBack(before, tail.namedIDs()))
 	}
 	return earlier + lines
 }

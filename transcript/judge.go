@@ -61,17 +61,8 @@ func (r *repair) judge(v *salvaged, trusted []Snapshot) (*Document, error) {
 
 // alike reports whether one of two messages can be the other with a few damaged bytes.
 func (s *Snapshot) alike(o *Snapshot) bool {
-	a, b := s.AppendMessage(nil), o.AppendMessage(nil)
-	if s.Timestamp != o.Timestamp || len(a) != len(b) {
-		return false
-	}
-	n := 0
-	for i := range a {
-		if a[i] != b[i] {
-			n++
-		}
-	}
-	return n <= maxOff
+	n := bytesOff(s.AppendMessage(nil), o.AppendMessage(nil))
+	return s.Timestamp == o.Timestamp && n >= 0 && n <= maxOff
 }
 
 // maxOff is how many bytes of a message may be damaged and leave it readable: past it, it is taken for another.
@@ -113,9 +104,12 @@ func (v *salvaged) disguised(trusted []Snapshot) {
 }
 
 // oneByteOff reports whether texts differ in one byte, as after a bit has flipped.
-func oneByteOff(a, b string) bool {
+func oneByteOff(a, b string) bool { return bytesOff(a, b) == 1 }
+
+// bytesOff is in how many bytes texts differ; -1 when not even their lengths are the same.
+func bytesOff[T string | []byte](a, b T) int {
 	if len(a) != len(b) {
-		return false
+		return -1
 	}
 	n := 0
 	for i := range len(a) {
@@ -123,7 +117,7 @@ func oneByteOff(a, b string) bool {
 			n++
 		}
 	}
-	return n == 1
+	return n
 }
 
 // revision is one of a turn.

@@ -42,15 +42,7 @@ func genSnapshot(session string) *rapid.Generator[Snapshot] {
 		if rapid.IntRange(0, 9).Draw(t, "redact") == 0 {
 			turn = Turn{ID: turn.ID, SessionID: session, Timestamp: turn.Timestamp, Status: Redacted, Rev: RedactRev}
 		}
-		d, err := turn.Draft()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s, err := d.Snapshot(0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
+		return snapshotOf(t, turn)
 	})
 }
 

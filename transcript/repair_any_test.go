@@ -45,15 +45,7 @@ func (r *ruin) anySnap(t *testing.T, id string, at, rev int) Snapshot {
 	default:
 		turn.User, turn.Assistant, turn.Model = text(), text(), "m"
 	}
-	d, err := turn.Draft()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := d.Snapshot(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return snapshotOf(t, turn)
 }
 
 func newRuin(t *testing.T, rng *rand.Rand) *ruin {

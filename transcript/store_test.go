@@ -48,15 +48,7 @@ func snap(t testing.TB, session string, n int) Snapshot {
 		SessionID: session, ID: fmt.Sprintf("t%06d", n), Timestamp: time.Date(2026, 11, 23, 15, 0, 0, n*1000, time.UTC),
 		User: fmt.Sprintf("question %d", n), Assistant: fmt.Sprintf("answer %d", n),
 	}
-	d, err := turn.Draft()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := d.Snapshot(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return snapshotOf(t, turn)
 }
 
 // olderDocument is what a reader that knows only the older system's format sees.

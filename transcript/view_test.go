@@ -103,15 +103,7 @@ func TestViewIsTheDocument(t *testing.T) {
 func long(t testing.TB, session string, n, size int) Snapshot {
 	t.Helper()
 	turn := Turn{ID: fmt.Sprintf("t%06d", n), SessionID: session, Timestamp: time.Date(2026, 1, 1, 0, 0, n, 0, time.UTC), User: "u", Assistant: strings.Repeat("x", size)}
-	d, err := turn.Draft()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := d.Snapshot(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return snapshotOf(t, turn)
 }
 
 // TestLargeDocuments are read and folded in pieces.
