@@ -211,6 +211,9 @@ const usualTrailer = 256
 func (r *repair) unaccounted(v, tail *salvaged, turns []Snapshot, known reach) int {
 	read, named := v.ids(), v.namedIDs()
 	lost := v.lost()
+	if n := len(v.gaps); n > 0 && known.all && v.cut && v.gaps[n-1].before == len(v.turns) && v.gaps[n-1].lines == 1 && v.gaps[n-1].size <= usualTrailer {
+		lost-- // what cannot be read at the end is the last line
+	}
 	revs := make(map[string]int, len(turns))
 	for i := range turns {
 		revs[turns[i].ID] = turns[i].Rev
